@@ -1,0 +1,71 @@
+"""innerloop: meta-learning for PyTorch.
+
+Train on many small tasks, then learn a new one from a handful of examples. A learner is a fold over data, written for one
+task: ``adapt(support) -> state``, ``predict(state, x) -> raw``. The engine lifts it over batches of tasks.
+"""
+
+from innerloop import data, inner, nets, norm
+from innerloop.data.episodes import Batches, FewShot, Sampler
+from innerloop.data.pool import Pool, Pools
+from innerloop.evaluation.evaluate import Report, evaluate
+from innerloop.evaluation.stats import paired
+from innerloop.learner import Learner, State
+from innerloop.learners import (
+    MAML,
+    Embedded,
+    FineTune,
+    GradientLearner,
+    LinearHead,
+    Prototypes,
+    ProtoNet,
+    RelationNet,
+    Relations,
+    Reptile,
+)
+from innerloop.lift import Lifted, lift
+from innerloop.likelihood import Bars, Categorical, Gaussian, Likelihood
+from innerloop.task import Examples, InputError, Task, one_hot
+from innerloop.training.fit import NonFiniteLoss, fit
+from innerloop.training.store import History
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MAML",
+    "Bars",
+    "Batches",
+    "Categorical",
+    "Embedded",
+    "Examples",
+    "FewShot",
+    "FineTune",
+    "Gaussian",
+    "GradientLearner",
+    "History",
+    "InputError",
+    "Learner",
+    "Lifted",
+    "Likelihood",
+    "LinearHead",
+    "NonFiniteLoss",
+    "Pool",
+    "Pools",
+    "ProtoNet",
+    "Prototypes",
+    "RelationNet",
+    "Relations",
+    "Report",
+    "Reptile",
+    "Sampler",
+    "State",
+    "Task",
+    "data",
+    "evaluate",
+    "fit",
+    "inner",
+    "lift",
+    "nets",
+    "norm",
+    "one_hot",
+    "paired",
+]

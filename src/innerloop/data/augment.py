@@ -1,0 +1,62 @@
+"""Augmentation of image batches, a pure function of the images and of uniform numbers."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from innerloop.task import InputError
+
+
+class Augment:
+    """A random affine change and mirror of each image.
+
+    Args:
+        shift: largest translation, in pixels.
+        rotate: largest rotation, in degrees.
+        scale: largest relative change of size, 0.1 for 0.9 to 1.1.
+        shear: largest shear, in degrees.
+        flip: mirror left and right with probability 1/2.
+
+    Raises:
+        InputError: if an amount is negative.
+
+    Example:
+        >>> same = Augment()(torch.ones(2, 1, 8, 8), torch.rand(2, Augment.size))
+        >>> bool(same.allclose(torch.ones(2, 1, 8, 8)))
+        True
+    """
+
+    #: Uniform numbers that one image consumes.
+    size = 6
+
+    def __init__(
+        self, shift: float = 0.0, rotate: float = 0.0, scale: float = 0.0, shear: float = 0.0, flip: bool = False
+    ) -> None:
+        for name, value in (("shift", shift), ("rotate", rotate), ("scale", scale), ("shear", shear)):
+            if not (math.isfinite(value) and value >= 0):
+                raise InputError(f"augmentation {name} is {value}; it must be at least 0 and finite")
+        self.shift, self.rotate, self.scale, self.shear, self.flip = shift, rotate, scale, shear, flip
+
+    def __call__(self, x: Tensor, u: Tensor) -> Tensor:
+        """Change images ``x [B, C, H, W]`` by the uniform numbers ``u [B, 6]``."""
+        if self.flip:
+            x = torch.where((u[:, 5] < 0.5).view(-1, 1, 1, 1), x.flip(-1), x)
+        if not (self.shift or self.rotate or self.scale or self.shear):
+            return x
+        height, width = x.shape[-2:]
+        signed = 2 * u - 1
+        angle = signed[:, 0] * math.radians(self.rotate)
+        factor = 1 + signed[:, 1] * self.scale
+        shear = torch.tan(signed[:, 2] * math.radians(self.shear))
+        cos, sin = angle.cos() / factor, angle.sin() / factor
+        move_x, move_y = 2 * signed[:, 3] * self.shift / width, 2 * signed[:, 4] * self.shift / height
+        theta = torch.stack(
+            (torch.stack((cos, cos * shear - sin, move_x), 1), torch.stack((sin, sin * shear + cos, move_y), 1)), 1
+        )
+        grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+        padding = "zeros" if x.shape[1] == 1 else "reflection"
+        return F.grid_sample(x, grid, padding_mode=padding, align_corners=False)

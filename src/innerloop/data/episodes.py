@@ -1,0 +1,184 @@
+"""Samplers: batches of tasks drawn as index arithmetic on tensors.
+
+A draw reads the generator once, one row of uniform numbers a task, so the tasks of ``draw(g, 8)`` are those of
+``draw(g, 3)`` followed by ``draw(g, 5)``, on every device.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from innerloop.data.augment import Augment
+from innerloop.data.pool import Pool
+from innerloop.task import Examples, InputError, Task
+
+
+class Sampler(ABC):
+    """Draws batches of tasks."""
+
+    #: Whether targets are one-hot rows.
+    classifies: bool = True
+
+    @abstractmethod
+    def draw(self, generator: Generator, tasks: int) -> Task:
+        """A batch of ``tasks`` tasks: a leading ``[T]`` on every leaf."""
+
+
+class Episodes(NamedTuple):
+    """Episodes as indices into a pool: small, savable, comparable.
+
+    Support and query are laid out example by example, the class running fastest: example i is of way ``i % ways``.
+    """
+
+    classes: Tensor
+    """Class of each way, int64 ``[T, ways]``."""
+    support: Tensor
+    """Examples of the support set, int64 ``[T, shots * ways]``."""
+    query: Tensor
+    """Examples of the query set, int64 ``[T, queries * ways]``."""
+
+
+class FewShot(Sampler):
+    """N-way K-shot episodes from a pool, without replacement within an episode.
+
+    Args:
+        pool: the classes to draw from.
+        ways: classes an episode (N).
+        shots: support examples a class (K).
+        queries: query examples a class (0 for methods that only train on the support set).
+        augment: random change of each image, of support and query alike.
+        support_augment: for the support set, in place of ``augment``.
+        query_augment: for the query set, in place of ``augment``.
+
+    Raises:
+        InputError: if the pool has fewer classes than ``ways``, or a class fewer examples than ``shots + queries``.
+
+    Example:
+        >>> pool = Pool.of(torch.zeros(40, 1, 28, 28, dtype=torch.uint8), [i % 8 for i in range(40)])
+        >>> task = FewShot(pool, ways=5, shots=1, queries=3).draw(torch.Generator().manual_seed(0), 2)
+        >>> task.support.x.shape, task.query.y.shape
+        (torch.Size([2, 5, 1, 28, 28]), torch.Size([2, 15, 5]))
+
+    References:
+        Vinyals et al., *Matching Networks for One Shot Learning*, NeurIPS 2016, https://arxiv.org/abs/1606.04080.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        ways: int,
+        shots: int,
+        queries: int,
+        augment: Augment | None = None,
+        support_augment: Augment | None = None,
+        query_augment: Augment | None = None,
+    ) -> None:
+        for name, value, least in (("ways", ways, 1), ("shots", shots, 1), ("queries", queries, 0)):
+            if value < least:
+                raise InputError(f"{name} is {value}; it must be at least {least}")
+        if pool.classes < ways:
+            raise InputError(
+                f"{ways} ways need {ways} classes, the pool has {pool.classes}: lower the ways or take a larger pool"
+            )
+        smallest = int(pool.sizes.min())
+        if smallest < shots + queries:
+            name = pool.names[int(pool.sizes.argmin())]
+            raise InputError(
+                f"{shots} shots and {queries} queries need {shots + queries} examples a class, class {name!r} has "
+                f"{smallest}: lower one of them or leave the class out"
+            )
+        self.pool, self.ways, self.shots, self.queries = pool, ways, shots, queries
+        self.support_augment = support_augment or augment
+        self.query_augment = query_augment or augment
+
+    def _uniform(self, generator: Generator, tasks: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One read of the generator, split into the uses: classes, examples, support and query augmentation."""
+        largest = int(self.pool.sizes.max())
+        changes = (
+            self.shots * self.ways * (self.support_augment.size if self.support_augment else 0),
+            self.queries * self.ways * (self.query_augment.size if self.query_augment else 0),
+        )
+        row = (self.pool.classes, self.ways * largest, *changes)
+        u = torch.rand(tasks, sum(row), generator=generator, device=generator.device).cpu()
+        return tuple(u.split(row, 1))  # type: ignore[return-value]
+
+    def _choose(self, by_class: Tensor, by_example: Tensor) -> Episodes:
+        tasks = len(by_class)
+        classes = by_class.topk(self.ways, 1).indices
+        sizes, starts = self.pool.sizes[classes], self.pool.starts[classes]
+        rank = by_example.view(tasks, self.ways, -1)
+        absent = torch.arange(rank.shape[2]) >= sizes.unsqueeze(2)
+        rank = rank.masked_fill(absent, -1.0)
+        chosen = rank.topk(self.shots + self.queries, 2).indices + starts.unsqueeze(2)
+        chosen = chosen.mT
+        return Episodes(classes, chosen[:, : self.shots].flatten(1), chosen[:, self.shots :].flatten(1))
+
+    def episodes(self, generator: Generator, tasks: int) -> Episodes:
+        """The episodes that :meth:`draw` would give, as indices."""
+        by_class, by_example, _, _ = self._uniform(generator, tasks)
+        return self._choose(by_class, by_example)
+
+    def disjoint(self, generator: Generator) -> Episodes:
+        """As many episodes as the pool gives when no class is used twice: independent ones, for an open interval."""
+        tasks = self.pool.classes // self.ways
+        order = torch.rand(self.pool.classes, generator=generator).argsort()[: tasks * self.ways]
+        by_class = torch.full((tasks, self.pool.classes), -1.0)
+        by_class.scatter_(1, order.view(tasks, self.ways), torch.rand(tasks, self.ways, generator=generator))
+        largest = int(self.pool.sizes.max())
+        return self._choose(by_class, torch.rand(tasks, self.ways * largest, generator=generator))
+
+    def gather(self, episodes: Episodes) -> Task:
+        """The episodes' examples, unaugmented: a batch of tasks."""
+        return Task(*(Examples(self.pool.get(index), self._targets(index)) for index in episodes[1:]))
+
+    def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
+        by_class, by_example, *changes = self._uniform(generator, tasks)
+        task = self.gather(self._choose(by_class, by_example))
+        augments = (self.support_augment, self.query_augment)
+        return Task(*(_augmented(part, a, u) for part, a, u in zip(task, augments, changes, strict=True)))
+
+    def _targets(self, index: Tensor) -> Tensor:
+        rows = torch.eye(self.ways, device=self.pool.x.device).repeat(index.shape[1] // self.ways, 1)
+        return rows.expand(len(index), -1, -1)
+
+
+class Batches(Sampler):
+    """Plain batches over all classes of a pool, as tasks with an empty support set: supervised (pre-)training.
+
+    Args:
+        pool: the classes to tell apart.
+        size: examples a batch.
+        augment: random change of each image.
+
+    Example:
+        >>> pool = Pool.of(torch.zeros(6, 1, 28, 28, dtype=torch.uint8), [0, 1, 2, 0, 1, 2])
+        >>> Batches(pool, size=4).draw(torch.Generator(), 1).query.y.shape
+        torch.Size([1, 4, 3])
+    """
+
+    def __init__(self, pool: Pool, *, size: int, augment: Augment | None = None) -> None:
+        if size < 1:
+            raise InputError(f"the batch size is {size}; it must be at least 1")
+        self.pool, self.size, self.augment = pool, size, augment
+        self._labels = torch.repeat_interleave(torch.arange(pool.classes), pool.sizes)
+
+    def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
+        change = self.size * (self.augment.size if self.augment else 0)
+        u = torch.rand(tasks, self.size + change, generator=generator, device=generator.device).cpu()
+        index = (u[:, : self.size].double() * len(self.pool.x)).long()
+        y = torch.nn.functional.one_hot(self._labels[index], self.pool.classes).float().to(self.pool.x.device)
+        query = _augmented(Examples(self.pool.get(index), y), self.augment, u[:, self.size :])
+        return Task(Examples(query.x[:, :0], query.y[:, :0]), query)
+
+
+def _augmented(part: Examples, augment: Augment | None, u: Tensor) -> Examples:
+    if augment is None or part.x.shape[1] == 0:
+        return part
+    flat = part.x.flatten(0, 1)
+    changed = augment(flat, u.reshape(len(flat), augment.size).to(flat.device))
+    return Examples(changed.view_as(part.x), part.y)

@@ -1,0 +1,152 @@
+"""Pools: every class's examples, in memory, as one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from innerloop.task import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Examples grouped by class; classes may differ in size.
+
+    Args:
+        x: all examples, class after class, ``[N, *F]``: uint8 images ``[N, C, H, W]`` (0 to 255) or float features.
+        sizes: examples of each class, int64 ``[classes]``; their sum is N.
+        names: one name a class, all different.
+
+    Raises:
+        InputError: if the parts do not fit together, a class is empty or repeated, or a feature is not finite.
+
+    Example:
+        >>> pool = Pool.of(torch.zeros(6, 1, 28, 28, dtype=torch.uint8), [0, 1, 0, 1, 1, 0])
+        >>> pool.classes, pool.sizes.tolist(), pool.shape
+        (2, [3, 3], (1, 28, 28))
+    """
+
+    x: Tensor
+    sizes: Tensor
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check the parts against each other."""
+        if len(self.names) != len(self.sizes) or int(self.sizes.sum()) != len(self.x):
+            raise InputError(
+                f"a pool of {len(self.x)} examples has {len(self.sizes)} sizes that sum to {int(self.sizes.sum())} and "
+                f"{len(self.names)} names: it needs one name and one size a class, and sizes that sum to the examples"
+            )
+        if len(self.sizes) and int(self.sizes.min()) < 1:
+            raise InputError(f"class {self.names[int(self.sizes.argmin())]!r} has no example: leave it out of the pool")
+        if len(set(self.names)) != len(self.names):
+            seen: set[str] = set()
+            twice = next(name for name in self.names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+            raise InputError(f"class {twice!r} stands twice in the pool: merge its examples or rename one")
+        if self.x.dtype != torch.uint8 and not self.x.is_floating_point():
+            raise InputError(f"a pool holds uint8 images or float features, not {self.x.dtype}: convert x first")
+        if self.x.is_floating_point() and not torch.isfinite(self.x).all():
+            bad = int((~torch.isfinite(self.x)).flatten(1).any(1).sum())
+            raise InputError(f"{bad} of {len(self.x)} examples hold a value that is not finite: remove or impute them")
+
+    @classmethod
+    def of(cls, x: Tensor, labels: Sequence[int] | Tensor, names: Sequence[str] | None = None) -> Pool:
+        """Build a pool from examples in any order.
+
+        Args:
+            x: ``[N, *F]``.
+            labels: N integers.
+            names: the name of each label in sorted order; default the labels themselves.
+        """
+        labels = torch.as_tensor(labels)
+        if len(labels) != len(x):
+            raise InputError(f"{len(x)} examples have {len(labels)} labels: give each example one label")
+        unique, sizes = torch.unique(labels, return_counts=True)
+        order = torch.argsort(labels, stable=True)
+        return cls(x[order], sizes, tuple(names) if names is not None else tuple(str(int(u)) for u in unique))
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.names)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape F of one example."""
+        return tuple(self.x.shape[1:])
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """Where each class begins in ``x``, int64 ``[classes]``."""
+        return self.sizes.cumsum(0) - self.sizes
+
+    def get(self, index: Tensor) -> Tensor:
+        """The examples at ``index [...]`` as floats ``[..., *F]``; images in 0 to 1."""
+        x = self.x[index.to(self.x.device)]
+        return x.float() / 255 if x.dtype == torch.uint8 else x
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Pool:
+        """A pool of the same classes with ``function`` applied to all examples at once (an encoder, say)."""
+        return Pool(function(self.x), self.sizes, self.names)
+
+    def only(self, names: Sequence[str]) -> Pool:
+        """The pool of the named classes, in that order.
+
+        Raises:
+            InputError: naming the first class that the pool lacks.
+        """
+        position = {name: i for i, name in enumerate(self.names)}
+        missing = [name for name in names if name not in position]
+        if missing:
+            raise InputError(
+                f"class {missing[0]!r} (and {len(missing) - 1} more) is not in the pool of {self.classes} classes: "
+                f"check the class list against the data"
+            )
+        chosen = [position[name] for name in names]
+        rows = [torch.arange(int(self.starts[c]), int(self.starts[c] + self.sizes[c])) for c in chosen]
+        index = torch.cat(rows) if rows else torch.zeros(0, dtype=torch.int64)
+        return Pool(self.x[index], self.sizes[chosen], tuple(names))
+
+    def rotated(self) -> Pool:
+        """Four times the classes: each one as it is and turned by 90, 180 and 270 degrees (square images only)."""
+        if len(self.shape) != 3 or self.shape[1] != self.shape[2]:
+            raise InputError(f"rotations need square images [C, S, S], the examples have shape {self.shape}")
+        turned = [torch.rot90(self.x, k, (2, 3)) for k in range(4)]
+        names = [name if k == 0 else f"{name}/rot{90 * k:03d}" for k in range(4) for name in self.names]
+        return Pool(torch.cat(turned), self.sizes.repeat(4), tuple(names))
+
+    def to(self, device: torch.device | str) -> Pool:
+        """The pool with its examples on ``device``."""
+        return Pool(self.x.to(device), self.sizes, self.names)
+
+
+@dataclass(frozen=True, eq=False)
+class Pools:
+    """Disjoint pools for meta-training, validation and meta-testing.
+
+    Raises:
+        InputError: if a class stands in two of them, or their examples differ in shape.
+    """
+
+    train: Pool
+    val: Pool
+    test: Pool
+    name: str = "data"
+
+    def __post_init__(self) -> None:
+        """Check that no class leaks between the splits."""
+        parts = {"train": self.train, "val": self.val, "test": self.test}
+        for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
+            both = sorted(set(parts[a].names) & set(parts[b].names))
+            if both:
+                raise InputError(
+                    f"{len(both)} classes stand in both {a} and {b} (the first is {both[0]!r}): "
+                    f"the splits must be disjoint, take them out of one"
+                )
+        shapes = {name: pool.shape for name, pool in parts.items()}
+        if len(set(shapes.values())) != 1:
+            raise InputError(f"the splits' examples differ in shape ({shapes}): resize them to one shape")

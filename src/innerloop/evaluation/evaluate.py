@@ -1,0 +1,277 @@
+"""Meta-testing on fixed, seeded episodes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from innerloop import norm
+from innerloop.data.episodes import Episodes, FewShot, Sampler
+from innerloop.data.pool import Pool
+from innerloop.evaluation import metrics, stats
+from innerloop.learner import Learner
+from innerloop.lift import How, Lifted, embed, lift
+from innerloop.task import Examples, InputError, Task, check, count, take
+
+
+@dataclass
+class Report:
+    """A learner's metrics on a set of tasks, one value a task, and how they were had."""
+
+    metric: str
+    """``"accuracy"`` or ``"mse"``."""
+    per_task: dict[str, np.ndarray]
+    """Each metric's values, ``[T]``: ``accuracy`` and ``nll``, or ``mse`` and ``nll``."""
+    norm: str
+    transductive: bool
+    seed: int
+    episodes: str
+    """Digest of the tasks: two reports with the same one saw the same tasks."""
+    ways: int | None = None
+    shots: int | None = None
+    queries: int | None = None
+    calibration_error: float | None = None
+    open_tasks: np.ndarray | None = None
+    """The metric on episodes that share no class."""
+    indices: Episodes | None = field(default=None, repr=False)
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks."""
+        return len(self.per_task[self.metric])
+
+    @property
+    def value(self) -> float:
+        """The metric's mean over tasks."""
+        return float(np.mean(self.per_task[self.metric], dtype=np.float64))
+
+    @property
+    def score(self) -> float:
+        """The metric's mean, signed so that more is better."""
+        return self.value if self.metric == "accuracy" else -self.value
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Closed 95 % interval: over episodes of this test set."""
+        return stats.interval(self.per_task[self.metric])
+
+    @property
+    def open_interval(self) -> tuple[float, float] | None:
+        """Open 95 % interval: classes and examples as random draws, from episodes that share no class."""
+        return stats.interval(self.open_tasks) if self.open_tasks is not None and len(self.open_tasks) > 1 else None
+
+    def json(self) -> dict[str, Any]:
+        """The report as plain values; accuracies are shares, 0 to 1."""
+        return {
+            self.metric: self.value,
+            "interval": list(self.interval),
+            "half_width": (self.interval[1] - self.interval[0]) / 2,
+            "open_interval": list(self.open_interval) if self.open_interval else None,
+            "nll": float(np.mean(self.per_task["nll"])),
+            "calibration_error": self.calibration_error,
+            "tasks": self.tasks,
+            "ways": self.ways,
+            "shots": self.shots,
+            "queries": self.queries,
+            "norm": self.norm,
+            "transductive": self.transductive,
+            "seed": self.seed,
+            "episodes": self.episodes,
+        }
+
+    def __str__(self) -> str:
+        """One line: the mean with its interval, the protocol, the norm policy and whether it is transductive."""
+        low, high = self.interval
+        scale, unit, digits = (100, " %", 2) if self.metric == "accuracy" else (1, "", 4)
+        kind = f"{self.ways}-way {self.shots}-shot" if self.ways else f"{self.shots}-shot"
+        text = f"{kind}: {self.metric} {scale * self.value:.{digits}f} ± {scale * (high - low) / 2:.{digits}f}{unit}"
+        wide = self.open_interval
+        if wide is not None:
+            text += f" (open ± {scale * (wide[1] - wide[0]) / 2:.{digits}f})"
+        transductive = "transductive" if self.transductive else "not transductive"
+        return f"{text}, {self.tasks} tasks, seed {self.seed}, norm {self.norm}, {transductive}"
+
+
+def evaluate(
+    learner: Learner,
+    sampler: Sampler,
+    *,
+    tasks: int = 1000,
+    seed: int = 0,
+    how: How = "auto",
+    chunk: int | None = None,
+    open: bool = True,  # noqa: A002
+    device: torch.device | str | None = None,
+) -> Report:
+    """Adapt to each of ``tasks`` fixed tasks and score its queries.
+
+    Where the learner has an encoder that sees each example alone, every example is embedded once and only the head runs
+    per episode, which changes nothing but the time. No parameter and no buffer of the learner changes.
+
+    Args:
+        learner: any learner; it is run in evaluation mode and left in the mode it had.
+        sampler: draws the tasks.
+        tasks: how many.
+        seed: of the draw; the same seed gives the same tasks for every learner.
+        how: see :func:`innerloop.lift`.
+        chunk: tasks at a time; default by size.
+        open: also score episodes that share no class, for the open interval (few-shot samplers only).
+        device: where to run; default where the learner is.
+
+    Raises:
+        InputError: if the learner's outputs do not fit the tasks, or the tasks are malformed.
+
+    Example:
+        >>> import innerloop as il
+        >>> maml = il.MAML(il.nets.mlp(1, 8, 1), lr=0.01, likelihood=il.Gaussian(scale=1.0))
+        >>> evaluate(maml, il.data.Sinusoid(), tasks=10).tasks
+        10
+    """
+    if tasks < 1:
+        raise InputError(f"evaluation needs at least 1 task, not {tasks}")
+    device = torch.device(device) if device else next(learner.parameters(), torch.zeros(0)).device
+    modes = {part: part.training for part in learner.modules()}
+    learner.to(device).eval()
+    try:
+        return _evaluate(learner, sampler, tasks, seed, how, chunk, open, device)
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+@torch.no_grad()
+def _evaluate(
+    learner: Learner,
+    sampler: Sampler,
+    tasks: int,
+    seed: int,
+    how: How,
+    chunk: int | None,
+    open: bool,  # noqa: A002
+    device: torch.device,
+) -> Report:
+    generator = torch.Generator().manual_seed(seed)
+    facts: dict[str, Any] = {"norm": learner.norm, "transductive": learner.transductive, "seed": seed}
+    facts |= {name: getattr(sampler, name, None) for name in ("ways", "shots", "queries")}
+    if isinstance(sampler, FewShot):
+        plain = sampler.support_augment is None and sampler.query_augment is None
+        if not plain:
+            raise InputError("evaluation episodes are not augmented: build the sampler without augment")
+        episodes = sampler.episodes(generator, tasks)
+        independent = sampler.disjoint(generator) if open else None
+        sampler, learner = _embed_once(learner, sampler, [episodes, *([independent] if independent else [])], device)
+        lifted = lift(learner, how)
+        per_task, probabilities = _score(lifted, _batches(sampler, episodes, chunk, device))
+        digest = hashlib.sha256(b"".join(part.numpy().tobytes() for part in episodes)).hexdigest()[:16]
+        if independent is not None and len(independent.classes) > 1:
+            scored, _ = _score(lifted, _batches(sampler, independent, chunk, device))
+            facts["open_tasks"] = scored["accuracy"]
+        facts |= {"indices": episodes, "calibration_error": probabilities}
+    else:
+        drawn = sampler.draw(generator, tasks)
+        digest = hashlib.sha256(b"".join(t.cpu().numpy().tobytes() for part in drawn for t in part)).hexdigest()[:16]
+        per_task, facts["calibration_error"] = _score(lift(learner, how), _slices(drawn, chunk or 256, device))
+    metric = "accuracy" if learner.likelihood.classifies else "mse"
+    return Report(metric=metric, per_task=per_task, episodes=digest, **facts)
+
+
+def _score(lifted: Lifted, batches: Iterator[Task]) -> tuple[dict[str, np.ndarray], float | None]:
+    """Metrics per task, and the calibration error over all queries (classification)."""
+    likelihood = lifted.learner.likelihood
+    kept: dict[str, list[Tensor]] = {}
+    answers: list[tuple[Tensor, Tensor]] = []
+    for number, batch in enumerate(batches):
+        if number == 0:
+            check(batch)
+            check_outputs(lifted.learner, batch)
+        raw = lifted.predict(batch)
+        mean = torch.func.vmap(likelihood.mean)(raw)
+        nll = torch.func.vmap(likelihood.nll)(raw, batch.query.y).mean(-1)
+        if likelihood.classifies:
+            kept.setdefault("accuracy", []).append(metrics.accuracy(mean, batch.query.y))
+            answers.append((mean.flatten(0, 1), batch.query.y.flatten(0, 1)))
+        else:
+            kept.setdefault("mse", []).append(metrics.squared_error(mean, batch.query.y))
+        kept.setdefault("nll", []).append(nll)
+    error = None
+    if answers:
+        error = metrics.calibration_error(*(torch.cat(side) for side in zip(*answers, strict=True)))
+    return {name: torch.cat(values).cpu().numpy() for name, values in kept.items()}, error
+
+
+def check_outputs(learner: Learner, tasks: Task) -> None:
+    """Refuse a learner whose raw outputs do not fit the tasks' targets, by a trial run on the first one.
+
+    Raises:
+        InputError: naming both sizes and the remedy.
+    """
+    task = take(tasks, 0)
+    targets = task.query.y.shape[1]
+    wanted = learner.likelihood.size(targets)
+    try:
+        got = learner.predict(learner.adapt(task.support), task.query.x).shape[-1]
+    except RuntimeError as error:
+        raise InputError(
+            f"the learner cannot run a task with support x {tuple(task.support.x.shape)} and {targets} target columns "
+            f"({str(error).splitlines()[0]}): build its network for that input and output"
+        ) from error
+    if got != wanted:
+        raise InputError(
+            f"the learner gives {got} outputs a query, {type(learner.likelihood).__name__} needs {wanted} for {targets} "
+            f"target columns: evaluate with the ways that it was built for, or build the network with out={wanted}"
+        )
+
+
+def _embed_once(
+    learner: Learner, sampler: FewShot, used: list[Episodes], device: torch.device
+) -> tuple[FewShot, Learner]:
+    """The same episodes over features, and the learner on features, where the encoder sees each example alone."""
+    encoder, head = learner.split()
+    if encoder is None or not norm.folds(encoder):
+        return sampler, learner
+    index = torch.cat([part.flatten() for episodes in used for part in episodes[1:]]).unique()
+    features = embed_all(encoder, sampler.pool, index, device)
+    table = features.new_zeros(len(sampler.pool.x), *features.shape[1:])
+    table[index.to(table.device)] = features
+    pool = Pool(table, sampler.pool.sizes, sampler.pool.names)
+    return FewShot(pool, ways=sampler.ways, shots=sampler.shots, queries=sampler.queries), head
+
+
+def embed_all(encoder: nn.Module, pool: Pool, index: Tensor, device: torch.device, size: int = 512) -> Tensor:
+    """Features of the pool's examples at ``index [n]``: ``[n, *H]``."""
+    return torch.cat([embed(encoder, pool.get(part).to(device)) for part in index.split(size)])
+
+
+def _batches(sampler: FewShot, episodes: Episodes, chunk: int | None, device: torch.device) -> Iterator[Task]:
+    # About 30 million numbers at a time: the pairs of a relation network are the largest case.
+    pairs = episodes.support.shape[1] * episodes.query.shape[1] * max(64, int(np.prod(sampler.pool.shape)))
+    size = chunk or max(1, min(100, 30_000_000 // pairs))
+    for start in range(0, len(episodes.classes), size):
+        yield _to(sampler.gather(Episodes(*(part[start : start + size] for part in episodes))), device)
+
+
+def _slices(tasks: Task, size: int, device: torch.device) -> Iterator[Task]:
+    for start in range(0, count(tasks), size):
+        yield _to(take(tasks, slice(start, start + size)), device)
+
+
+def _to(tasks: Task, device: torch.device) -> Task:
+    return Task(*(Examples(part.x.to(device), part.y.to(device)) for part in tasks))
+
+
+def save_report(report: Report, path: str | Path) -> None:
+    """Save a report with its episodes and the value of every task, as one safetensors file."""
+    from innerloop.training import checkpoint
+
+    tensors = {f"task.{name}": torch.from_numpy(np.ascontiguousarray(v)) for name, v in report.per_task.items()}
+    if report.indices is not None:
+        tensors |= {f"episodes.{name}": part for name, part in report.indices._asdict().items()}
+    checkpoint.save(path, tensors, json.loads(json.dumps(report.json())))

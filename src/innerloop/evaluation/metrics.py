@@ -1,0 +1,43 @@
+"""Metrics per task: ``[T]``, never a mean over tasks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def accuracy(mean: Tensor, y: Tensor) -> Tensor:
+    """Share of queries whose most probable class is the true one: ``[T, Q, D], [T, Q, D] -> [T]``.
+
+    Example:
+        >>> accuracy(torch.eye(2).unsqueeze(0), torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]))
+        tensor([0.5000])
+    """
+    return (mean.argmax(-1) == y.argmax(-1)).float().mean(-1)
+
+
+def squared_error(mean: Tensor, y: Tensor) -> Tensor:
+    """Mean squared error over queries and columns, in squared units of y: ``[T, Q, D], [T, Q, D] -> [T]``."""
+    return (mean - y).square().mean((-2, -1))
+
+
+def calibration_error(mean: Tensor, y: Tensor, bins: int = 15) -> float:
+    """Expected calibration error of the top class over all queries: 0 is calibrated, 1 the worst.
+
+    Args:
+        mean: class probabilities ``[..., D]``.
+        y: one-hot rows ``[..., D]``.
+        bins: equal bins of the confidence.
+
+    Example:
+        >>> calibration_error(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.eye(2))
+        0.5
+
+    References:
+        Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017, https://arxiv.org/abs/1706.04599.
+    """
+    confidence, answer = mean.reshape(-1, mean.shape[-1]).double().max(-1)
+    right = (answer == y.reshape(-1, y.shape[-1]).argmax(-1)).double()
+    bin_of = (confidence * bins).long().clamp(max=bins - 1)
+    gaps = torch.zeros(bins, dtype=torch.float64, device=mean.device).index_add(0, bin_of, right - confidence)
+    return float(gaps.abs().sum() / len(right))

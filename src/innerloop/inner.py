@@ -1,0 +1,108 @@
+"""Differentiable inner optimisers: pure functions of gradients, parameters and memory.
+
+Each equals its ``torch.optim`` namesake step by step, and a gradient passes through every step.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from innerloop.task import InputError
+
+Parameters = dict[str, Tensor]
+
+
+class InnerOptimiser(nn.Module, ABC):
+    """An update rule for the inner loop. A rule that is itself learned has parameters of its own."""
+
+    @abstractmethod
+    def init(self, parameters: Parameters) -> Any:  # noqa: ANN401
+        """The memory before the first step."""
+
+    @abstractmethod
+    def update(self, gradients: Parameters, parameters: Parameters, memory: Any) -> tuple[Parameters, Any]:  # noqa: ANN401
+        """One step: the new parameters and the new memory."""
+
+
+def _positive(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"the inner optimiser's {name} is {value}; it must be positive and finite")
+
+
+class SGD(InnerOptimiser):
+    """Gradient descent, with heavy-ball or Nesterov momentum and weight decay as in ``torch.optim.SGD``.
+
+    Example:
+        >>> sgd = SGD(lr=0.5)
+        >>> w = {"w": torch.tensor([1.0])}
+        >>> sgd.update({"w": torch.tensor([1.0])}, w, sgd.init(w))[0]
+        {'w': tensor([0.5000])}
+    """
+
+    def __init__(self, lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False) -> None:
+        super().__init__()
+        _positive("learning rate", lr)
+        self.lr, self.momentum, self.weight_decay, self.nesterov = lr, momentum, weight_decay, nesterov
+
+    def init(self, parameters: Parameters) -> Parameters | None:  # noqa: D102
+        return None
+
+    def update(  # noqa: D102
+        self, gradients: Parameters, parameters: Parameters, memory: Parameters | None
+    ) -> tuple[Parameters, Parameters | None]:
+        if self.weight_decay:
+            gradients = {k: g + self.weight_decay * parameters[k] for k, g in gradients.items()}
+        if self.momentum:
+            memory = gradients if memory is None else {k: self.momentum * memory[k] + g for k, g in gradients.items()}
+            ahead = {k: g + self.momentum * memory[k] for k, g in gradients.items()}
+            gradients = ahead if self.nesterov else memory
+        return {k: p - self.lr * gradients[k] for k, p in parameters.items()}, memory
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"lr={self.lr}, momentum={self.momentum}, weight_decay={self.weight_decay}, nesterov={self.nesterov}"
+
+
+class Adam(InnerOptimiser):
+    """Adam as in ``torch.optim.Adam``; ``betas=(0, 0.999)`` is the inner optimiser of the Reptile paper.
+
+    References:
+        Kingma, Ba, *Adam*, ICLR 2015, https://arxiv.org/abs/1412.6980.
+    """
+
+    def __init__(
+        self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__()
+        _positive("learning rate", lr)
+        self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
+
+    def init(self, parameters: Parameters) -> tuple[int, Parameters, Parameters]:  # noqa: D102
+        zeros = {k: torch.zeros_like(p) for k, p in parameters.items()}
+        return 0, zeros, zeros
+
+    def update(  # noqa: D102
+        self, gradients: Parameters, parameters: Parameters, memory: tuple[int, Parameters, Parameters]
+    ) -> tuple[Parameters, tuple[int, Parameters, Parameters]]:
+        if self.weight_decay:
+            gradients = {k: g + self.weight_decay * parameters[k] for k, g in gradients.items()}
+        steps, first, second = memory
+        steps, (b1, b2) = steps + 1, self.betas
+        first = {k: b1 * first[k] + (1 - b1) * g for k, g in gradients.items()}
+        second = {k: b2 * second[k] + (1 - b2) * g * g for k, g in gradients.items()}
+        rate, root = self.lr / (1 - b1**steps), math.sqrt(1 - b2**steps)
+        new = {k: p - rate * first[k] / (_sqrt(second[k]) / root + self.eps) for k, p in parameters.items()}
+        return new, (steps, first, second)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"lr={self.lr}, betas={self.betas}"
+
+
+def _sqrt(x: Tensor) -> Tensor:
+    """Square root whose derivative at 0 is 0 instead of infinite: a zero gradient must not make the outer one NaN."""
+    zero = x == 0
+    return x.masked_fill(zero, 1.0).sqrt().masked_fill(zero, 0.0)

@@ -1,0 +1,52 @@
+"""Any learner on feature vectors, behind an encoder."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from innerloop import norm
+from innerloop.learner import Learner, State
+from innerloop.task import Examples
+
+
+class EmbeddedState(NamedTuple):
+    """What the head learned, and the support statistics where the encoder's norm policy keeps them."""
+
+    head: State
+    statistics: norm.Statistics
+
+
+class Embedded(Learner):
+    """An encoder and a head, the head itself a learner on the encoder's features.
+
+    Every head takes every encoder, a frozen one too: ``encoder.requires_grad_(False)``.
+
+    Args:
+        encoder: any module ``[N, *F] -> [N, *H]`` that sees each example alone (normalisation apart).
+        head: a learner on ``[N, *H]``.
+
+    Example:
+        >>> import innerloop as il
+        >>> Embedded(il.nets.conv4(), il.Prototypes()).norm
+        'running'
+    """
+
+    def __init__(self, encoder: nn.Module, head: Learner) -> None:
+        super().__init__(head.likelihood)
+        self.encoder, self.head = encoder, head
+        self.looks_at_queries = head.looks_at_queries
+
+    def adapt(self, support: Examples, state: EmbeddedState | None = None) -> EmbeddedState:  # noqa: D102
+        with norm.recording() as statistics:
+            z = self.encoder(support.x)
+        return EmbeddedState(self.head.adapt(Examples(z, support.y), state.head if state else None), statistics)
+
+    def predict(self, state: EmbeddedState, x: Tensor) -> Tensor:  # noqa: D102
+        with norm.replaying(state.statistics):
+            z = self.encoder(x)
+        return self.head.predict(state.head, z)
+
+    def split(self) -> tuple[nn.Module | None, Learner]:  # noqa: D102
+        return self.encoder, self.head

@@ -1,0 +1,97 @@
+"""Relation Networks (Sung et al., CVPR 2018, https://arxiv.org/abs/1711.06025).
+
+A learned module scores how strongly a query relates to a support example; a class's confidence is the sum of the scores
+of its support examples. Choose it where no fixed distance fits the features; it costs a small network a pair.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from innerloop.learner import Learner
+from innerloop.learners.metric._embedded import Embedded
+from innerloop.likelihood import Categorical, Likelihood
+from innerloop.nets.relation import RelationModule
+from innerloop.task import Examples, InputError
+
+
+class Relations(Learner):
+    """The head of a relation network, on feature maps.
+
+    Args:
+        relation: ``[A, *H], [B, *H] -> [A, B]``, a score for each pair.
+        combine: ``"scores"``: a class's confidence is the sum of the relation scores over its support examples;
+            ``"features"``: the support features of a class are summed first, and one score is its confidence.
+        likelihood: default :class:`~innerloop.Categorical` on the confidences; ``Gaussian(scale=1.0)`` is the paper's
+            squared error against the one-hot row.
+    """
+
+    def __init__(
+        self,
+        relation: nn.Module,
+        combine: Literal["scores", "features"] = "scores",
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(likelihood or Categorical())
+        if combine not in ("scores", "features"):
+            raise InputError(f"combine={combine!r} is unknown; choose 'scores' or 'features'")
+        self.relation, self.combine = relation, combine
+
+    def adapt(self, support: Examples, state: Examples | None = None) -> Examples:  # noqa: D102
+        z, y = support
+        if self.combine == "features":
+            # One summed map a class; classes are their own rows from here on.
+            z, y = torch.einsum("nd,n...->d...", y, z), torch.eye(y.shape[1], dtype=y.dtype, device=y.device)
+            return Examples(z, y) if state is None else Examples(state.x + z, y)
+        return support if state is None else Examples(torch.cat((state.x, z)), torch.cat((state.y, y)))
+
+    def predict(self, state: Examples, x: Tensor) -> Tensor:  # noqa: D102
+        scores = self.relation(x, state.x)
+        return (scores @ state.y).unsqueeze(0)
+
+
+class RelationNet(Embedded):
+    """Relation network: a learned score for each pair of query and support example, summed over the class's examples.
+
+    Args:
+        encoder: any module that gives feature maps ``[N, C, s, s]``, such as ``nets.conv4(maps=True, pools=2)``.
+        relation: a module ``[A, C, s, s], [B, C, s, s] -> [A, B]``; default :class:`~innerloop.nets.RelationModule` for
+            ``encoder.features``.
+        combine: ``"scores"`` (sum of relation scores) or ``"features"`` (support features summed before the module).
+        likelihood: see :class:`Relations`.
+
+    Raises:
+        InputError: if no relation module is given and the encoder does not say the shape of its features.
+
+    Example:
+        >>> import torch, innerloop as il
+        >>> learner = il.RelationNet(il.nets.conv4(maps=True, pools=2))
+        >>> support = il.Examples(torch.rand(5, 1, 28, 28), torch.eye(5))
+        >>> learner.predict(learner.adapt(support), torch.rand(7, 1, 28, 28)).shape
+        torch.Size([1, 7, 5])
+
+    References:
+        Sung et al., *Learning to Compare: Relation Network for Few-Shot Learning*, CVPR 2018,
+        https://arxiv.org/abs/1711.06025.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        relation: nn.Module | None = None,
+        *,
+        combine: Literal["scores", "features"] = "scores",
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        if relation is None:
+            features = getattr(encoder, "features", None)
+            if features is None:
+                raise InputError(
+                    f"{type(encoder).__name__} does not say the shape of its features: pass "
+                    f"relation=nets.RelationModule(nets.feature_size(encoder, shape))"
+                )
+            relation = RelationModule(features)
+        super().__init__(encoder, Relations(relation, combine, likelihood))

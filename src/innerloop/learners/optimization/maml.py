@@ -1,0 +1,62 @@
+"""MAML (Finn, Abbeel, Levine, ICML 2017, https://arxiv.org/abs/1703.03400).
+
+Learn an initialisation from which a few gradient steps on the support set solve a task; the outer gradient goes through
+those steps. Choose it for any differentiable model, regression included, where a distance between examples is no use.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from innerloop.inner import SGD, InnerOptimiser
+from innerloop.learners.optimization._gradient import GradientLearner
+from innerloop.likelihood import Likelihood
+
+
+class MAML(GradientLearner):
+    """Model-agnostic meta-learning: k inner gradient steps, second order by default.
+
+    Args:
+        net: any module ``[N, *F] -> [N, P]``.
+        steps: inner steps k.
+        lr: inner learning rate alpha; ignored if ``inner`` is given.
+        first_order: take the inner gradients for constants (FOMAML).
+        test_steps: inner steps outside training; default ``steps``.
+        inner: an inner optimiser in place of plain gradient descent.
+        shared_head: name of a final one-output layer repeated for each class: any number of ways from one model
+            (Ye, Chao, *How to Train Your MAML to Excel in Few-Shot Classification*, ICLR 2022,
+            https://arxiv.org/abs/2106.16245).
+        likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
+
+    Example:
+        >>> import torch, innerloop as il
+        >>> maml = il.MAML(il.nets.mlp(1, 40, 40, 1), steps=1, lr=0.01, likelihood=il.Gaussian(scale=1.0))
+        >>> maml.loss(il.Task(il.Examples(torch.ones(3, 1), torch.ones(3, 1)), il.Examples(torch.ones(2, 1), torch.ones(2, 1)))).shape
+        torch.Size([])
+
+    References:
+        Finn, Abbeel, Levine, *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks*, ICML 2017,
+        https://arxiv.org/abs/1703.03400.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        steps: int = 1,
+        lr: float = 0.4,
+        first_order: bool = False,
+        test_steps: int | None = None,
+        inner: InnerOptimiser | None = None,
+        shared_head: str | None = None,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(
+            net,
+            inner=inner or SGD(lr),
+            steps=steps,
+            test_steps=test_steps,
+            first_order=first_order,
+            shared_head=shared_head,
+            likelihood=likelihood,
+        )

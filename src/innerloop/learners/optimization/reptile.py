@@ -1,0 +1,70 @@
+"""Reptile (Nichol, Achiam, Schulman, 2018, https://arxiv.org/abs/1803.02999).
+
+Train on a task for a few steps, then move the initialisation towards where that led. No second derivatives, no query
+set, memory independent of the number of steps; it wants many more tasks than MAML.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from innerloop.inner import Adam, InnerOptimiser
+from innerloop.learners.optimization._gradient import GradientLearner
+from innerloop.likelihood import Likelihood
+from innerloop.task import Task
+
+
+class Reptile(GradientLearner):
+    """Reptile: the outer loss is half the squared distance to the adapted parameters.
+
+    Its gradient is exactly theta - phi, so outer SGD with rate epsilon is the published update
+    ``theta <- theta + epsilon (mean(phi) - theta)``. It learns from the support set alone: draw tasks with ``queries=0``.
+
+    Args:
+        net: any module ``[N, *F] -> [N, P]``.
+        steps: inner steps k.
+        lr: learning rate of the inner Adam (betas 0 and 0.999, as published); ignored if ``inner`` is given.
+        test_steps: inner steps outside training; default ``steps``.
+        batch_size: support examples an inner step sees, in turn; ``None`` for all.
+        inner: an inner optimiser in place of Adam.
+        shared_head: name of a final one-output layer repeated for each class.
+        likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
+
+    Example:
+        >>> import innerloop as il
+        >>> il.Reptile(il.nets.mlp(1, 40, 1), steps=5, lr=0.01, likelihood=il.Gaussian(scale=1.0)).first_order
+        True
+
+    References:
+        Nichol, Achiam, Schulman, *On First-Order Meta-Learning Algorithms*, 2018, https://arxiv.org/abs/1803.02999.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        steps: int = 5,
+        lr: float = 1e-3,
+        test_steps: int | None = None,
+        batch_size: int | None = None,
+        inner: InnerOptimiser | None = None,
+        shared_head: str | None = None,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(
+            net,
+            inner=inner or Adam(lr, betas=(0.0, 0.999)),
+            steps=steps,
+            test_steps=test_steps,
+            first_order=True,
+            batch_size=batch_size,
+            shared_head=shared_head,
+            likelihood=likelihood,
+        )
+
+    def loss(self, task: Task) -> Tensor:  # noqa: D102
+        theta = self.initial(task.support.y.shape[1])
+        with torch.no_grad():
+            phi = self.adapt(task.support).parameters
+        return sum(((theta[k] - phi[k]) ** 2).sum() / 2 for k in theta)  # type: ignore[return-value]

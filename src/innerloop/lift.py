@@ -1,0 +1,165 @@
+"""Lifting: single-task code run over a batch of tasks.
+
+``vmap``, a loop and chunks give the same losses, predictions and gradients; which is fastest depends on the network and
+the machine (``vmap`` for small networks, a loop for per-task convolutions on a CPU), so ``auto`` times them.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from innerloop import norm
+from innerloop.learner import Learner
+from innerloop.task import Examples, InputError, Task, count, take
+
+How = Literal["auto", "vmap", "loop", "chunk"]
+
+
+def lift(learner: Learner, how: How = "auto", chunk: int | None = None) -> Lifted:
+    """Run a single-task learner over batches of tasks.
+
+    Args:
+        learner: written for one task.
+        how: ``"vmap"`` (all tasks in one vectorised call), ``"loop"`` (one after the other, the memory of one),
+            ``"chunk"`` (vectorised over ``chunk`` tasks at a time), or ``"auto"`` (the fastest on the first batch).
+        chunk: tasks per backward pass; default all of them, 4 for ``"chunk"``.
+
+    Raises:
+        InputError: for an unknown ``how`` or a ``chunk`` below 1.
+
+    Example:
+        >>> import innerloop as il
+        >>> tasks = il.data.Sinusoid(shots=10, queries=5).draw(torch.Generator(), 3)
+        >>> maml = il.MAML(il.nets.mlp(1, 40, 40, 1), steps=1, lr=0.01, likelihood=il.Gaussian(scale=1.0))
+        >>> lift(maml, "vmap").loss(tasks).shape
+        torch.Size([3])
+    """
+    if how not in ("auto", "vmap", "loop", "chunk"):
+        raise InputError(f"lift(how={how!r}) is unknown; choose auto, vmap, loop or chunk")
+    if chunk is not None and chunk < 1:
+        raise InputError(f"the chunk is {chunk} tasks; it must be at least 1")
+    return Lifted(learner, how, 4 if how == "chunk" and chunk is None else chunk)
+
+
+class Lifted:
+    """A learner over batches of tasks. Made by :func:`lift`."""
+
+    def __init__(self, learner: Learner, how: How, chunk: int | None) -> None:
+        self.learner, self.how, self.chunk = learner, how, chunk
+        #: Why ``how`` was chosen, in words, once ``auto`` has chosen.
+        self.why = "as asked"
+
+    def loss(self, tasks: Task) -> Tensor:
+        """The outer objective of each task, ``[T]``, with a graph."""
+        self._settle(tasks, lambda lifted: lifted.loss(tasks))
+        return torch.cat([self._losses(part) for part in self._parts(tasks)])
+
+    @torch.no_grad()
+    def predict(self, tasks: Task) -> Tensor:
+        """Raw predictions for each task's queries, ``[T, S, Q, P]``, without a graph."""
+        self._settle(tasks, lambda lifted: lifted.predict(tasks))
+        return torch.cat([self._predictions(part) for part in self._parts(tasks)])
+
+    def backward(self, tasks: Task, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+        """Add the gradient of the mean (or sum) over tasks to the parameters' ``.grad``, one chunk after the other.
+
+        Returns:
+            the loss of each task, ``[T]``, detached.
+        """
+        self._settle(tasks, lambda lifted: lifted.backward(tasks))
+        scale = 1 / count(tasks) if reduction == "mean" else 1.0
+        losses = []
+        for part in self._parts(tasks):
+            loss = self._losses(part)
+            (loss.sum() * scale).backward()
+            losses.append(loss.detach())
+        return torch.cat(losses)
+
+    def _losses(self, tasks: Task) -> Tensor:
+        learner, tasks = self._embedded(tasks)
+        return self._map(learner.loss, tasks)
+
+    def _predictions(self, tasks: Task) -> Tensor:
+        learner, tasks = self._embedded(tasks)
+        return self._map(lambda task: learner.predict(learner.adapt(task.support), task.query.x), tasks)
+
+    def _parts(self, tasks: Task) -> Iterator[Task]:
+        folded = self._encoder() is not None
+        size = self.chunk or (1 if self.how == "loop" and not folded else count(tasks))
+        for start in range(0, count(tasks), size):
+            yield take(tasks, slice(start, start + size))
+
+    def _encoder(self) -> nn.Module | None:
+        encoder, _ = self.learner.split()
+        return encoder if encoder is not None and norm.folds(encoder) else None
+
+    def _embedded(self, tasks: Task) -> tuple[Learner, Task]:
+        """The learner that is left to lift, and the tasks that it sees: features where an encoder can run folded."""
+        encoder = self._encoder()
+        if encoder is None:
+            return self.learner, tasks
+        (xs, ys), (xq, yq) = tasks
+        z = embed(encoder, torch.cat((xs.flatten(0, 1), xq.flatten(0, 1))))
+        zs, zq = z.split((xs.shape[0] * xs.shape[1], xq.shape[0] * xq.shape[1]))
+        features = Task(
+            Examples(zs.unflatten(0, xs.shape[:2]), ys), Examples(zq.unflatten(0, xq.shape[:2]), yq)
+        )
+        return self.learner.split()[1], features
+
+    def _map(self, function: Callable[[Task], Tensor], tasks: Task) -> Tensor:
+        if self.how in ("vmap", "chunk"):
+            return torch.func.vmap(function, randomness="different")(tasks)
+        return torch.stack([function(_fast_layout(take(tasks, t))) for t in range(count(tasks))])
+
+    def _settle(self, tasks: Task, work: Callable[[Lifted], Tensor]) -> None:
+        """Turn ``auto`` into the fastest way on this batch; a copy of the learner does the trial runs."""
+        if self.how != "auto":
+            return
+        seconds: dict[str, float] = {}
+        refused = ""
+        with torch.random.fork_rng():
+            for how in ("vmap", "loop"):
+                trial = Lifted(copy.deepcopy(self.learner), how, self.chunk)  # type: ignore[arg-type]
+                try:
+                    work(trial)
+                    start = time.perf_counter()
+                    work(trial)
+                except RuntimeError as error:
+                    if how == "loop":
+                        raise
+                    refused = f"vmap does not run this learner ({str(error).splitlines()[0]})"
+                    continue
+                seconds[how] = time.perf_counter() - start
+        self.how = min(seconds, key=lambda how: seconds[how])  # type: ignore[assignment]
+        timed = ", ".join(f"{how} {1000 * value:.1f} ms" for how, value in seconds.items())
+        self.why = f"{refused + '; ' if refused else ''}{timed} on the first batch of {count(tasks)} tasks"
+
+
+def embed(encoder: nn.Module, x: Tensor) -> Tensor:
+    """Features of a plain batch ``[N, *F]``, in the memory layout that is fastest on the device."""
+    return encoder(_channels_last(x))
+
+
+def _fast_layout(task: Task) -> Task:
+    (xs, ys), (xq, yq) = task
+    return Task(Examples(_channels_last(xs), ys), Examples(_channels_last(xq), yq))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Images in channels-last order on the CPU, where convolution, pooling and batch norm are faster for it.
+
+    With a single channel both orders are the same bytes, and PyTorch takes such a tensor for channels-first; strides that
+    only channels-last can have keep every later layer in the fast order.
+    """
+    if x.ndim != 4 or x.device.type != "cpu":
+        return x
+    if x.shape[1] > 1:
+        return x.contiguous(memory_format=torch.channels_last)
+    _, c, h, w = x.shape
+    return x.contiguous().as_strided(x.shape, (c * h * w, 1, w * c, c))

@@ -1,0 +1,204 @@
+"""Batch normalisation as a named policy, never an accident.
+
+============  =========================================================================================================
+``group``     GroupNorm: an example is normalised by itself, nothing leaks between examples.
+``support``   the statistics of the support set, kept in the state and used for the queries.
+``running``   frozen statistics at test time, calibrated by a separate pass over the meta-training pool.
+``batch``     the statistics of whatever batch is at hand: on the query set, **transductive**.
+``none``      no normalisation layer at all.
+============  =========================================================================================================
+
+The policy of a learner is printed with each of its scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from innerloop.task import InputError
+
+POLICIES = ("group", "support", "running", "batch", "none")
+
+Statistics = list[tuple[Tensor, Tensor]]
+
+_RECORDED: ContextVar[Statistics | None] = ContextVar("recorded", default=None)
+_REPLAYED: ContextVar[Iterator[tuple[Tensor, Tensor]] | None] = ContextVar("replayed", default=None)
+
+
+class SupportNorm(nn.Module):
+    """Normalises with the statistics of the support set.
+
+    Within :func:`recording` it writes down the statistics of what it sees; within :func:`replaying` it uses the ones
+    written down. Outside both it uses those of the batch at hand (inside the inner loop that batch *is* the support set).
+
+    Args:
+        channels: size of axis 1.
+        eps: added to the variance.
+
+    References:
+        "Conventional batch normalisation" with support statistics in Bronskill et al., *TaskNorm*, ICML 2020,
+        https://arxiv.org/abs/2003.03284.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, *F] -> [N, C, *F]``."""
+        recorded, replayed = _RECORDED.get(), _REPLAYED.get()
+        if recorded is None and replayed is None:
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        if replayed is not None:
+            mean, var = next(replayed)
+        else:
+            axes = [0, *range(2, x.ndim)]
+            mean, var = x.mean(axes), x.var(axes, unbiased=False)
+            if recorded is not None:
+                recorded.append((mean, var))
+        scale = self.weight * (var + self.eps).rsqrt()
+        shift = self.bias - mean * scale
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        return x * scale.view(shape) + shift.view(shape)
+
+
+@contextmanager
+def recording() -> Iterator[Statistics]:
+    """Collect the support statistics of every :class:`SupportNorm` that runs within, in order."""
+    statistics: Statistics = []
+    token = _RECORDED.set(statistics)
+    try:
+        yield statistics
+    finally:
+        _RECORDED.reset(token)
+
+
+@contextmanager
+def replaying(statistics: Statistics) -> Iterator[None]:
+    """Use recorded statistics, in the order in which they were recorded."""
+    token = _REPLAYED.set(iter(statistics))
+    try:
+        yield
+    finally:
+        _REPLAYED.reset(token)
+
+
+def layer(policy: str, channels: int) -> nn.Module:
+    """A normalisation layer over ``channels`` for a policy.
+
+    Raises:
+        InputError: for an unknown policy.
+
+    Example:
+        >>> layer("group", 64)
+        GroupNorm(8, 64, eps=1e-05, affine=True)
+    """
+    if policy == "group":
+        return nn.GroupNorm(next(g for g in (8, 4, 2, 1) if channels % g == 0), channels)
+    if policy == "support":
+        return SupportNorm(channels)
+    if policy == "running":
+        return nn.BatchNorm2d(channels)
+    if policy == "batch":
+        return nn.BatchNorm2d(channels, track_running_stats=False)
+    if policy == "none":
+        return nn.Identity()
+    raise InputError(f"norm policy {policy!r} is unknown; choose one of {', '.join(POLICIES)}")
+
+
+def _policy_of(module: nn.Module) -> str | None:
+    if isinstance(module, SupportNorm):
+        return "support"
+    if isinstance(module, nn.GroupNorm | nn.LayerNorm):
+        return "group"
+    if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.instancenorm._InstanceNorm):
+        if isinstance(module, nn.modules.instancenorm._InstanceNorm) and not module.track_running_stats:
+            return "group"
+        return "running" if module.track_running_stats else "batch"
+    return None
+
+
+def policy(module: nn.Module) -> str:
+    """The policy that a module's layers follow; the most revealing one where several are mixed (batch, support, running, group)."""
+    found = {_policy_of(part) for part in module.modules()}
+    return next((name for name in ("batch", "support", "running", "group") if name in found), "none")
+
+
+def convert(module: nn.Module, policy: str) -> nn.Module:
+    """Replace every batch-norm layer of ``module``, in place, by the policy's layer with the same scale and shift.
+
+    Example:
+        >>> convert(nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8)), "support")[1]
+        SupportNorm()
+    """
+    for name, child in module.named_children():
+        if _policy_of(child) in ("running", "batch", "support"):
+            new = layer(policy, child.weight.shape[0] if child.weight is not None else child.num_features)  # type: ignore[union-attr, index, arg-type]
+            if child.weight is not None and getattr(new, "weight", None) is not None:
+                new.load_state_dict({"weight": child.weight, "bias": child.bias}, strict=False)  # type: ignore[dict-item]
+            setattr(module, name, new)
+        else:
+            convert(child, policy)
+    return module
+
+
+def folds(module: nn.Module) -> bool:
+    """Whether the examples of many tasks can run through ``module`` as one batch without changing what a task sees."""
+    return policy(module) not in ("support", "batch")
+
+
+def freeze_running(module: nn.Module) -> None:
+    """Put layers with running statistics into evaluation mode: under an inner loop their statistics are constants."""
+    for part in module.modules():
+        if _policy_of(part) == "running":
+            part.eval()
+
+
+def check_inner_loop(module: nn.Module) -> None:
+    """Refuse, before any training, layers that an inner loop cannot run: running statistics that nobody calibrated.
+
+    Raises:
+        InputError: naming the offending layer and the remedy.
+    """
+    for name, part in module.named_modules():
+        if _policy_of(part) != "running":
+            continue
+        seen = getattr(part, "num_batches_tracked", None)
+        if seen is None or int(seen) == 0:
+            raise InputError(
+                f"layer {name!r} ({type(part).__name__}) has running statistics that were never calibrated, and an "
+                f"inner loop must not update them: use innerloop.norm.convert(net, 'support') (or 'group', 'batch'), or "
+                f"innerloop.norm.calibrate(net, batches) to freeze them"
+            )
+
+
+@torch.no_grad()
+def calibrate(module: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set the running statistics to the average over ``batches`` of inputs ``[N, *F]``, in a pass of its own.
+
+    Layers of other policies and all parameters are left alone; each layer gets its momentum and mode back.
+    """
+    layers = [part for part in module.modules() if _policy_of(part) == "running"]
+    if not layers:
+        return
+    modes = {part: part.training for part in module.modules()}
+    momenta = [part.momentum for part in layers]
+    module.eval()
+    for part in layers:
+        part.reset_running_stats()  # type: ignore[operator]
+        part.momentum = None  # type: ignore[assignment]
+        part.train()
+    for x in batches:
+        module(x)
+    for part, momentum in zip(layers, momenta, strict=True):
+        part.momentum = momentum
+    for part, mode in modes.items():
+        part.training = mode

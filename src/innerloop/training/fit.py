@@ -1,0 +1,267 @@
+"""Meta-training: the outer loop, straight down the page."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from innerloop import norm
+from innerloop.data.episodes import Sampler
+from innerloop.evaluation.evaluate import evaluate
+from innerloop.learner import Learner
+from innerloop.lift import How, lift
+from innerloop.task import Examples, InputError, Task, check
+from innerloop.training.progress import progress_bar, stop_signal
+from innerloop.training.store import History, Store
+
+OptimizerFactory = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss became infinite or NaN; the last good checkpoint is kept."""
+
+
+def schedule_factor(name: str, progress: float, warmup: float = 0.0) -> float:
+    """The learning rate's factor after a share ``progress`` of the run, 0 to 1.
+
+    Args:
+        name: ``"constant"``, ``"linear"`` (to 0) or ``"cosine"`` (to 0).
+        progress: share of the run that is done.
+        warmup: share of the run in which the rate rises linearly from 0.
+
+    Example:
+        >>> [round(schedule_factor("cosine", p), 2) for p in (0.0, 0.5, 1.0)]
+        [1.0, 0.5, 0.0]
+    """
+    progress = min(max(progress, 0.0), 1.0)
+    if warmup and progress < warmup:
+        return progress / warmup
+    after = (progress - warmup) / (1 - warmup)
+    if name == "constant":
+        return 1.0
+    if name == "linear":
+        return 1 - after
+    if name == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * after))
+    raise InputError(f"schedule {name!r} is unknown; choose constant, linear or cosine, or pass a function")
+
+
+def fit(
+    learner: Learner,
+    sampler: Sampler,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    tasks_per_step: int = 4,
+    optimizer: str | OptimizerFactory = "Adam",
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
+    schedule: str | SchedulerFactory = "cosine",
+    warmup: float = 0.0,
+    clip: float | None = None,
+    average: float | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
+    how: How = "auto",
+    chunk: int | None = None,
+    validate: Sampler | None = None,
+    validate_every: int | None = None,
+    validate_tasks: int = 200,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    save_seconds: float = 60.0,
+    progress: bool = True,
+) -> History:
+    """Meta-train a learner in place; it ends with its best weights on the validation episodes.
+
+    Everything random in a step follows from ``seed`` and the step's number, so a run that is interrupted and resumed has
+    the losses of one that was not, bit for bit (with ``steps``; under ``minutes`` the schedule follows the clock).
+
+    Args:
+        learner: any learner; its ``parameters()`` are trained.
+        sampler: draws the meta-training tasks.
+        steps: outer steps; 0 leaves the learner untrained.
+        minutes: wall-clock budget, validation included. Give ``steps``, ``minutes`` or both (whichever ends first).
+        tasks_per_step: tasks in each outer step.
+        optimizer: name of a class in ``torch.optim``, or a function from parameters to an optimiser.
+        lr: outer learning rate (for a named optimiser).
+        weight_decay: of a named optimiser.
+        schedule: ``"constant"``, ``"linear"``, ``"cosine"``, or a function from the optimiser to a torch scheduler.
+        warmup: share of the run in which a named schedule's rate rises from 0.
+        clip: largest norm of the outer gradient.
+        average: decay of an exponential moving average of the weights, which is then what is validated and kept.
+        reduction: the meta-loss is the ``"mean"`` or the ``"sum"`` over tasks.
+        how: see :func:`innerloop.lift`.
+        chunk: tasks per backward pass (gradient accumulation); bounds memory.
+        validate: draws validation tasks, the same at each validation; ``None``: the last weights are the best ones.
+        validate_every: steps between validations; default a tenth of the run.
+        validate_tasks: how many tasks.
+        seed: of all that is random.
+        device: where to train; default where the learner is.
+        out: folder for ``last.safetensors``, ``best.safetensors`` and ``metrics.jsonl``.
+        resume: go on from ``out``'s last checkpoint.
+        save_seconds: time between checkpoints.
+        progress: show a bar with rate, time left and current score.
+
+    Returns:
+        the losses and scores.
+
+    Raises:
+        InputError: for a budget, sampler or folder that cannot work.
+        NonFiniteLoss: if the loss is not finite; the last good checkpoint stays.
+
+    Example:
+        >>> import innerloop as il
+        >>> maml = il.MAML(il.nets.mlp(1, 8, 1), lr=0.01, likelihood=il.Gaussian(scale=1.0))
+        >>> history = il.fit(maml, il.data.Sinusoid(), steps=2, tasks_per_step=3, progress=False)
+        >>> len(history.losses)
+        2
+    """
+    if steps is None and minutes is None:
+        raise InputError("fit needs a budget: steps=, minutes= or both")
+    if (steps is not None and steps < 0) or (minutes is not None and not minutes > 0) or tasks_per_step < 1:
+        raise InputError(
+            f"steps={steps}, minutes={minutes}, tasks_per_step={tasks_per_step}: steps must be at least 0, minutes "
+            f"above 0, tasks_per_step at least 1"
+        )
+    device = torch.device(device) if device else next(learner.parameters()).device
+    learner.to(device)
+    lifted = lift(learner, how, chunk)
+    optimiser = _optimiser(optimizer, learner, lr, weight_decay)
+    base_rates = [group["lr"] for group in optimiser.param_groups]
+    scheduler = None if isinstance(schedule, str) else schedule(optimiser)
+    averaged = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(average)) if average else None
+    kept: Learner = averaged.module if averaged is not None else learner  # type: ignore[assignment]
+    history = History()
+    parts = {"learner": learner, "optimiser": optimiser, "scheduler": scheduler, "average": averaged}
+    store = Store(Path(out), parts, history, resume) if out is not None else None
+    best = store.best() if store is not None else None
+    if history.how != "auto":
+        lifted = lift(learner, history.how, chunk)
+    step = first = history.step
+    start, before, saved = time.monotonic(), history.seconds, time.monotonic()
+
+    def share() -> float:
+        """The share of the budget that is used."""
+        history.seconds = before + time.monotonic() - start
+        by_steps = (step / steps if steps else 1.0) if steps is not None else 0.0
+        return max(by_steps, history.seconds / 60 / minutes if minutes else 0.0)
+
+    def judge() -> None:
+        """Calibrate, validate, keep the best."""
+        nonlocal best
+        _calibrate(kept, sampler, tasks_per_step, seed, device)
+        score = float(step)
+        if validate is not None:
+            score = evaluate(kept, validate, tasks=validate_tasks, seed=seed, how=how, chunk=chunk, open=False).score
+            history.scores.append((step, score))
+        if score >= history.best:
+            history.best = score
+            best = {name: value.detach().clone() for name, value in kept.state_dict().items()}
+            if store is not None:
+                store.keep(best)
+
+    def due(used: float) -> bool:
+        return validate is not None and len(history.scores) < (
+            step // validate_every if validate_every else int(10 * used)
+        )
+
+    with stop_signal() as stopping, progress_bar(progress, steps, minutes) as bar:
+        learner.train()
+        while (used := share()) < 1.0 and not stopping.is_set():
+            if isinstance(schedule, str):
+                for group, rate in zip(optimiser.param_groups, base_rates, strict=True):
+                    group["lr"] = rate * schedule_factor(schedule, used, warmup)
+            tasks = _to(sampler.draw(_generator(seed, "train", step), tasks_per_step), device)
+            if step == first:
+                check(tasks)
+            torch.manual_seed(_mix(seed, "draws", step))
+            losses = lifted.backward(tasks, reduction)
+            loss = float(losses.mean() if reduction == "mean" else losses.sum())
+            if not math.isfinite(loss):
+                where = f"the last good checkpoint is {store.last}" if store is not None else "no folder was given"
+                raise NonFiniteLoss(
+                    f"the loss is {loss} at step {step + 1}: the run stops; {where}. Lower the outer or the inner "
+                    f"learning rate, clip the gradient (clip=1.0), or look for extreme inputs"
+                )
+            if clip is not None:
+                nn.utils.clip_grad_norm_(learner.parameters(), clip)
+            optimiser.step()
+            optimiser.zero_grad()
+            if scheduler is not None:
+                scheduler.step()
+            if averaged is not None:
+                averaged.update_parameters(learner)
+            step += 1
+            history.how, history.why = lifted.how, lifted.why
+            history.rows.append({"step": step, "loss": loss, "lr": float(optimiser.param_groups[0]["lr"])})
+            used = share()
+            if due(used) and used < 1.0:
+                judge()
+                learner.train()
+                saved = 0.0
+            if store is not None and time.monotonic() - saved > save_seconds:
+                store.save()
+                saved = time.monotonic()
+            bar(used, loss, history)
+        history.stopped = "interrupted" if stopping.is_set() else "finished"
+    if store is not None:
+        store.save()
+    if history.stopped == "finished" or best is None:
+        judge()
+        if store is not None and history.stopped == "finished":
+            store.save()
+    if best is not None:
+        learner.load_state_dict(best)
+    learner.eval()
+    return history
+
+
+def _optimiser(
+    optimizer: str | OptimizerFactory, learner: Learner, lr: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    parameters = [p for p in learner.parameters() if p.requires_grad]
+    if not parameters:
+        raise InputError("the learner has no parameter that requires a gradient: unfreeze a part, or skip fit")
+    if not isinstance(optimizer, str):
+        return optimizer(parameters)
+    factory = getattr(torch.optim, optimizer, None)
+    if not (isinstance(factory, type) and issubclass(factory, torch.optim.Optimizer)):
+        raise InputError(f"torch.optim has no optimiser {optimizer!r}: use a name such as Adam, AdamW or SGD")
+    return factory(parameters, lr=lr, weight_decay=weight_decay)  # type: ignore[call-arg]
+
+
+def _mix(seed: int, use: str, step: int) -> int:
+    """A seed of its own for each use and step: nothing random depends on what was drawn before."""
+    digest = hashlib.blake2b(f"{seed}/{use}/{step}".encode(), digest_size=7).digest()
+    return int.from_bytes(digest, "big")
+
+
+def _generator(seed: int, use: str, step: int) -> torch.Generator:
+    return torch.Generator().manual_seed(_mix(seed, use, step))
+
+
+def _to(tasks: Task, device: torch.device) -> Task:
+    return Task(*(Examples(part.x.to(device), part.y.to(device)) for part in tasks))
+
+
+def _calibrate(learner: Learner, sampler: Sampler, tasks: int, seed: int, device: torch.device) -> None:
+    """Average the encoder's running statistics over meta-training batches, where its policy keeps any."""
+    encoder, _ = learner.split()
+    if encoder is None or norm.policy(encoder) != "running" or not any(p.requires_grad for p in encoder.parameters()):
+        return
+    norm.calibrate(encoder, (_inputs(sampler.draw(_generator(seed, "calibrate", i), tasks), device) for i in range(20)))
+
+
+def _inputs(tasks: Task, device: torch.device) -> Tensor:
+    return torch.cat((tasks.support.x.flatten(0, 1), tasks.query.x.flatten(0, 1))).to(device)

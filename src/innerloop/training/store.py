@@ -1,0 +1,172 @@
+"""What a run leaves on disk: the last and the best checkpoint, and the metrics as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from innerloop.task import InputError
+from innerloop.training import checkpoint
+
+
+@dataclass
+class History:
+    """What happened in a run: one row a step, and the validation scores."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    """``step``, ``loss`` and ``lr`` of each outer step."""
+    scores: list[tuple[int, float]] = field(default_factory=list)
+    """Step and score of each validation: accuracy, or minus the squared error."""
+    best: float = -math.inf
+    """The best score."""
+    seconds: float = 0.0
+    """Wall-clock time of training, over all resumptions."""
+    how: str = "auto"
+    """How the tasks were lifted."""
+    why: str = ""
+    """Why so."""
+    stopped: str = "finished"
+    """``"finished"`` or ``"interrupted"``."""
+    resumed: int = 0
+    """The step at which this process began."""
+
+    @property
+    def losses(self) -> list[float]:
+        """The outer loss of every step."""
+        return [row["loss"] for row in self.rows]
+
+    @property
+    def step(self) -> int:
+        """Outer steps done."""
+        return len(self.rows)
+
+    @property
+    def steps_here(self) -> int:
+        """Outer steps done by this process."""
+        return self.step - self.resumed
+
+
+class Store:
+    """Saves and restores a run. Weights and moments are safetensors, the rest JSON.
+
+    Args:
+        folder: made if missing.
+        parts: ``learner``, ``optimiser``, ``scheduler`` and ``average``, each of which may be ``None`` but the first two.
+        history: filled from the folder when resuming.
+        resume: go on from the folder's last checkpoint, or start a new run in a folder without one.
+
+    Raises:
+        InputError: if the folder cannot be written, holds another run, or holds none to resume.
+    """
+
+    def __init__(self, folder: Path, parts: dict[str, Any], history: History, resume: bool) -> None:
+        self.parts, self.history = parts, history
+        self.last, self.kept, self.metrics = (folder / f for f in ("last.safetensors", "best.safetensors", "metrics.jsonl"))
+        self._written = 0
+        prepare_folder(folder)
+        if resume:
+            self._restore()
+        elif self.last.exists():
+            raise InputError(
+                f"{folder} already holds a run ({self.last.name}): give another folder, or resume it; nothing was changed"
+            )
+        else:
+            self.metrics.write_text("")
+            self.save()
+
+    def save(self) -> None:
+        """Write the metrics that are new, then the checkpoint that counts them."""
+        lines = [*self.history.rows[self._written :]]
+        with open(self.metrics, "a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in lines)
+            file.flush()
+            os.fsync(file.fileno())
+        self._written = self.history.step
+        learner, average = self.parts["learner"], self.parts["average"]
+        tensors = {f"learner.{name}": value for name, value in learner.state_dict().items()}
+        if average is not None:
+            tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
+        moments, optimiser = checkpoint.pack("optimiser", self.parts["optimiser"].state_dict())
+        facts = {
+            "step": self.history.step,
+            "seconds": self.history.seconds,
+            "scores": self.history.scores,
+            "best": self.history.best if math.isfinite(self.history.best) else None,
+            "how": self.history.how,
+            "why": self.history.why,
+            "optimiser": optimiser,
+            "scheduler": self._scheduler_state(),
+        }
+        if all(bool(torch.isfinite(value).all()) for name, value in tensors.items() if value.is_floating_point()):
+            checkpoint.save(self.last, tensors | moments, facts)
+
+    def keep(self, weights: dict[str, Tensor]) -> None:
+        """Write the best weights so far."""
+        checkpoint.save(self.kept, weights, {"step": self.history.step, "score": self.history.best})
+
+    def best(self) -> dict[str, Tensor] | None:
+        """The best weights on disk, if there are any."""
+        return checkpoint.load(self.kept)[0] if self.kept.exists() else None
+
+    def _scheduler_state(self) -> Any:  # noqa: ANN401
+        scheduler = self.parts["scheduler"]
+        if scheduler is None:
+            return None
+        return {k: v for k, v in scheduler.state_dict().items() if isinstance(v, int | float | str | list | bool)}
+
+    def _restore(self) -> None:
+        tensors, facts = checkpoint.load(self.last)
+        history, learner, average = self.history, self.parts["learner"], self.parts["average"]
+        _load_part(learner, tensors, "learner", self.last)
+        if average is not None:
+            _load_part(average, tensors, "average", self.last)
+        self.parts["optimiser"].load_state_dict(checkpoint.unpack(tensors, facts["optimiser"]))
+        if self.parts["scheduler"] is not None and facts["scheduler"] is not None:
+            self.parts["scheduler"].load_state_dict(facts["scheduler"])
+        rows = [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
+        history.rows = rows[: facts["step"]]
+        if len(history.rows) < facts["step"]:
+            raise InputError(
+                f"{self.metrics} has {len(rows)} steps, the checkpoint counts {facts['step']}: the file was cut short; "
+                f"restore it, or train again"
+            )
+        if len(rows) > facts["step"]:
+            text = "".join(json.dumps(row) + "\n" for row in history.rows)
+            checkpoint.write_atomically(self.metrics, lambda temporary: _write_text(temporary, text))
+        history.scores = [(int(step), float(score)) for step, score in facts["scores"]]
+        history.best = -math.inf if facts["best"] is None else facts["best"]
+        history.seconds, history.how, history.why = facts["seconds"], facts["how"], facts["why"]
+        history.resumed = self._written = history.step
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder and see that it can be written.
+
+    Raises:
+        InputError: if it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} cannot be written ({error.strerror}): give one that can be, or change its rights"
+        ) from None
+
+
+def _load_part(module: nn.Module, tensors: dict[str, Tensor], prefix: str, where: Path) -> None:
+    own = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+    checkpoint.load_weights(module, own, where)
+
+
+def _write_text(path: str, text: str) -> None:
+    Path(path).write_text(text)
