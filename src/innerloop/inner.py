@@ -21,11 +21,11 @@ class InnerOptimiser(nn.Module, ABC):
     """An update rule for the inner loop. A rule that is itself learned has parameters of its own."""
 
     @abstractmethod
-    def init(self, parameters: Parameters) -> Any:  # noqa: ANN401
+    def init(self, parameters: Parameters) -> Any:
         """The memory before the first step."""
 
     @abstractmethod
-    def update(self, gradients: Parameters, parameters: Parameters, memory: Any) -> tuple[Parameters, Any]:  # noqa: ANN401
+    def update(self, gradients: Parameters, parameters: Parameters, memory: Any) -> tuple[Parameters, Any]:
         """One step: the new parameters and the new memory."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -28,6 +28,11 @@ class Learner(nn.Module, ABC):
 
     #: Whether a prediction depends on which other queries are predicted with it. Batch statistics come on top of this.
     looks_at_queries: bool = False
+
+    #: What a recipe builds it on: an "encoder" of vectors, of feature "maps", a "classifier", or nothing (``None``).
+    network: ClassVar[str | None] = None
+    #: What its targets can be.
+    objectives: ClassVar[tuple[str, ...]] = ("classification",)
 
     def __init__(self, likelihood: Likelihood) -> None:
         super().__init__()

@@ -107,9 +107,7 @@ class Lifted:
         (xs, ys), (xq, yq) = tasks
         z = embed(encoder, torch.cat((xs.flatten(0, 1), xq.flatten(0, 1))))
         zs, zq = z.split((xs.shape[0] * xs.shape[1], xq.shape[0] * xq.shape[1]))
-        features = Task(
-            Examples(zs.unflatten(0, xs.shape[:2]), ys), Examples(zq.unflatten(0, xq.shape[:2]), yq)
-        )
+        features = Task(Examples(zs.unflatten(0, xs.shape[:2]), ys), Examples(zq.unflatten(0, xq.shape[:2]), yq))
         return self.learner.split()[1], features
 
     def _map(self, function: Callable[[Task], Tensor], tasks: Task) -> Tensor:

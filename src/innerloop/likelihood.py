@@ -148,7 +148,9 @@ class Bars(Likelihood):
 
     def size(self, targets: int) -> int:  # noqa: D102
         if targets != 1:
-            raise InputError(f"bars model one target column, the task has {targets}: use Gaussian, or one model a column")
+            raise InputError(
+                f"bars model one target column, the task has {targets}: use Gaussian, or one model a column"
+            )
         return len(self.borders) - 1
 
     def _tail(self) -> tuple[Tensor, Tensor]:

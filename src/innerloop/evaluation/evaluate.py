@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from innerloop import norm
 from innerloop.data.episodes import Episodes, FewShot, Sampler

@@ -1,7 +1,7 @@
 """Learners, a folder for each family."""
 
 from innerloop.learners.metric._embedded import Embedded
-from innerloop.learners.metric.protonet import Prototypes, ProtoNet
+from innerloop.learners.metric.protonet import ProtoNet, Prototypes
 from innerloop.learners.metric.relationnet import RelationNet, Relations
 from innerloop.learners.optimization._gradient import GradientLearner
 from innerloop.learners.optimization.maml import MAML

@@ -42,7 +42,9 @@ class Conv4(nn.Module):
         for i in range(pools):
             side = (side + 1) // 2 if pool == "stride" else side // 2
         if side < 1:
-            raise InputError(f"images of {shape[1]} pixels vanish after {pools} poolings: use fewer pools or larger images")
+            raise InputError(
+                f"images of {shape[1]} pixels vanish after {pools} poolings: use fewer pools or larger images"
+            )
         if pool == "stride" and not maps:
             side = 1
         #: Shape of one example's features.

@@ -94,11 +94,11 @@ def load_weights(module: nn.Module, tensors: dict[str, Tensor], where: str | Pat
     module.load_state_dict(tensors)
 
 
-def pack(prefix: str, tree: Any) -> tuple[dict[str, Tensor], Any]:  # noqa: ANN401
+def pack(prefix: str, tree: Any) -> tuple[dict[str, Tensor], Any]:
     """Split a nest of dicts, lists and leaves into named tensors and JSON with references to them."""
     tensors: dict[str, Tensor] = {}
 
-    def walk(node: Any) -> Any:  # noqa: ANN401
+    def walk(node: Any) -> Any:
         if isinstance(node, Tensor):
             name = f"{prefix}.{len(tensors)}"
             tensors[name] = node
@@ -112,7 +112,7 @@ def pack(prefix: str, tree: Any) -> tuple[dict[str, Tensor], Any]:  # noqa: ANN4
     return tensors, walk(tree)
 
 
-def unpack(tensors: dict[str, Tensor], tree: Any) -> Any:  # noqa: ANN401
+def unpack(tensors: dict[str, Tensor], tree: Any) -> Any:
     """The nest that :func:`pack` split; tuples come back as lists."""
     if "tensor" in tree:
         return tensors[tree["tensor"]]
@@ -123,13 +123,13 @@ def unpack(tensors: dict[str, Tensor], tree: Any) -> Any:  # noqa: ANN401
     return tree["value"]
 
 
-def save_state(path: str | Path, state: Any) -> None:  # noqa: ANN401
+def save_state(path: str | Path, state: Any) -> None:
     """Save a learner's adapted state (any pytree of tensors), to be served or folded on later."""
     leaves, _ = pytree.tree_flatten(state)
     save(path, {f"{i}": leaf for i, leaf in enumerate(leaves)}, {"leaves": len(leaves)})
 
 
-def load_state(path: str | Path, like: Any) -> Any:  # noqa: ANN401
+def load_state(path: str | Path, like: Any) -> Any:
     """Read a state saved by :func:`save_state`; ``like`` is any state of the same learner, it gives the structure.
 
     Raises:

@@ -68,7 +68,9 @@ class Store:
 
     def __init__(self, folder: Path, parts: dict[str, Any], history: History, resume: bool) -> None:
         self.parts, self.history = parts, history
-        self.last, self.kept, self.metrics = (folder / f for f in ("last.safetensors", "best.safetensors", "metrics.jsonl"))
+        self.last, self.kept, self.metrics = (
+            folder / f for f in ("last.safetensors", "best.safetensors", "metrics.jsonl")
+        )
         self._written = 0
         prepare_folder(folder)
         if resume:
@@ -115,7 +117,7 @@ class Store:
         """The best weights on disk, if there are any."""
         return checkpoint.load(self.kept)[0] if self.kept.exists() else None
 
-    def _scheduler_state(self) -> Any:  # noqa: ANN401
+    def _scheduler_state(self) -> Any:
         scheduler = self.parts["scheduler"]
         if scheduler is None:
             return None

@@ -38,15 +38,15 @@ class Embedded(Learner):
         self.encoder, self.head = encoder, head
         self.looks_at_queries = head.looks_at_queries
 
-    def adapt(self, support: Examples, state: EmbeddedState | None = None) -> EmbeddedState:  # noqa: D102
+    def adapt(self, support: Examples, state: EmbeddedState | None = None) -> EmbeddedState:
         with norm.recording() as statistics:
             z = self.encoder(support.x)
         return EmbeddedState(self.head.adapt(Examples(z, support.y), state.head if state else None), statistics)
 
-    def predict(self, state: EmbeddedState, x: Tensor) -> Tensor:  # noqa: D102
+    def predict(self, state: EmbeddedState, x: Tensor) -> Tensor:
         with norm.replaying(state.statistics):
             z = self.encoder(x)
         return self.head.predict(state.head, z)
 
-    def split(self) -> tuple[nn.Module | None, Learner]:  # noqa: D102
+    def split(self) -> tuple[nn.Module | None, Learner]:
         return self.encoder, self.head

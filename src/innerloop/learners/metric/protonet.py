@@ -93,6 +93,8 @@ class ProtoNet(Embedded):
         https://arxiv.org/abs/1703.05175.
     """
 
+    network = "encoder"
+
     def __init__(
         self,
         encoder: nn.Module,

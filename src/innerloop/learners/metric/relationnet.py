@@ -6,7 +6,7 @@ of its support examples. Choose it where no fixed distance fits the features; it
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,8 @@ class RelationNet(Embedded):
         Sung et al., *Learning to Compare: Relation Network for Few-Shot Learning*, CVPR 2018,
         https://arxiv.org/abs/1711.06025.
     """
+
+    network = "maps"
 
     def __init__(
         self,

@@ -39,6 +39,8 @@ class GradientLearner(Learner):
         InputError: for fewer than 0 steps, or a layer that an inner loop cannot run (it is named).
     """
 
+    objectives = ("classification", "regression")
+
     def __init__(
         self,
         net: nn.Module,
@@ -65,7 +67,7 @@ class GradientLearner(Learner):
             raise InputError(f"the network has no parameter {sorted(unknown)[0]!r}: name a linear layer with a bias")
         self.train()
 
-    def adapt(self, support: Examples, state: Adapted | None = None) -> Adapted:  # noqa: D102
+    def adapt(self, support: Examples, state: Adapted | None = None) -> Adapted:
         parameters = self.initial(support.y.shape[1]) if state is None else state.parameters
         memory = self.inner.init(parameters)
         for step in range(self.steps if self.training else self.test_steps):
@@ -73,9 +75,9 @@ class GradientLearner(Learner):
             parameters, memory = self.inner.update(gradients, parameters, memory)
         return Adapted(parameters, self._statistics(parameters, support))
 
-    def predict(self, state: Adapted, x: Tensor) -> Tensor:  # noqa: D102
+    def predict(self, state: Adapted, x: Tensor) -> Tensor:
         with norm.replaying(state.statistics):
-            return self._apply(state.parameters, x)
+            return self._forward(state.parameters, x)
 
     def initial(self, targets: int) -> Parameters:
         """theta: the parameters that a task with ``targets`` columns starts from."""
@@ -88,14 +90,14 @@ class GradientLearner(Learner):
         norm.freeze_running(self.net)
         return self
 
-    def _apply(self, parameters: Parameters, x: Tensor) -> Tensor:
+    def _forward(self, parameters: Parameters, x: Tensor) -> Tensor:
         # With buffers and strict: functional_call would else fall back on the module's own weights without a word.
         everything = {**parameters, **dict(self.net.named_buffers())}
         return functional_call(self.net, everything, (x,), strict=True).unsqueeze(0)
 
     def _gradient(self, parameters: Parameters, batch: Examples) -> Parameters:
         def inner_loss(phi: Parameters) -> Tensor:
-            return self.likelihood.nll(self._apply(phi, batch.x), batch.y).mean()
+            return self.likelihood.nll(self._forward(phi, batch.x), batch.y).mean()
 
         if self.first_order:
             # Detached before, not after: no graph of the inner gradient is built at all.
@@ -113,5 +115,5 @@ class GradientLearner(Learner):
         if self.norm != "support":
             return []
         with norm.recording() as statistics:
-            self._apply(parameters, support.x)
+            self._forward(parameters, support.x)
         return statistics

@@ -97,6 +97,8 @@ class FineTune(Embedded):
         Chen et al., *A Closer Look at Few-shot Classification*, ICLR 2019, https://arxiv.org/abs/1904.04232.
     """
 
+    network = "encoder"
+
     def __init__(
         self,
         encoder: nn.Module,

@@ -1,0 +1,5 @@
+"""``python -m innerloop`` is the command ``innerloop``."""
+
+from innerloop.cli import main
+
+main()

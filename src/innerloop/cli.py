@@ -1,0 +1,335 @@
+"""The command line: train, resume, evaluate, compare, learners, data, demo."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    help="Meta-learning: train on many small tasks, then learn a new one from a handful of examples.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Run = Annotated[Path, typer.Argument(help="a run folder, written by `innerloop train --out`")]
+Ways = Annotated[int | None, typer.Option(help="classes a task")]
+Shots = Annotated[int | None, typer.Option(help="support examples a class (points, for regression)")]
+Queries = Annotated[int | None, typer.Option(help="query examples a class (points, for regression)")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps, ...")]
+Split = Annotated[str, typer.Option(help="train, val or test")]
+Tasks = Annotated[int, typer.Option(help="how many tasks")]
+
+
+@app.command()
+def train(
+    learner: Annotated[str, typer.Argument(help="see `innerloop learners`")],
+    out: Annotated[Path, typer.Option(help="run folder; must not hold a run yet")],
+    data: Annotated[str, typer.Option(help="see `innerloop data`")] = "glyphs",
+    root: Annotated[Path | None, typer.Option(help="folder of the data set")] = None,
+    ways: Ways = None,
+    shots: Shots = None,
+    queries: Queries = None,
+    tasks_per_step: Annotated[int | None, typer.Option(help="tasks in each outer step")] = None,
+    steps: Annotated[int | None, typer.Option(help="outer steps; 0 leaves the learner untrained")] = None,
+    minutes: Annotated[float | None, typer.Option(help="wall-clock budget")] = None,
+    seed: Annotated[int, typer.Option(help="of all that is random")] = 0,
+    norm: Annotated[str | None, typer.Option(help="group, support, running, batch or none")] = None,
+    lr: Annotated[float | None, typer.Option(help="outer learning rate")] = None,
+    inner_steps: Annotated[int | None, typer.Option(help="inner steps (MAML, Reptile)")] = None,
+    inner_lr: Annotated[float | None, typer.Option(help="inner learning rate (MAML, Reptile)")] = None,
+    first_order: Annotated[bool, typer.Option("--first-order", help="first-order MAML")] = False,
+    width: Annotated[int | None, typer.Option(help="filters of the network")] = None,
+    how: Annotated[str | None, typer.Option(help="auto, vmap, loop or chunk")] = None,
+    chunk: Annotated[int | None, typer.Option(help="tasks per backward pass")] = None,
+    device: Device = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="any value of the recipe, e.g. training.average=0.999")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bar")] = False,
+) -> None:
+    """Meta-train a learner by its committed recipe, and what the options change in it."""
+    from innerloop.recipes import defaults
+    from innerloop.task import InputError
+    from innerloop.training.store import prepare_folder
+
+    recipe = defaults(learner, data)
+    recipe.seed, recipe.root = seed, str(root.absolute()) if root is not None else None
+    recipe.norm = norm or recipe.norm
+    _override(recipe.episodes, ways=ways, shots=shots, queries=queries)
+    if steps is not None or minutes is not None:
+        recipe.training.pop("steps", None)
+        recipe.training.pop("minutes", None)
+    _override(
+        recipe.training,
+        tasks_per_step=tasks_per_step, steps=steps, minutes=minutes, lr=lr, how=how, chunk=chunk, device=device,
+    )  # fmt: skip
+    _override(recipe.options, steps=inner_steps, lr=inner_lr, first_order=first_order or None)
+    _override(recipe.net, width=width)
+    for text in change or []:
+        _set(recipe, text)
+    if (out / "recipe.json").exists():
+        raise InputError(
+            f"{out} already holds a run: give another --out, or `innerloop resume {out}`; nothing was changed"
+        )
+    built = _parts(recipe)
+    prepare_folder(out)
+    recipe.save(out)
+    _fit(recipe, built, out, resume=False, quiet=quiet)
+
+
+@app.command()
+def resume(
+    run: Run,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bar")] = False,
+) -> None:
+    """Go on with an interrupted run, bit for bit."""
+    from innerloop.recipes import load_run
+
+    recipe, _ = load_run(run)
+    _fit(recipe, _parts(recipe), run, resume=True, quiet=quiet)
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    ways: Ways = None,
+    shots: Shots = None,
+    queries: Queries = None,
+    tasks: Tasks = 1000,
+    seed: Annotated[int, typer.Option(help="of the tasks")] = 0,
+    split: Split = "test",
+    inner_steps: Annotated[int | None, typer.Option(help="inner steps, in place of the recipe's")] = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Score a run on fixed, seeded tasks of a split; the tasks and each one's score are saved in the run folder."""
+    from innerloop.evaluation.evaluate import save_report
+    from innerloop.training.store import prepare_folder
+
+    report = _evaluate(run, ways, shots, queries, tasks, seed, split, inner_steps, device)
+    folder = run / "evaluations"
+    prepare_folder(folder)
+    kind = f"{report.ways}w{report.shots}s{report.queries}q" if report.ways else f"{report.shots}s{report.queries}q"
+    save_report(report, folder / f"{split}-{kind}-{tasks}tasks-seed{seed}.safetensors")
+    if as_json:
+        typer.echo(json.dumps({**report.json(), "split": split}))
+    else:
+        typer.echo(str(report))
+
+
+@app.command()
+def compare(
+    first: Run,
+    second: Run,
+    ways: Ways = None,
+    shots: Shots = None,
+    queries: Queries = None,
+    tasks: Tasks = 1000,
+    seed: Annotated[int, typer.Option(help="of the tasks")] = 0,
+    split: Split = "test",
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Score two runs on the same tasks, and the paired difference between them."""
+    from innerloop.evaluation.stats import paired
+    from innerloop.task import InputError
+
+    a = _evaluate(first, ways, shots, queries, tasks, seed, split, None, device)
+    # What is not given is the first run's, for both.
+    b = _evaluate(second, a.ways, a.shots, a.queries, tasks, seed, split, None, device)
+    if a.episodes != b.episodes:
+        raise InputError(
+            f"{first} and {second} do not see the same tasks: their data sets differ; compare runs on one data set"
+        )
+    gap = paired(a.per_task[a.metric], b.per_task[b.metric])
+    if as_json:
+        typer.echo(json.dumps({"first": a.json(), "second": b.json(), "difference": gap._asdict(), "split": split}))
+        return
+    scale, unit = (100, "points") if a.metric == "accuracy" else (1, "")
+    typer.echo(f"{first}: {a}\n{second}: {b}")
+    typer.echo(
+        f"difference {scale * gap.mean:+.3f} {unit} (95 % interval {scale * gap.interval[0]:+.3f} to "
+        f"{scale * gap.interval[1]:+.3f}), p {gap.p_value:.2g}; better on {gap.wins}, worse on {gap.losses} of {gap.tasks}"
+    )
+
+
+@app.command("learners")
+def list_learners(as_json: Json = False) -> None:
+    """The learners and their recipes."""
+    from innerloop.recipes import defaults, learner_class, learner_names
+
+    rows = []
+    for name in learner_names():
+        kind = learner_class(name)
+        recipe = defaults(name, "glyphs")
+        rows.append(
+            {
+                "learner": name,
+                "family": kind.__module__.split(".")[-2],
+                "objectives": list(kind.objectives),
+                "norm": recipe.norm,
+                "transductive": kind.looks_at_queries or recipe.norm == "batch",
+                "what": (kind.__doc__ or "").strip().splitlines()[0],
+            }
+        )
+    _table(rows, as_json)
+
+
+@app.command("data")
+def list_data(
+    name: Annotated[str | None, typer.Argument(help="a data set, to read and count it")] = None,
+    root: Annotated[Path | None, typer.Option(help="folder of the data set")] = None,
+    download: Annotated[bool, typer.Option("--download", help="fetch it into --root first")] = False,
+    as_json: Json = False,
+) -> None:
+    """The data sets; with a name, read one (or fetch it) and count its classes and examples."""
+    from innerloop.data import sets
+
+    if name is None:
+        rows = [
+            {"data": key, "needs": "--root" if s.needs_root else "", "what": s.what} for key, s in sets.SETS.items()
+        ]
+        rows.append({"data": "sinusoid", "needs": "", "what": "sine waves of random amplitude and phase: regression"})
+        _table(rows, as_json)
+        return
+    options = {"download": True} if download else {}
+    pools = sets.read(name, str(root) if root is not None else None, **options)
+    parts = (("train", pools.train), ("val", pools.val), ("test", pools.test))
+    rows = [
+        {
+            "split": split,
+            "classes": pool.classes,
+            "examples": len(pool.x),
+            "per class": f"{int(pool.sizes.min())} to {int(pool.sizes.max())}",
+            "shape": "x".join(map(str, pool.shape)),
+        }
+        for split, pool in parts
+    ]
+    _table(rows, as_json)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for report.html")] = Path("demo"),
+    minutes: Annotated[float, typer.Option(help="about how long")] = 3.0,
+    seed: Annotated[int, typer.Option(help="of all that is random")] = 0,
+) -> None:
+    """Train and compare on the embedded data, and write one self-contained report.html."""
+    from innerloop.demo import run_demo
+
+    typer.echo(f"report: {run_demo(out, minutes, seed)}")
+
+
+def _override(values: dict[str, Any], **changes: Any) -> None:
+    values.update({name: value for name, value in changes.items() if value is not None})
+
+
+def _set(recipe: Any, text: str) -> None:
+    """Apply one ``--set part.name=value``; the value is read as TOML, or as a word."""
+    from innerloop.task import InputError
+
+    path, equals, word = text.partition("=")
+    part, dot, name = path.partition(".")
+    values = getattr(recipe, part, None)
+    if not equals or not dot or not isinstance(values, dict):
+        parts = [key for key, value in vars(recipe).items() if isinstance(value, dict)]
+        raise InputError(f"--set {text!r} must read PART.NAME=VALUE with PART one of {', '.join(parts)}")
+    try:
+        values[name] = tomllib.loads(f"value = {word}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[name] = word
+
+
+def _parts(recipe: Any) -> tuple[Any, ...]:
+    """Learner, meta-training sampler and validation sampler of a recipe."""
+    pools = recipe.pools()
+    learner = recipe.build(pools)
+    if recipe.norm != "none" and recipe.data == "sinusoid":
+        recipe.norm = learner.norm
+    return learner, recipe.sampler(pools), recipe.validation_sampler(pools)
+
+
+def _fit(recipe: Any, built: tuple[Any, ...], out: Path, *, resume: bool, quiet: bool) -> None:
+    import innerloop as il
+    from innerloop.allocator import keep_memory
+    from innerloop.task import InputError
+
+    keep_memory()
+    learner, sampler, validation = built
+    tasks = recipe.validation.get("tasks", 200)
+    try:
+        history = il.fit(
+            learner, sampler, **recipe.training, validate=validation, validate_tasks=tasks, seed=recipe.seed,
+            out=out, resume=resume, progress=not quiet,
+        )  # fmt: skip
+    except TypeError as error:
+        if "fit()" not in str(error):
+            raise
+        raise InputError(f"the recipe's training table does not fit innerloop.fit ({error})") from None
+    console = Console(stderr=True)
+    console.print(f"{history.stopped} after {history.step} steps, {history.seconds / 60:.1f} minutes", highlight=False)
+    console.print(f"tasks by {history.how}: {history.why}", highlight=False)
+    if history.stopped == "interrupted":
+        console.print(f"saved; go on with: innerloop resume {out}", highlight=False)
+    elif history.scores:
+        console.print(f"best validation score {history.best:.4f}; next: innerloop evaluate {out}", highlight=False)
+
+
+def _evaluate(
+    run: Path,
+    ways: int | None,
+    shots: int | None,
+    queries: int | None,
+    tasks: int,
+    seed: int,
+    split: str,
+    inner_steps: int | None,
+    device: str | None,
+) -> Any:
+    import innerloop as il
+    from innerloop.allocator import keep_memory
+    from innerloop.recipes import load_run
+    from innerloop.training import checkpoint
+
+    keep_memory()
+    recipe, _ = load_run(run)
+    _override(recipe.options, test_steps=inner_steps)
+    pools = recipe.pools()
+    learner = recipe.build(pools)
+    weights = run / "best.safetensors"
+    tensors, _ = checkpoint.load(weights)
+    checkpoint.load_weights(learner, tensors, weights)
+    sampler = recipe.episodes_of(pools, split, ways=ways, shots=shots, queries=queries)
+    return il.evaluate(learner, sampler, tasks=tasks, seed=seed, device=device)
+
+
+def _table(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in row.values()))
+    Console().print(table)
+
+
+def main() -> NoReturn:
+    """Run the command line; bad input ends with one message on stderr and exit code 2."""
+    from innerloop.task import InputError
+    from innerloop.training.fit import NonFiniteLoss
+
+    try:
+        app()
+    except (InputError, NonFiniteLoss) as error:
+        print(f"innerloop: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    raise SystemExit(0)
