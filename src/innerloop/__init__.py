@@ -1,7 +1,7 @@
 """innerloop: meta-learning for PyTorch.
 
-Train on many small tasks, then learn a new one from a handful of examples. A learner is a fold over data, written for one
-task: ``adapt(support) -> state``, ``predict(state, x) -> raw``. The engine lifts it over batches of tasks.
+Train on many small tasks, then learn a new one from a handful of examples. A learner is a fold over data, written for
+one task: ``adapt(support) -> state``, ``predict(state, x) -> raw``. The engine lifts it over batches of tasks.
 """
 
 from innerloop import data, inner, nets, norm

@@ -11,8 +11,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 def keep_memory() -> bool:
     """Keep freed memory in the process instead of returning it to the system after every large tensor.
 
-    Each training step frees and asks for the same large blocks; having the system clear them anew takes up to a third of
-    the time of a step on the CPU. The command line calls this; importing innerloop does not.
+    Each training step frees and asks for the same large blocks; having the system clear them anew takes up to a third
+    of the time of a step on the CPU. The command line calls this; importing innerloop does not.
 
     Returns:
         whether the allocator took the setting (glibc on Linux only).

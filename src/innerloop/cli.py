@@ -77,9 +77,7 @@ def train(
     for text in change or []:
         _set(recipe, text)
     if (out / "recipe.json").exists():
-        raise InputError(
-            f"{out} already holds a run: give another --out, or `innerloop resume {out}`; nothing was changed"
-        )
+        raise InputError(f"{out} already holds a run: give another --out, or resume it; nothing was changed")
     built = _parts(recipe)
     prepare_folder(out)
     recipe.save(out)
@@ -158,7 +156,8 @@ def compare(
     typer.echo(f"{first}: {a}\n{second}: {b}")
     typer.echo(
         f"difference {scale * gap.mean:+.3f} {unit} (95 % interval {scale * gap.interval[0]:+.3f} to "
-        f"{scale * gap.interval[1]:+.3f}), p {gap.p_value:.2g}; better on {gap.wins}, worse on {gap.losses} of {gap.tasks}"
+        f"{scale * gap.interval[1]:+.3f}), p {gap.p_value:.2g}; "
+        f"better on {gap.wins}, worse on {gap.losses} of {gap.tasks}"
     )
 
 
@@ -204,7 +203,7 @@ def list_data(
     options = {"download": True} if download else {}
     pools = sets.read(name, str(root) if root is not None else None, **options)
     parts = (("train", pools.train), ("val", pools.val), ("test", pools.test))
-    rows = [
+    counts: list[dict[str, Any]] = [
         {
             "split": split,
             "classes": pool.classes,
@@ -214,7 +213,7 @@ def list_data(
         }
         for split, pool in parts
     ]
-    _table(rows, as_json)
+    _table(counts, as_json)
 
 
 @app.command()

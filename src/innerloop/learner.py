@@ -54,8 +54,8 @@ class Learner(nn.Module, ABC):
     def split(self) -> tuple[nn.Module | None, Learner]:
         """An encoder that is the same for every task and sees each example alone, and the learner on its features.
 
-        The engine embeds all tasks of a batch at once with it, and evaluation embeds a pool once. ``(None, self)`` where
-        there is no such part.
+        The engine embeds all tasks of a batch at once with it, and evaluation embeds a pool once. ``(None, self)``
+        where there is no such part.
         """
         return None, self
 

@@ -7,6 +7,7 @@ the machine (``vmap`` for small networks, a loop for per-task convolutions on a 
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Literal
@@ -112,7 +113,7 @@ class Lifted:
 
     def _map(self, function: Callable[[Task], Tensor], tasks: Task) -> Tensor:
         if self.how in ("vmap", "chunk"):
-            return torch.func.vmap(function, randomness="different")(tasks)
+            return torch.func.vmap(function, randomness="different")(_plain_layout(tasks))
         return torch.stack([function(_fast_layout(take(tasks, t))) for t in range(count(tasks))])
 
     def _settle(self, tasks: Task, work: Callable[[Lifted], Tensor]) -> None:
@@ -134,7 +135,7 @@ class Lifted:
                     refused = f"vmap does not run this learner ({str(error).splitlines()[0]})"
                     continue
                 seconds[how] = time.perf_counter() - start
-        self.how = min(seconds, key=lambda how: seconds[how])  # type: ignore[assignment]
+        self.how = "vmap" if seconds.get("vmap", math.inf) < seconds["loop"] else "loop"
         timed = ", ".join(f"{how} {1000 * value:.1f} ms" for how, value in seconds.items())
         self.why = f"{refused + '; ' if refused else ''}{timed} on the first batch of {count(tasks)} tasks"
 
@@ -142,6 +143,12 @@ class Lifted:
 def embed(encoder: nn.Module, x: Tensor) -> Tensor:
     """Features of a plain batch ``[N, *F]``, in the memory layout that is fastest on the device."""
     return encoder(_channels_last(x))
+
+
+def _plain_layout(tasks: Task) -> Task:
+    """Channels-first, whatever order an encoder left its maps in: under vmap some layers refuse the other one."""
+    (xs, ys), (xq, yq) = tasks
+    return Task(Examples(xs.contiguous(), ys), Examples(xq.contiguous(), yq))
 
 
 def _fast_layout(task: Task) -> Task:
@@ -152,8 +159,8 @@ def _fast_layout(task: Task) -> Task:
 def _channels_last(x: Tensor) -> Tensor:
     """Images in channels-last order on the CPU, where convolution, pooling and batch norm are faster for it.
 
-    With a single channel both orders are the same bytes, and PyTorch takes such a tensor for channels-first; strides that
-    only channels-last can have keep every later layer in the fast order.
+    With a single channel both orders are the same bytes, and PyTorch takes such a tensor for channels-first; strides
+    that only channels-last can have keep every later layer in the fast order.
     """
     if x.ndim != 4 or x.device.type != "cpu":
         return x

@@ -32,7 +32,7 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def mean(self, raw: Tensor) -> Tensor:
-        """E[y | raw], averaged over the draws: ``[S, N, P] -> [N, D]``. For one-hot targets: the class probabilities."""
+        """E[y | raw], averaged over the draws: ``[S, N, P] -> [N, D]``. For one-hot targets the class probabilities."""
 
     def nll(self, raw: Tensor, y: Tensor) -> Tensor:
         """Negative log likelihood, the draws mixed in probability space: ``[S, N, P], [N, D] -> [N]``."""

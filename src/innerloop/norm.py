@@ -35,7 +35,7 @@ class SupportNorm(nn.Module):
     """Normalises with the statistics of the support set.
 
     Within :func:`recording` it writes down the statistics of what it sees; within :func:`replaying` it uses the ones
-    written down. Outside both it uses those of the batch at hand (inside the inner loop that batch *is* the support set).
+    written down. Outside both it uses those of the batch at hand (inside the inner loop that *is* the support set).
 
     Args:
         channels: size of axis 1.
@@ -127,7 +127,7 @@ def _policy_of(module: nn.Module) -> str | None:
 
 
 def policy(module: nn.Module) -> str:
-    """The policy that a module's layers follow; the most revealing one where several are mixed (batch, support, running, group)."""
+    """The policy of a module's layers; where several are mixed the first of batch, support, running, group."""
     found = {_policy_of(part) for part in module.modules()}
     return next((name for name in ("batch", "support", "running", "group") if name in found), "none")
 
@@ -175,7 +175,7 @@ def check_inner_loop(module: nn.Module) -> None:
         if seen is None or int(seen) == 0:
             raise InputError(
                 f"layer {name!r} ({type(part).__name__}) has running statistics that were never calibrated, and an "
-                f"inner loop must not update them: use innerloop.norm.convert(net, 'support') (or 'group', 'batch'), or "
+                f"inner loop must not update them: use innerloop.norm.convert(net, 'support') (or 'group', 'batch') or "
                 f"innerloop.norm.calibrate(net, batches) to freeze them"
             )
 

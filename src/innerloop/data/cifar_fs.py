@@ -40,6 +40,11 @@ def cifar_fs(root: str | PathLike[str], *, cache: bool = True) -> Pools:
     Raises:
         InputError: if the folder or a sheet is missing or damaged, or does not fit the index.
 
+    Example:
+        >>> pools = cifar_fs("data/cifar_fs")  # doctest: +SKIP
+        >>> pools.train.classes, pools.test.shape  # doctest: +SKIP
+        (64, (3, 32, 32))
+
     References:
         Bertinetto et al., *Meta-learning with differentiable closed-form solvers*, 2019,
         https://arxiv.org/abs/1805.08136. Images: Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*,

@@ -1,6 +1,6 @@
 """Glyphs: letters of nineteen scripts, drawn on this machine from the fonts that come with Matplotlib.
 
-The default data set: nothing to download, built in a minute. It plays Omniglot's part, many classes of twenty small
+The default data set: nothing to download, built in seconds. It plays Omniglot's part, many classes of twenty small
 drawings each, with whole scripts held out for validation and test.
 """
 
@@ -102,7 +102,7 @@ def glyphs(cache: bool = True) -> Pools:
     training split if one of them stands there. The same fonts and library versions give the same images.
 
     Args:
-        cache: keep the images in the cache folder; building takes some twenty seconds.
+        cache: keep the images in the cache folder; building takes some ten seconds.
 
     Returns:
         The pools, named ``"glyphs"``: 11 scripts to train on, 3 to validate, 5 to test.

@@ -68,6 +68,11 @@ def omniglot(
     Raises:
         InputError: if the images are missing, damaged or incomplete, cannot be fetched, or an option is unknown.
 
+    Example:
+        >>> pools = omniglot("data/omniglot")  # doctest: +SKIP
+        >>> pools.train.classes, pools.test.shape  # doctest: +SKIP
+        (4112, (1, 28, 28))
+
     References:
         Lake et al., *Human-level concept learning through probabilistic program induction*, 2015,
         https://doi.org/10.1126/science.aab3050. Split: Vinyals et al., *Matching Networks for One Shot Learning*, 2016,

@@ -1,0 +1,1 @@
+"""Meta-testing: metrics per task, intervals, paired comparisons, reports."""

@@ -203,7 +203,8 @@ def _score(lifted: Lifted, batches: Iterator[Task]) -> tuple[dict[str, np.ndarra
         kept.setdefault("nll", []).append(nll)
     error = None
     if answers:
-        error = metrics.calibration_error(*(torch.cat(side) for side in zip(*answers, strict=True)))
+        probabilities, truths = (torch.cat(side) for side in zip(*answers, strict=True))
+        error = metrics.calibration_error(probabilities, truths)
     return {name: torch.cat(values).cpu().numpy() for name, values in kept.items()}, error
 
 
@@ -225,8 +226,8 @@ def check_outputs(learner: Learner, tasks: Task) -> None:
         ) from error
     if got != wanted:
         raise InputError(
-            f"the learner gives {got} outputs a query, {type(learner.likelihood).__name__} needs {wanted} for {targets} "
-            f"target columns: evaluate with the ways that it was built for, or build the network with out={wanted}"
+            f"the learner gives {got} outputs a query, {type(learner.likelihood).__name__} needs {wanted} for "
+            f"{targets} target columns: evaluate with the ways that it was built for, or build it with out={wanted}"
         )
 
 

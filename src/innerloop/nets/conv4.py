@@ -39,11 +39,11 @@ class Conv4(nn.Module):
         self.norms = nn.ModuleList(norms.layer(norm, width) for width in widths)
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
         side = shape[1]
-        for i in range(pools):
+        for _ in range(pools):
             side = (side + 1) // 2 if pool == "stride" else side // 2
         if side < 1:
             raise InputError(
-                f"images of {shape[1]} pixels vanish after {pools} poolings: use fewer pools or larger images"
+                f"images of {shape[1]} pixels vanish after {pools} poolings: use fewer pools, larger images"
             )
         if pool == "stride" and not maps:
             side = 1
@@ -88,8 +88,8 @@ def conv4(
         width: filters of the blocks, one number or one a block.
         out: outputs of a linear layer at the end; ``None`` for an encoder.
         norm: normalisation policy, see :mod:`innerloop.norm`.
-        pool: ``"max"`` (2x2 max pooling) or ``"stride"`` (convolutions of stride 2 and a mean over the image at the end:
-            a quarter of the arithmetic, and what MAML and Reptile used on Omniglot).
+        pool: ``"max"`` (2x2 max pooling) or ``"stride"`` (convolutions of stride 2 and a mean over the image at the
+            end: a quarter of the arithmetic, and what MAML and Reptile used on Omniglot).
         pools: how many blocks, from the first, halve the image.
         maps: give feature maps and not vectors (for relation networks).
         dropout: probability of dropping a channel after each block.

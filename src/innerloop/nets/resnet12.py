@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -37,9 +38,7 @@ class ResNet12(nn.Module):
         super().__init__()
         self.shape = shape
         channels = (shape[0], *widths)
-        self.blocks = nn.Sequential(
-            *(_Block(a, b, norm, dropout) for a, b in zip(channels[:-1], channels[1:], strict=True))
-        )
+        self.blocks = nn.Sequential(*(_Block(a, b, norm, dropout) for a, b in pairwise(channels)))
         self.features = (widths[-1],)
         self.out = nn.Linear(widths[-1], out) if out is not None else nn.Identity()
 

@@ -10,7 +10,7 @@ import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import torch
@@ -86,7 +86,8 @@ class Recipe:
         if kind is learners.FineTune and pools is not None:
             options["classes"] = pools.train.classes
         try:
-            return kind(net, likelihood=self._likelihood(regression=pools is None), **options)
+            make: Any = kind
+            return cast(Learner, make(net, likelihood=self._likelihood(regression=pools is None), **options))
         except TypeError as error:
             raise InputError(
                 f"options {options} do not fit {self.learner} ({error}): see `innerloop learners`"
@@ -94,7 +95,7 @@ class Recipe:
 
     def _image_net(self, kind: type[Learner], pools: Pools, options: dict[str, Any]) -> torch.nn.Module:
         name = self.net.get("name", "conv4")
-        makers = {"conv4": nets.conv4, "resnet12": nets.resnet12}
+        makers: dict[str, Any] = {"conv4": nets.conv4, "resnet12": nets.resnet12}
         if name not in makers:
             raise InputError(f"network {name!r} is unknown; choose one of {', '.join(makers)}")
         if kind.network == "classifier":
@@ -102,7 +103,7 @@ class Recipe:
         if kind.network == "maps":
             options = {"pools": 2, **options, "maps": True}
         try:
-            return makers[name](pools.train.shape, norm=self.norm, **options)  # type: ignore[operator]
+            return cast(torch.nn.Module, makers[name](pools.train.shape, norm=self.norm, **options))
         except TypeError as error:
             raise InputError(f"options {options} do not fit the network {name} ({error})") from None
 
@@ -152,7 +153,7 @@ class Recipe:
             "command": command if command is not None else sys.argv,
         }
         text = json.dumps(facts, indent=2) + "\n"
-        checkpoint.write_atomically(folder / RECIPE_FILE, lambda temporary: Path(temporary).write_text(text) and None)
+        checkpoint.write_text_atomically(folder / RECIPE_FILE, text)
 
 
 def versions() -> dict[str, str]:

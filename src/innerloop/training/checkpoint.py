@@ -36,6 +36,15 @@ def write_atomically(path: Path, write: Callable[[str], None]) -> None:
         raise
 
 
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a text file so that readers see the old text or the new one."""
+    write_atomically(path, lambda temporary: _write_text(temporary, text))
+
+
+def _write_text(path: str, text: str) -> None:
+    Path(path).write_text(text)
+
+
 def save(path: str | Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Write named tensors and JSON facts as one file, atomically.
 
@@ -64,8 +73,8 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[dict[str
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
-            f"the checkpoint {path} ({path.stat().st_size} bytes) cannot be read ({error}): it is corrupt or truncated; "
-            f"use another checkpoint of the run or train again"
+            f"the checkpoint {path} ({path.stat().st_size} bytes) cannot be read ({error}): it is corrupt or "
+            f"truncated; use another checkpoint of the run or train again"
         ) from None
     if metadata.get("format") != str(FORMAT):
         raise InputError(

@@ -26,7 +26,7 @@ OptimizerFactory = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 
 
-class NonFiniteLoss(ArithmeticError):
+class NonFiniteLoss(ArithmeticError):  # noqa: N818
     """The loss became infinite or NaN; the last good checkpoint is kept."""
 
 
@@ -84,8 +84,8 @@ def fit(
 ) -> History:
     """Meta-train a learner in place; it ends with its best weights on the validation episodes.
 
-    Everything random in a step follows from ``seed`` and the step's number, so a run that is interrupted and resumed has
-    the losses of one that was not, bit for bit (with ``steps``; under ``minutes`` the schedule follows the clock).
+    Everything random in a step follows from ``seed`` and the step's number, so a run that is interrupted and resumed
+    has the losses of one that was not, bit for bit (with ``steps``; under ``minutes`` the schedule follows the clock).
 
     Args:
         learner: any learner; its ``parameters()`` are trained.

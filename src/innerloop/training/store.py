@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from innerloop.lift import How
 from innerloop.task import InputError
 from innerloop.training import checkpoint
 
@@ -28,7 +29,7 @@ class History:
     """The best score."""
     seconds: float = 0.0
     """Wall-clock time of training, over all resumptions."""
-    how: str = "auto"
+    how: How = "auto"
     """How the tasks were lifted."""
     why: str = ""
     """Why so."""
@@ -58,7 +59,7 @@ class Store:
 
     Args:
         folder: made if missing.
-        parts: ``learner``, ``optimiser``, ``scheduler`` and ``average``, each of which may be ``None`` but the first two.
+        parts: ``learner``, ``optimiser``, ``scheduler`` and ``average``; the last two may be ``None``.
         history: filled from the folder when resuming.
         resume: go on from the folder's last checkpoint, or start a new run in a folder without one.
 
@@ -76,9 +77,7 @@ class Store:
         if resume:
             self._restore()
         elif self.last.exists():
-            raise InputError(
-                f"{folder} already holds a run ({self.last.name}): give another folder, or resume it; nothing was changed"
-            )
+            raise InputError(f"{folder} already holds a run ({self.last.name}): give another folder or resume it")
         else:
             self.metrics.write_text("")
             self.save()
@@ -141,7 +140,7 @@ class Store:
             )
         if len(rows) > facts["step"]:
             text = "".join(json.dumps(row) + "\n" for row in history.rows)
-            checkpoint.write_atomically(self.metrics, lambda temporary: _write_text(temporary, text))
+            checkpoint.write_text_atomically(self.metrics, text)
         history.scores = [(int(step), float(score)) for step, score in facts["scores"]]
         history.best = -math.inf if facts["best"] is None else facts["best"]
         history.seconds, history.how, history.why = facts["seconds"], facts["how"], facts["why"]
@@ -168,7 +167,3 @@ def prepare_folder(folder: Path) -> None:
 def _load_part(module: nn.Module, tensors: dict[str, Tensor], prefix: str, where: Path) -> None:
     own = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
     checkpoint.load_weights(module, own, where)
-
-
-def _write_text(path: str, text: str) -> None:
-    Path(path).write_text(text)

@@ -1,0 +1,1 @@
+"""Learning by comparison in a feature space."""

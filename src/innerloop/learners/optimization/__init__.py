@@ -1,0 +1,1 @@
+"""Learning by gradient steps on the support set."""

@@ -31,8 +31,8 @@ class GradientLearner(Learner):
         test_steps: inner steps otherwise; default ``steps``.
         first_order: take the inner gradients for constants.
         batch_size: support examples an inner step sees, in turn; ``None`` for all.
-        shared_head: name of a final linear layer with **one** output whose parameters are repeated for each class at the
-            start of every task: any number of ways, and no class is special.
+        shared_head: name of a final linear layer with **one** output whose parameters are repeated for each class at
+            the start of every task: any number of ways, and no class is special.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Raises:

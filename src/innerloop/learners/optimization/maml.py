@@ -31,8 +31,9 @@ class MAML(GradientLearner):
     Example:
         >>> import torch, innerloop as il
         >>> maml = il.MAML(il.nets.mlp(1, 40, 40, 1), steps=1, lr=0.01, likelihood=il.Gaussian(scale=1.0))
-        >>> maml.loss(il.Task(il.Examples(torch.ones(3, 1), torch.ones(3, 1)), il.Examples(torch.ones(2, 1), torch.ones(2, 1)))).shape
-        torch.Size([])
+        >>> support = il.Examples(torch.ones(3, 1), torch.ones(3, 1))
+        >>> maml.predict(maml.adapt(support), torch.ones(2, 1)).shape
+        torch.Size([1, 2, 1])
 
     References:
         Finn, Abbeel, Levine, *Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks*, ICML 2017,

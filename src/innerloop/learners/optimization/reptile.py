@@ -19,7 +19,8 @@ class Reptile(GradientLearner):
     """Reptile: the outer loss is half the squared distance to the adapted parameters.
 
     Its gradient is exactly theta - phi, so outer SGD with rate epsilon is the published update
-    ``theta <- theta + epsilon (mean(phi) - theta)``. It learns from the support set alone: draw tasks with ``queries=0``.
+    ``theta <- theta + epsilon (mean(phi) - theta)``. It learns from the support set alone: draw tasks with
+    ``queries=0``.
 
     Args:
         net: any module ``[N, *F] -> [N, P]``.

@@ -1,0 +1,1 @@
+"""Pre-training on all classes, then a new head."""

@@ -1,0 +1,40 @@
+# `make demo` and `make test` set everything up; nothing but Python 3.11 or newer and make is needed.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup test test-slow check demo results clean
+
+help:
+	@echo "make demo      train and compare on the embedded data, write demo/report.html (about three minutes)"
+	@echo "make test      run the tests"
+	@echo "make test-slow run the tests that take minutes"
+	@echo "make check     lint, format check and types"
+	@echo "make results   train every recipe of docs/results.md and print its tables (hours)"
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "innerloop needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: .venv/ready
+
+test: .venv/ready
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+demo: .venv/ready
+	$(BIN)/innerloop demo --out demo
+
+results: .venv/ready
+	$(BIN)/python benchmarks/results.py
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
