@@ -29,7 +29,6 @@ from innerloop.task import InputError
 
 _VERSION = 1
 _DRAWINGS = 20
-_SIZE = 28
 
 # Code points of each script's letters, split by script. Of letters that look alike, the first one listed stays.
 _SCRIPTS = {
@@ -178,23 +177,23 @@ def _field(face: str, character: str) -> _Field | None:
     """A letter in one face, or nothing if it leaves no ink or is too large."""
     font = _font(face)
     left, top, right, bottom = font.getbbox(character)
-    width, height = right - left, bottom - top
-    if not 0 < max(width, height) <= _CANVAS - 8:
+    if max(right - left, bottom - top) > _CANVAS - 8:
         return None
     image = Image.new("L", (_CANVAS, _CANVAS))
-    corner = ((_CANVAS - width) / 2 - left, (_CANVAS - height) / 2 - top)
+    corner = ((_CANVAS - left - right) / 2, (_CANVAS - top - bottom) / 2)
     ImageDraw.Draw(image).text(corner, character, fill=255, font=font)
     ink = numpy.asarray(image) >= 128
     if not ink.any():
         return None
+    # The font's own box has room around the ink of some letters.
     rows, columns = numpy.flatnonzero(ink.any(1)), numpy.flatnonzero(ink.any(0))
     ink = numpy.roll(ink, [(_CANVAS - 1 - line[0] - line[-1]) // 2 for line in (rows, columns)], (0, 1))
     distance = ndimage.distance_transform_edt(~ink) - ndimage.distance_transform_edt(ink)
     # Small letters grow to the size of the others, within reason.
-    scale = max(width, height, 0.45 * _EM) / _LETTER
+    scale = max(rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1, 0.45 * _EM) / _LETTER
     # A stroke of length l and half-width h has the area 2hl and the outline 2l.
     stroke = ink.sum() / (ink & (distance >= -1)).sum() / scale
-    return _Field(torch.from_numpy(distance.astype(numpy.float32)), scale, float(stroke))
+    return _Field(torch.from_numpy(distance.astype(numpy.float32)), float(scale), float(stroke))
 
 
 def _drawings(script: str, code: int) -> Tensor:

@@ -159,6 +159,8 @@ def _evaluate(
     device: torch.device,
 ) -> Report:
     generator = torch.Generator().manual_seed(seed)
+    # What is measured follows from the tasks: a learner may well fit one-hot rows by squared error.
+    metric = "accuracy" if sampler.classifies else "mse"
     facts: dict[str, Any] = {"norm": learner.norm, "transductive": learner.transductive, "seed": seed}
     facts |= {name: getattr(sampler, name, None) for name in ("ways", "shots", "queries")}
     if isinstance(sampler, FewShot):
@@ -169,22 +171,21 @@ def _evaluate(
         independent = sampler.disjoint(generator) if open else None
         sampler, learner = _embed_once(learner, sampler, [episodes, *([independent] if independent else [])], device)
         lifted = lift(learner, how)
-        per_task, probabilities = _score(lifted, _batches(sampler, episodes, chunk, device))
+        per_task, probabilities = _score(lifted, _batches(sampler, episodes, chunk, device), metric)
         digest = hashlib.sha256(b"".join(part.numpy().tobytes() for part in episodes)).hexdigest()[:16]
         if independent is not None and len(independent.classes) > 1:
-            scored, _ = _score(lifted, _batches(sampler, independent, chunk, device))
-            facts["open_tasks"] = scored["accuracy"]
+            scored, _ = _score(lifted, _batches(sampler, independent, chunk, device), metric)
+            facts["open_tasks"] = scored[metric]
         facts |= {"indices": episodes, "calibration_error": probabilities}
     else:
         drawn = sampler.draw(generator, tasks)
         digest = hashlib.sha256(b"".join(t.cpu().numpy().tobytes() for part in drawn for t in part)).hexdigest()[:16]
-        per_task, facts["calibration_error"] = _score(lift(learner, how), _slices(drawn, chunk or 256, device))
-    metric = "accuracy" if learner.likelihood.classifies else "mse"
+        per_task, facts["calibration_error"] = _score(lift(learner, how), _slices(drawn, chunk or 256, device), metric)
     return Report(metric=metric, per_task=per_task, episodes=digest, **facts)
 
 
-def _score(lifted: Lifted, batches: Iterator[Task]) -> tuple[dict[str, np.ndarray], float | None]:
-    """Metrics per task, and the calibration error over all queries (classification)."""
+def _score(lifted: Lifted, batches: Iterator[Task], metric: str) -> tuple[dict[str, np.ndarray], float | None]:
+    """Metrics per task, and the calibration error over all queries (where the learner gives probabilities)."""
     likelihood = lifted.learner.likelihood
     kept: dict[str, list[Tensor]] = {}
     answers: list[tuple[Tensor, Tensor]] = []
@@ -195,11 +196,10 @@ def _score(lifted: Lifted, batches: Iterator[Task]) -> tuple[dict[str, np.ndarra
         raw = lifted.predict(batch)
         mean = torch.func.vmap(likelihood.mean)(raw)
         nll = torch.func.vmap(likelihood.nll)(raw, batch.query.y).mean(-1)
-        if likelihood.classifies:
-            kept.setdefault("accuracy", []).append(metrics.accuracy(mean, batch.query.y))
+        score = metrics.accuracy if metric == "accuracy" else metrics.squared_error
+        kept.setdefault(metric, []).append(score(mean, batch.query.y))
+        if metric == "accuracy" and likelihood.classifies:
             answers.append((mean.flatten(0, 1), batch.query.y.flatten(0, 1)))
-        else:
-            kept.setdefault("mse", []).append(metrics.squared_error(mean, batch.query.y))
         kept.setdefault("nll", []).append(nll)
     error = None
     if answers:

@@ -21,7 +21,8 @@ class EmbeddedState(NamedTuple):
 class Embedded(Learner):
     """An encoder and a head, the head itself a learner on the encoder's features.
 
-    Every head takes every encoder, a frozen one too: ``encoder.requires_grad_(False)``.
+    Every head takes every encoder, a frozen one too (``encoder.requires_grad_(False)``): that one stays in evaluation
+    mode.
 
     Args:
         encoder: any module ``[N, *F] -> [N, *H]`` that sees each example alone (normalisation apart).

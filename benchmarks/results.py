@@ -1,0 +1,147 @@
+"""Train the committed recipes and print the tables of docs/results.md.
+
+    python benchmarks/results.py                     all rows, seed 0 (hours on two cores)
+    python benchmarks/results.py protonet maml       some rows
+    python benchmarks/results.py --seeds 0 1 2       several seeds a row
+    python benchmarks/results.py --print-only        the tables from the runs that are there
+
+A run is trained by the command line, as a user would, into runs/results/ROW-seedN; a run that is there and finished is not
+trained again. What is printed stands between the marks in docs/results.md afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+HOME = Path(__file__).resolve().parent.parent
+RUNS = HOME / "runs" / "results"
+PAGE = HOME / "docs" / "results.md"
+MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
+DATA = Path(os.environ.get("INNERLOOP_DATA", HOME.parent / "shared" / "data"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trained learner and where it is evaluated."""
+
+    title: str
+    train: str
+    """Arguments of ``innerloop train`` after the learner and its data."""
+    protocols: tuple[tuple[int, int], ...] = ((5, 1), (5, 5), (20, 1), (20, 5))
+    """Ways and shots."""
+    published: str = ""
+    evaluate: dict[str, str] = field(default_factory=dict)
+
+
+ROWS = {
+    "protonet": Row("ProtoNet", "protonet --minutes 10", published="98.8 / 99.7 / 96.0 / 98.9"),
+    "relationnet": Row("RelationNet", "relationnet --minutes 20", published="99.6 / 99.8 / 97.6 / 99.1"),
+    "maml": Row("MAML, second order", "maml --minutes 30", published="98.7 / 99.9 / 95.8 / 98.9"),
+    "reptile": Row("Reptile", "reptile --minutes 30", published="97.68 / 99.48 / 89.43 / 97.12 (transductive)"),
+    "finetune": Row("FineTune (baseline)", "finetune --minutes 10"),
+    "untrained": Row("untrained network", "protonet --steps 0"),
+}
+
+
+def run(arguments: list[str]) -> str:
+    """Run the command line and give its standard output."""
+    command = [sys.executable, "-m", "innerloop", *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def train(name: str, seed: int) -> Path:
+    """The folder of a trained run."""
+    folder = RUNS / f"{name}-seed{seed}"
+    if not (folder / "best.safetensors").exists():
+        learner, *options = ROWS[name].train.split()
+        data = ["--data", "omniglot", "--root", str(DATA / "omniglot")]
+        run(["train", learner, *data, *options, "--seed", str(seed), "--out", str(folder)])
+    return folder
+
+
+def evaluate(folder: Path, ways: int, shots: int, tasks: int) -> dict:
+    """The report of a run under one protocol, computed once and kept beside the run."""
+    kept = folder / f"{ways}w{shots}s-{tasks}.json"
+    if not kept.exists():
+        protocol = ["--ways", str(ways), "--shots", str(shots), "--queries", "15", "--tasks", str(tasks)]
+        kept.write_text(run(["evaluate", str(folder), *protocol, "--seed", "0", "--json"]))
+    return json.loads(kept.read_text())
+
+
+def cell(reports: list[dict]) -> str:
+    """Mean over seeds in percent, with the closed and the open interval (averaged over seeds)."""
+    accuracy = 100 * np.mean([r["accuracy"] for r in reports])
+    closed = 100 * np.mean([r["half_width"] for r in reports])
+    wide = [r["open_interval"] for r in reports if r["open_interval"]]
+    text = f"{accuracy:.2f} ± {closed:.2f}"
+    return f"{text} ({50 * np.mean([high - low for low, high in wide]):.2f})" if wide else text
+
+
+def table(names: list[str], seeds: list[int], tasks: int) -> str:
+    """The table in Markdown."""
+    lines = [
+        "| learner | 5w1s | 5w5s | 20w1s | 20w5s | norm | transductive | seeds | minutes, steps | published |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in names:
+        folders = [RUNS / f"{name}-seed{seed}" for seed in seeds]
+        folders = [folder for folder in folders if (folder / "best.safetensors").exists()]
+        if not folders:
+            continue
+        row = ROWS[name]
+        cells, facts = [], {}
+        for ways, shots in ((5, 1), (5, 5), (20, 1), (20, 5)):
+            if (ways, shots) not in row.protocols:
+                cells.append("")
+                continue
+            reports = [evaluate(folder, ways, shots, tasks) for folder in folders]
+            cells.append(cell(reports))
+            facts = reports[0]
+        steps = [len((folder / "metrics.jsonl").read_text().splitlines()) for folder in folders]
+        command = row.train.split()
+        minutes = command[command.index("--minutes") + 1] if "--minutes" in command else "0"
+        lines.append(
+            f"| {row.title} | {' | '.join(cells)} | {facts['norm']} | {'yes' if facts['transductive'] else 'no'} | "
+            f"{len(folders)} | {minutes}, {int(np.mean(steps))} | {row.published} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train, evaluate, print, and put the tables into the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", help=f"of {', '.join(ROWS)}")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--tasks", type=int, default=1000)
+    parser.add_argument("--print-only", action="store_true")
+    arguments = parser.parse_args()
+    unknown = set(arguments.rows) - ROWS.keys()
+    if unknown:
+        parser.error(f"unknown rows {sorted(unknown)}")
+    if not arguments.print_only:
+        if not (DATA / "omniglot").is_dir():
+            parser.error(f"no Omniglot under {DATA}: set INNERLOOP_DATA")
+        RUNS.mkdir(parents=True, exist_ok=True)
+        for name in arguments.rows or ROWS:
+            for seed in arguments.seeds:
+                train(name, seed)
+    text = table(list(ROWS), arguments.seeds, arguments.tasks)
+    print(text)
+    page = PAGE.read_text()
+    before, rest = page.split(MARKS[0])
+    _, after = rest.split(MARKS[1])
+    today = datetime.date.today().isoformat()
+    PAGE.write_text(f"{before}{MARKS[0]}\n*{today}, {arguments.tasks} test tasks a cell*\n\n{text}\n{MARKS[1]}{after}")
+
+
+if __name__ == "__main__":
+    main()

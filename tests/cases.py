@@ -1,0 +1,355 @@
+"""One row for every learner: how to make it, what to train it on, and which laws hold for it.
+
+Adding a learner is adding a row; ``test_laws.py`` then runs every law over it. A law that a row does not declare is
+checked to fail, so a row says exactly what holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+
+import innerloop as il
+from innerloop.data import Batches, FewShot, Pool, Sampler, Sinusoid
+
+WAYS = 3
+SHAPE = (1, 8, 8)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A learner and its laws."""
+
+    name: str
+    make: Callable[[], il.Learner]
+    """A small one; its random weights follow torch's global seed."""
+    train: Callable[[], Sampler]
+    """What it is meta-trained on."""
+    test: Callable[[], Sampler]
+    """Held-out tasks."""
+    margin: float
+    """How much better it must be than its untrained self: share of right answers, or mean squared error."""
+    norm: str = "none"
+    transductive: bool = False
+    folds: bool = False
+    """adapt(B, adapt(A)) = adapt(A and B)."""
+    order_free: bool = True
+    """The order of the support examples does not matter."""
+    relabels: bool = True
+    """Renaming the classes renames the predictions."""
+    alone: bool = True
+    """In training mode a task's loss depends on that task only: no dropout, no statistics over all tasks of a batch."""
+    exempt: Mapping[str, str] = field(default_factory=dict)
+    """Parameters whose gradient is exactly zero, and why."""
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    """How to train it for ``margin``."""
+
+    def __str__(self) -> str:
+        """The row's name, for pytest."""
+        return self.name
+
+
+def blob_pool(seed: int, classes: int = 40, each: int = 20) -> Pool:
+    """Feature vectors ``[8]``: a class is a place in the first two numbers; the other six are loud noise."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = 2 * torch.randn(classes, 2, generator=generator)
+    labels = torch.arange(classes).repeat_interleave(each)
+    noise = torch.randn(len(labels), 8, generator=generator)
+    return Pool.of(torch.cat((centres[labels] + 0.5 * noise[:, :2], 3 * noise[:, 2:]), 1), labels)
+
+
+def picture_pool(seed: int, classes: int = 40, each: int = 20) -> Pool:
+    """Images ``[1, 8, 8]``: a class is a black-and-white pattern, under a shade that differs from image to image."""
+    generator = torch.Generator().manual_seed(seed)
+    patterns = (torch.rand(classes, *SHAPE, generator=generator) < 0.5).float()
+    labels = torch.arange(classes).repeat_interleave(each)
+    light = 0.5 * torch.randn(len(labels), 3, 1, 1, generator=generator)
+    ramp = torch.linspace(-1, 1, SHAPE[1])
+    shade = light[:, :1] + light[:, 1:2] * ramp.view(1, 1, 1, -1) + light[:, 2:] * ramp.view(1, 1, -1, 1)
+    noise = 0.3 * torch.randn(len(labels), *SHAPE, generator=generator)
+    return Pool.of(patterns[labels] + shade + noise, labels)
+
+
+@cache
+def pool(kind: str, split: str) -> Pool:
+    """The classes for meta-training or, others, for meta-testing."""
+    return {"blobs": blob_pool, "pictures": picture_pool}[kind]({"train": 0, "test": 1}[split])
+
+
+def episodes(kind: str, split: str, shots: int = 2, queries: int = 5) -> Callable[[], Sampler]:
+    """Few-shot episodes of feature vectors or pictures."""
+    return lambda: FewShot(pool(kind, split), ways=WAYS, shots=shots, queries=queries)
+
+
+def batches(kind: str) -> Callable[[], Sampler]:
+    """Plain batches over all meta-training classes."""
+    return lambda: Batches(pool(kind, "train"), size=32)
+
+
+def sines(queries: int = 10) -> Callable[[], Sampler]:
+    """Sine waves."""
+    return lambda: Sinusoid(shots=10, queries=queries)
+
+
+def conv(norm: str, **options: Any) -> il.nets.Conv4:
+    """Two blocks for the pictures; running statistics are calibrated where an inner loop wants them so."""
+    return il.nets.conv4(SHAPE, width=(8, 16), norm=norm, **{"pools": 2, **options})
+
+
+def calibrated(norm: str, **options: Any) -> il.nets.Conv4:
+    """A convolutional network whose running statistics, if it has any, are calibrated on the meta-training pool."""
+    net = conv(norm, **options)
+    il.norm.calibrate(net, [pool("pictures", "train").x])
+    return net
+
+
+def relation(side: int = 4) -> il.nets.RelationModule:
+    """A relation module for the pictures' feature maps. No normalisation: its last maps are a single pixel."""
+    return il.nets.RelationModule((16, side, side), width=16, norm="none")
+
+
+SQUARES = {"likelihood": il.Gaussian(scale=1.0)}
+OUTER_SGD = {"optimizer": "SGD", "lr": 0.5, "steps": 60}
+SHIFT = "a shift of all features alike changes no distance"
+SHARED = "every class starts from it, and a shift of all logits alike changes no probability"
+SCORES = "a shift of all scores alike changes no probability, where classes have equally many shots"
+
+BLOBS = {"train": episodes("blobs", "train"), "test": episodes("blobs", "test")}
+PICTURES = {"train": episodes("pictures", "train"), "test": episodes("pictures", "test")}
+SINES = {"train": sines(), "test": sines()}
+SUPPORT_ONLY = {
+    "blobs": {"train": episodes("blobs", "train", 10, 0), "test": episodes("blobs", "test", 5)},
+    "pictures": {"train": episodes("pictures", "train", 5, 0), "test": episodes("pictures", "test")},
+}
+
+PROTONETS = [
+    Case(
+        "protonet-euclidean",
+        lambda: il.ProtoNet(il.nets.mlp(8, 32, 16)),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        exempt={"encoder.2.bias": SHIFT},
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
+        "protonet-cosine",
+        lambda: il.ProtoNet(il.nets.mlp(8, 32, 16), distance="cosine"),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
+        "protonet-dropout",
+        lambda: il.ProtoNet(il.nets.mlp(8, 64, 16, dropout=0.2)),
+        **BLOBS,
+        margin=0.2,
+        folds=True,
+        alone=False,
+        exempt={"encoder.3.bias": SHIFT},
+        fit={"steps": 80, "lr": 1e-2},
+    ),
+    *(
+        Case(
+            f"protonet-{norm}",
+            lambda norm=norm: il.ProtoNet(conv(norm)),
+            **PICTURES,
+            margin=0.1,
+            norm=norm,
+            transductive=norm == "batch",
+            folds=norm not in ("support", "batch"),
+            alone=norm != "running",
+            fit={"steps": 40, "lr": 1e-2},
+        )
+        for norm in il.norm.POLICIES
+    ),
+]
+
+RELATIONNETS = [
+    Case(
+        "relationnet-scores",
+        lambda: il.RelationNet(conv("group", maps=True, pools=1), relation()),
+        **PICTURES,
+        margin=0.2,
+        norm="group",
+        folds=True,
+        exempt={"head.relation.score.bias": SCORES},
+        fit={"steps": 80, "lr": 1e-2},
+    ),
+    Case(
+        "relationnet-features",
+        lambda: il.RelationNet(conv("running", maps=True, pools=1), relation(), combine="features"),
+        **PICTURES,
+        margin=0.2,
+        norm="running",
+        folds=True,
+        alone=False,
+        exempt={"head.relation.score.bias": SCORES},
+        fit={"steps": 80, "lr": 1e-2},
+    ),
+    Case(
+        "relationnet-squared-error",
+        lambda: il.RelationNet(conv("group", maps=True, pools=1), relation(), **SQUARES),
+        **PICTURES,
+        margin=0.2,
+        norm="group",
+        folds=True,
+        fit={"steps": 80, "lr": 1e-2},
+    ),
+]
+
+MAMLS = [
+    Case(
+        "maml",
+        lambda: il.MAML(il.nets.mlp(8, 32, WAYS), lr=0.4),
+        **BLOBS,
+        margin=0.1,
+        relabels=False,
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "maml-three-steps",
+        lambda: il.MAML(il.nets.mlp(8, 32, WAYS), steps=3, lr=0.2),
+        **BLOBS,
+        margin=0.1,
+        relabels=False,
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "maml-first-order",
+        lambda: il.MAML(il.nets.mlp(8, 32, WAYS), steps=3, lr=0.2, first_order=True),
+        **BLOBS,
+        margin=0.1,
+        relabels=False,
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "maml-shared-head",
+        lambda: il.MAML(il.nets.mlp(8, 32, 1), steps=3, test_steps=5, lr=0.2, shared_head="2"),
+        **BLOBS,
+        margin=0.1,
+        exempt={"net.2.bias": SHARED},
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "maml-inner-adam",
+        lambda: il.MAML(il.nets.mlp(8, 32, WAYS), steps=2, inner=il.inner.Adam(0.05)),
+        **BLOBS,
+        margin=0.1,
+        relabels=False,
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "maml-dropout",
+        lambda: il.MAML(il.nets.mlp(8, 64, WAYS, dropout=0.1), steps=2, lr=0.2),
+        **BLOBS,
+        margin=0.1,
+        relabels=False,
+        alone=False,
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "maml-sinusoid",
+        lambda: il.MAML(il.nets.mlp(1, 40, 40, 1), lr=0.02, **SQUARES),
+        **SINES,
+        margin=1.0,
+        fit={"steps": 150, "lr": 1e-2},
+    ),
+    *(
+        Case(
+            f"maml-{norm}",
+            lambda norm=norm: il.MAML(calibrated(norm, out=WAYS), lr=0.2),
+            **PICTURES,
+            margin=0.1,
+            norm=norm,
+            transductive=norm == "batch",
+            relabels=False,
+            fit={"steps": 100, "lr": 1e-2},
+        )
+        for norm in ("group", "support", "running", "batch")
+    ),
+]
+
+REPTILES = [
+    Case(
+        "reptile",
+        lambda: il.Reptile(il.nets.mlp(8, 32, WAYS), lr=0.05),
+        **SUPPORT_ONLY["blobs"],
+        margin=0.05,
+        relabels=False,
+        fit=OUTER_SGD,
+    ),
+    Case(
+        "reptile-minibatches",
+        lambda: il.Reptile(il.nets.mlp(8, 32, WAYS), steps=6, lr=0.05, batch_size=4),
+        **SUPPORT_ONLY["blobs"],
+        margin=0.05,
+        relabels=False,
+        order_free=False,
+        fit=OUTER_SGD,
+    ),
+    Case(
+        "reptile-inner-sgd",
+        lambda: il.Reptile(il.nets.mlp(8, 32, WAYS), inner=il.inner.SGD(0.2, momentum=0.9)),
+        **SUPPORT_ONLY["blobs"],
+        margin=0.05,
+        relabels=False,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
+        "reptile-shared-head",
+        lambda: il.Reptile(il.nets.mlp(8, 32, 1), lr=0.02, shared_head="2"),
+        **SUPPORT_ONLY["blobs"],
+        margin=0.05,
+        fit=OUTER_SGD,
+    ),
+    Case(
+        "reptile-sinusoid",
+        lambda: il.Reptile(il.nets.mlp(1, 40, 40, 1), lr=0.02, **SQUARES),
+        train=sines(0),
+        test=sines(),
+        margin=1.0,
+        fit={**OUTER_SGD, "steps": 100},
+    ),
+    *(
+        Case(
+            f"reptile-{norm}",
+            lambda norm=norm: il.Reptile(calibrated(norm, out=WAYS), lr=0.02),
+            **SUPPORT_ONLY["pictures"],
+            margin=0.1,
+            norm=norm,
+            transductive=norm == "batch",
+            relabels=False,
+            fit={**OUTER_SGD, "steps": 40},
+        )
+        for norm in ("group", "support", "running", "batch")
+    ),
+]
+
+TRANSFER = [
+    Case(
+        "finetune",
+        lambda: il.FineTune(il.nets.mlp(8, 32, 16), classes=40, features=16, steps=20),
+        train=batches("blobs"),
+        test=episodes("blobs", "test"),
+        margin=0.2,
+        fit={"steps": 150, "lr": 1e-2, "tasks_per_step": 1},
+    ),
+    Case(
+        "finetune-running",
+        lambda: il.FineTune(conv("running"), classes=40, steps=20),
+        train=batches("pictures"),
+        test=episodes("pictures", "test"),
+        margin=0.1,
+        norm="running",
+        alone=False,
+        fit={"steps": 100, "lr": 1e-2, "tasks_per_step": 1},
+    ),
+]
+
+CASES = [*PROTONETS, *RELATIONNETS, *MAMLS, *REPTILES, *TRANSFER]

@@ -1,0 +1,52 @@
+"""Fixtures that every test may use, and what holds for all of them: a fixed seed, a cache of their own."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from hypothesis import settings
+
+# The same examples on every machine and run; how long one takes is no law.
+settings.register_profile("innerloop", deadline=None, derandomize=True, max_examples=30)
+settings.load_profile("innerloop")
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Every test starts from the same random state, whatever ran before it."""
+    random.seed(0)
+    numpy.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Caches of prepared data go to a folder of this session, unless one is asked for."""
+    if "INNERLOOP_CACHE" in os.environ:
+        yield
+        return
+    os.environ["INNERLOOP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    del os.environ["INNERLOOP_CACHE"]
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    """Where learners run: ``INNERLOOP_TEST_DEVICE``, by default the CPU."""
+    return torch.device(os.environ.get("INNERLOOP_TEST_DEVICE", "cpu"))
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of the data sets: ``INNERLOOP_DATA``, by default ``shared/data`` beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    root = Path(os.environ.get("INNERLOOP_DATA", beside))
+    if not root.is_dir():
+        pytest.skip(f"no data sets at {root}: set INNERLOOP_DATA to their folder")
+    return root
