@@ -86,6 +86,9 @@ _CANVAS = 112
 _LETTER = 18
 _SIDE = 28
 
+# Letters drawn at once: many, as each call waits for its threads; their canvases take 50 MB.
+_CHUNK = 50
+
 # One random number each for the rotation, the shear, both stretches, both shifts and the stroke's width; then the
 # coarse grids of the bend (two axes) and of the pen's pressure, which are made smooth by interpolation.
 _BEND, _PRESSURE = 5, 4
@@ -135,7 +138,7 @@ def _build() -> Pools:
     pools = {}
     for split in _SCRIPTS:
         chosen = [(script, code) for part, script, code in letters if part == split]
-        x = torch.cat([_drawings(script, code) for script, code in chosen])
+        x = torch.cat([_drawings(chosen[i : i + _CHUNK]) for i in range(0, len(chosen), _CHUNK)])
         names = tuple(f"{script}/U+{code:04X}" for script, code in chosen)
         pools[split] = Pool(x, torch.full((len(names),), _DRAWINGS), names)
     return Pools(pools["train"], pools["val"], pools["test"], "glyphs")
@@ -196,15 +199,22 @@ def _field(face: str, character: str) -> _Field | None:
     return _Field(torch.from_numpy(distance.astype(numpy.float32)), float(scale), float(stroke))
 
 
-def _drawings(script: str, code: int) -> Tensor:
-    """The drawings of one letter, ``[_DRAWINGS, 1, _SIDE, _SIDE]``."""
-    generator = numpy.random.default_rng((_VERSION, code))
-    fields = list(_fields(script, code))
-    # A few letters have another shape altogether in some faces.
-    fields = [field for field, same in zip(fields, _similarity(_draw(fields))[0] >= 0.65, strict=True) if same]
-    order = generator.permutation(len(fields))
-    numbers = generator.standard_normal((_DRAWINGS, _NUMBERS)).clip(-2.0, 2.0)
-    return _draw([fields[order[i % len(order)]] for i in range(_DRAWINGS)], torch.from_numpy(numbers).float())
+def _drawings(letters: Sequence[tuple[str, int]]) -> Tensor:
+    """The drawings of some letters, ``[len(letters) * _DRAWINGS, 1, _SIDE, _SIDE]``."""
+    forms = [list(_fields(script, code)) for script, code in letters]
+    same = _similarity(_draw([field for form in forms for field in form])) >= 0.65
+    fields: list[_Field] = []
+    numbers = []
+    start = 0
+    for (_, code), form in zip(letters, forms, strict=True):
+        generator = numpy.random.default_rng((_VERSION, code))
+        # A few letters have another shape altogether in some faces.
+        usable = same[start, start : start + len(form)].nonzero().flatten().numpy()
+        order = generator.permutation(usable)
+        fields += [form[order[i % len(order)]] for i in range(_DRAWINGS)]
+        numbers.append(generator.standard_normal((_DRAWINGS, _NUMBERS)).clip(-2.0, 2.0))
+        start += len(form)
+    return _draw(fields, torch.from_numpy(numpy.concatenate(numbers)).float())
 
 
 def _draw(fields: Sequence[_Field], numbers: Tensor | None = None) -> Tensor:

@@ -1,0 +1,256 @@
+"""The laws that learners obey, as plain assertions. ``test_laws.py`` runs them over every row of ``cases.py``."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from torch import Generator, Tensor
+from torch.utils import _pytree as pytree
+
+import innerloop as il
+from innerloop.data import FewShot, Sampler
+from innerloop.lift import How
+from innerloop.training import checkpoint
+
+#: Rounding in float64, with room for Adam, which divides by gradients that may be small.
+CLOSE = {"rtol": 1e-7, "atol": 1e-9}
+#: All ways to run a batch of tasks: how, and tasks per chunk. The first is the reference.
+WAYS_TO_LIFT: tuple[tuple[How, int | None], ...] = (("loop", None), ("vmap", None), ("chunk", 2), ("loop", 2), ("vmap", 1))
+
+
+def predict(learner: il.Learner, task: il.Task) -> Tensor:
+    """Adapt and predict, for one task and by hand."""
+    with torch.no_grad():
+        return learner.predict(learner.adapt(task.support), task.query.x)
+
+
+def gradients(learner: il.Learner, loss: Tensor) -> dict[str, Tensor]:
+    """The gradient of ``loss`` by parameter; zeros where it does not depend on one."""
+    named = {name: p for name, p in learner.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(p) if g is None else g for (name, p), g in zip(named.items(), found, strict=True)
+    }
+
+
+def accumulated(learner: il.Learner) -> dict[str, Tensor]:
+    """What ``backward`` left in ``.grad``, by parameter; taken away again."""
+    named = {name: p for name, p in learner.named_parameters() if p.requires_grad}
+    found = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in named.items()}
+    learner.zero_grad()
+    return found
+
+
+def assert_same(got: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Two mappings hold the same tensors, to the bit."""
+    assert got.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert got[name].dtype == value.dtype, name
+        assert torch.equal(got[name], value), f"{name} differs by {(got[name] - value).abs().max()}"
+
+
+def assert_close(got: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Two mappings hold the same tensors, up to rounding in float64."""
+    assert got.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(got[name], value, **CLOSE, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def assert_lifting_changes_no_loss(learner: il.Learner, tasks: il.Task) -> None:
+    """vmap = loop and chunked = whole: the loss of every task, and the gradient."""
+    reference = il.lift(learner, *WAYS_TO_LIFT[0]).loss(tasks)
+    wanted = gradients(learner, reference.sum())
+    assert reference.shape == (len(tasks.query.x),)
+    assert all(g.isfinite().all() for g in wanted.values())
+    for how, chunk in WAYS_TO_LIFT[1:]:
+        losses = il.lift(learner, how, chunk).loss(tasks)
+        torch.testing.assert_close(losses, reference, **CLOSE)
+        assert_close(gradients(learner, losses.sum()), wanted)
+
+
+def assert_lifting_changes_no_prediction(learner: il.Learner, tasks: il.Task) -> None:
+    """Every way of lifting predicts what the learner predicts for each task by itself."""
+    wanted = torch.stack([predict(learner, one(tasks, t)) for t in range(len(tasks.query.x))])
+    assert wanted.shape[:3] == (len(tasks.query.x), wanted.shape[1], tasks.query.x.shape[1])
+    for how, chunk in WAYS_TO_LIFT:
+        raw = il.lift(learner, how, chunk).predict(tasks)
+        assert not raw.requires_grad
+        torch.testing.assert_close(raw, wanted, **CLOSE)
+
+
+def assert_backward_is_the_gradient(learner: il.Learner, tasks: il.Task) -> None:
+    """``backward`` adds the gradient of the mean (or the sum) over tasks, whatever the chunks."""
+    losses = il.lift(learner, "loop").loss(tasks)
+    mean = gradients(learner, losses.mean())
+    total = {name: len(losses) * g for name, g in mean.items()}
+    for how, chunk in WAYS_TO_LIFT:
+        lifted = il.lift(learner, how, chunk)
+        got = lifted.backward(tasks)
+        assert not got.requires_grad
+        torch.testing.assert_close(got, losses.detach(), **CLOSE)
+        assert_close(accumulated(learner), mean)
+        lifted.backward(tasks, "sum")
+        assert_close(accumulated(learner), total)
+
+
+def assert_folds(learner: il.Learner, task: il.Task) -> None:
+    """adapt(B, adapt(A)) = adapt(A and B): seen in what both predict."""
+    (x, y), query = task
+    half = len(x) // 2
+    with torch.no_grad():
+        folded = learner.adapt(il.Examples(x[half:], y[half:]), learner.adapt(il.Examples(x[:half], y[:half])))
+        torch.testing.assert_close(learner.predict(folded, query.x), predict(learner, task), **CLOSE)
+
+
+def assert_support_order_is_free(learner: il.Learner, task: il.Task) -> None:
+    """The support examples in another order give the same predictions."""
+    order = torch.randperm(len(task.support.x), device=task.support.x.device)
+    shuffled = il.Task(il.Examples(task.support.x[order], task.support.y[order]), task.query)
+    torch.testing.assert_close(predict(learner, shuffled), predict(learner, task), **CLOSE)
+
+
+def assert_relabelling_permutes(learner: il.Learner, task: il.Task) -> None:
+    """Renaming the classes (the columns of y) renames the predictions and changes nothing else."""
+    ways = task.support.y.shape[1]
+    names = torch.arange(ways, device=task.support.y.device).roll(1)
+    renamed = il.Task(il.Examples(task.support.x, task.support.y[:, names]), task.query)
+    torch.testing.assert_close(predict(learner, renamed), predict(learner, task)[..., names], **CLOSE)
+
+
+def assert_gradient_everywhere(learner: il.Learner, tasks: il.Task, exempt: Mapping[str, str]) -> None:
+    """Each meta-parameter has a gradient, but for the exempt ones, whose gradient is zero."""
+    found = gradients(learner, il.lift(learner, "loop").loss(tasks).mean())
+    largest = {name: float(g.abs().max()) for name, g in found.items()}
+    assert not exempt.keys() - largest.keys(), "an exempt parameter does not exist"
+    silent = {name for name, size in largest.items() if size < 1e-10}
+    assert silent == set(exempt), f"without a gradient: {sorted(silent)}, exempt: {dict(exempt)}"
+
+
+def assert_learner_survives_saving(learner: il.Learner, other: il.Learner, task: il.Task, path: Path) -> None:
+    """Another learner that loads the saved weights predicts the same, to the bit."""
+    wanted = predict(learner, task)
+    assert not torch.equal(predict(other, task), wanted)
+    checkpoint.save(path, learner.state_dict(), {"step": 3})
+    tensors, facts = checkpoint.load(path, task.query.x.device)
+    checkpoint.load_weights(other, tensors, path)
+    assert facts == {"step": 3}
+    assert_same(other.state_dict(), learner.state_dict())
+    assert torch.equal(predict(other, task), wanted)
+
+
+def assert_state_survives_saving(learner: il.Learner, task: il.Task, like: il.Task, path: Path) -> None:
+    """An adapted state that was saved and loaded predicts the same, to the bit."""
+    with torch.no_grad():
+        state, structure = learner.adapt(task.support), learner.adapt(like.support)
+        checkpoint.save_state(path, state)
+        loaded = checkpoint.load_state(path, structure)
+        loaded = pytree.tree_map(lambda leaf: leaf.to(task.query.x.device), loaded)
+        assert torch.equal(learner.predict(loaded, task.query.x), learner.predict(state, task.query.x))
+        assert not torch.equal(learner.predict(loaded, task.query.x), learner.predict(structure, task.query.x))
+
+
+def assert_evaluation_changes_nothing(learner: il.Learner, sampler: Sampler) -> None:
+    """Evaluation leaves each parameter, each buffer, each gradient and each module's mode as it was."""
+    learner.train()
+    # A mode of its own somewhere within must come back too.
+    next(reversed(list(learner.modules()))).eval()
+    modes = [part.training for part in learner.modules()]
+    before = {name: value.clone() for name, value in learner.state_dict().items()}
+    il.evaluate(learner, sampler, tasks=5, how="vmap")
+    assert_same(learner.state_dict(), before)
+    assert [part.training for part in learner.modules()] == modes
+    assert True in modes
+    assert all(p.grad is None for p in learner.parameters())
+
+
+def assert_queries_are_judged_alone(learner: il.Learner, task: il.Task) -> None:
+    """A query's prediction is the same whichever other queries are predicted with it."""
+    with torch.no_grad():
+        state = learner.adapt(task.support)
+        alone = [learner.predict(state, x.unsqueeze(0)) for x in task.query.x]
+        torch.testing.assert_close(torch.cat(alone, 1), learner.predict(state, task.query.x), **CLOSE)
+
+
+def assert_embedding_once_changes_nothing(learner: il.Learner, sampler: FewShot) -> None:
+    """Evaluation over a pool that is embedded once scores what adapting to each episode by hand scores."""
+    report = il.evaluate(learner, sampler, tasks=8, seed=3, how="vmap", open=False)
+    episodes = sampler.episodes(Generator().manual_seed(3), 8)
+    tasks = sampler.gather(episodes)
+    learner.eval()
+    accuracy, nll = [], []
+    device = next(learner.parameters()).device
+    for t in range(8):
+        task = pytree.tree_map(lambda leaf: leaf.to(device), one(tasks, t))
+        raw = predict(learner, task)
+        answers = learner.likelihood.mean(raw).argmax(1)
+        accuracy.append(float((answers == task.query.y.argmax(1)).double().mean()))
+        nll.append(float(learner.likelihood.nll(raw, task.query.y).mean()))
+    numpy.testing.assert_allclose(report.per_task["accuracy"], accuracy, rtol=1e-6)
+    numpy.testing.assert_allclose(report.per_task["nll"], nll, rtol=1e-3, atol=1e-5)
+
+
+class Interrupting(Sampler):
+    """Presses Ctrl-C while it draws the tasks of one step."""
+
+    def __init__(self, sampler: Sampler, step: int) -> None:
+        self.sampler, self.step, self.draws = sampler, step, 0
+        self.classifies = sampler.classifies
+
+    def draw(self, generator: Generator, tasks: int) -> il.Task:
+        """The tasks of the sampler within."""
+        self.draws += 1
+        if self.draws == self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return self.sampler.draw(generator, tasks)
+
+
+def assert_resumed_is_uninterrupted(
+    make: Callable[[], il.Learner], sampler: Sampler, folder: Path, **options: Any
+) -> None:
+    """A run that is interrupted and resumed has the losses and the weights of one that was not, bit for bit."""
+    steps, stop = 5, 2
+    options = {"lr": 1e-2, "clip": 1.0, "average": 0.9, "how": "vmap", **options}
+    options |= {"steps": steps, "seed": 7, "schedule": "cosine", "progress": False}
+    torch.manual_seed(0)
+    whole = make()
+    history = il.fit(whole, sampler, out=folder / "whole", **options)
+    torch.manual_seed(0)
+    first = il.fit(make(), Interrupting(sampler, stop), out=folder / "parts", **options)
+    assert (first.stopped, first.step) == ("interrupted", stop)
+    # Other random weights: all that the resumed run knows must come from the folder.
+    torch.manual_seed(1)
+    resumed = make()
+    second = il.fit(resumed, sampler, out=folder / "parts", resume=True, **options)
+    assert (second.stopped, second.resumed, second.steps_here) == ("finished", stop, steps - stop)
+    assert second.rows == history.rows
+    assert first.rows == history.rows[:stop]
+    assert_same(resumed.state_dict(), whole.state_dict())
+    for name in ("last.safetensors", "best.safetensors"):
+        assert_same(checkpoint.load(folder / "parts" / name)[0], checkpoint.load(folder / "whole" / name)[0])
+    lines = [(folder / part / "metrics.jsonl").read_text() for part in ("parts", "whole")]
+    assert lines[0] == lines[1]
+    assert lines[0].count("\n") == steps
+
+
+def assert_learns(learner: il.Learner, train: Sampler, test: Sampler, margin: float, **options: Any) -> None:
+    """After a short training it beats its untrained self on held-out tasks, paired, by a margin."""
+    scoring = {"tasks": 100, "seed": 5, "how": "vmap", "open": False}
+    untrained = il.evaluate(learner, test, **scoring)
+    il.fit(learner, train, **{"schedule": "constant", "how": "vmap", "progress": False, **options})
+    trained = il.evaluate(learner, test, **scoring)
+    assert trained.episodes == untrained.episodes
+    sign = 1 if trained.metric == "accuracy" else -1
+    gap = il.paired(sign * trained.per_task[trained.metric], sign * untrained.per_task[trained.metric])
+    assert gap.mean > margin
+    assert gap.interval[0] > 0
+
+
+def one(tasks: il.Task, index: int) -> il.Task:
+    """One task of a batch."""
+    return il.Task(*(il.Examples(part.x[index], part.y[index]) for part in tasks))

@@ -1,0 +1,264 @@
+"""Each verb of the command line on real input, and what it says to bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from innerloop.cli import main
+from innerloop.training import checkpoint
+
+TINY = ["--set", "net.width=8", "--ways", "5", "--queries", "3", "--tasks-per-step", "2", "--set", "validation.tasks=4"]
+
+
+class Cli:
+    """Runs the command line in this process: exit code, standard output, standard error."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *words: object) -> tuple[int, str, str]:
+        self._monkeypatch.setattr(sys, "argv", ["innerloop", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = self._capsys.readouterr()
+        return int(stop.value.code or 0), out, err
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short ProtoNet run on glyphs, made by ``python -m innerloop``."""
+    folder = tmp_path_factory.mktemp("runs") / "protonet"
+    command = [sys.executable, "-m", "innerloop", "train", "protonet", "--steps", "6", "--out", str(folder), *TINY]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_train_leaves_recipe_metrics_and_checkpoints(run_folder: Path) -> None:
+    facts = json.loads((run_folder / "recipe.json").read_text())
+    assert facts["recipe"]["learner"] == "protonet"
+    assert facts["recipe"]["episodes"] == {"ways": 5, "shots": 1, "queries": 3}
+    assert facts["versions"]["torch"] == torch.__version__
+    rows = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert checkpoint.load(run_folder / "last.safetensors")[1]["step"] == 6
+    assert (run_folder / "best.safetensors").is_file()
+
+
+def test_evaluate_prints_the_promised_keys_and_the_same_twice(cli: Cli, run_folder: Path) -> None:
+    words = ("evaluate", run_folder, "--ways", 5, "--shots", 1, "--queries", 15, "--tasks", 20, "--seed", 3, "--json")
+    code, out, _ = cli(*words)
+    report = json.loads(out)
+    assert code == 0
+    assert {"accuracy", "interval", "tasks", "ways", "shots", "norm", "transductive", "seed"} <= report.keys()
+    assert (report["tasks"], report["ways"], report["shots"], report["seed"]) == (20, 5, 1, 3)
+    assert (report["norm"], report["transductive"]) == ("running", False)
+    assert report["interval"][0] < report["accuracy"] < report["interval"][1]
+    assert cli(*words)[1] == out
+
+
+def test_evaluate_saves_the_episodes_and_each_score(cli: Cli, run_folder: Path) -> None:
+    _, out, _ = cli("evaluate", run_folder, "--ways", 4, "--shots", 2, "--queries", 5, "--tasks", 7, "--json")
+    tensors, facts = checkpoint.load(run_folder / "evaluations" / "test-4w2s5q-7tasks-seed0.safetensors")
+    assert tensors["episodes.classes"].shape == (7, 4)
+    assert tensors["episodes.support"].shape == (7, 8)
+    assert float(tensors["task.accuracy"].double().mean()) == pytest.approx(json.loads(out)["accuracy"])
+    assert facts["episodes"] == json.loads(out)["episodes"]
+
+
+def test_the_line_for_people_says_norm_and_transductive(cli: Cli, run_folder: Path) -> None:
+    _, out, _ = cli("evaluate", run_folder, "--tasks", 5)
+    assert re.search(r"5-way 1-shot: accuracy \d+\.\d\d ± .*5 tasks, seed 0, norm running, not transductive", out)
+
+
+def test_compare_pairs_two_runs_on_the_same_tasks(cli: Cli, run_folder: Path, tmp_path: Path) -> None:
+    assert cli("train", "protonet", "--steps", 0, "--out", tmp_path / "untrained", "--quiet", *TINY)[0] == 0
+    code, out, _ = cli("compare", run_folder, tmp_path / "untrained", "--tasks", 12, "--json")
+    result = json.loads(out)
+    assert code == 0
+    assert result["first"]["episodes"] == result["second"]["episodes"]
+    gap = result["first"]["accuracy"] - result["second"]["accuracy"]
+    assert result["difference"]["mean"] == pytest.approx(gap)
+    assert "points" in cli("compare", run_folder, tmp_path / "untrained", "--tasks", 12)[1]
+
+
+@pytest.mark.parametrize("learner", ["maml", "reptile", "relationnet", "finetune"])
+def test_each_learner_trains_and_is_scored(cli: Cli, learner: str, tmp_path: Path) -> None:
+    extra = {
+        "maml": TINY,
+        "relationnet": TINY,
+        "reptile": [*TINY, "--queries", "0", "--shots", "2", "--inner-steps", "2"],
+        "finetune": ["--set", "net.width=8", "--set", "episodes.batch=8", "--set", "validation.tasks=4"],
+    }[learner]
+    assert cli("train", learner, "--steps", 2, "--out", tmp_path / "run", "--quiet", *extra)[0] == 0
+    code, out, _ = cli("evaluate", tmp_path / "run", "--ways", 5, "--shots", 1, "--queries", 2, "--tasks", 3, "--json")
+    assert code == 0
+    assert 0 <= json.loads(out)["accuracy"] <= 1
+
+
+def test_regression_by_the_command_line(cli: Cli, tmp_path: Path) -> None:
+    words = ("train", "maml", "--data", "sinusoid", "--steps", 3, "--out", tmp_path / "run", "--quiet")
+    assert cli(*words)[0] == 0
+    code, out, _ = cli("evaluate", tmp_path / "run", "--tasks", 5, "--inner-steps", 2, "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["mse"] > 0
+    assert report["ways"] is None
+
+
+def test_train_on_real_omniglot(cli: Cli, data_root: Path, tmp_path: Path) -> None:
+    root = data_root / "omniglot"
+    words = ["--data", "omniglot", "--root", root, "--steps", 2, "--out", tmp_path / "run", "--quiet", *TINY]
+    assert cli("train", "protonet", *words)[0] == 0
+    _, out, _ = cli("data", "omniglot", "--root", root, "--json")
+    assert [(row["split"], row["classes"], row["examples"]) for row in json.loads(out)] == [
+        ("train", 4 * 1028, 80 * 1028),
+        ("val", 4 * 172, 80 * 172),
+        ("test", 4 * 423, 80 * 423),
+    ]
+
+
+def test_learners_and_data_are_listed(cli: Cli) -> None:
+    names = [row["learner"] for row in json.loads(cli("learners", "--json")[1])]
+    assert names == ["finetune", "maml", "protonet", "relationnet", "reptile"]
+    sets = [row["data"] for row in json.loads(cli("data", "--json")[1])]
+    assert sets == ["glyphs", "omniglot", "cifar_fs", "sinusoid"]
+
+
+def test_resume_has_the_losses_of_an_uninterrupted_run(cli: Cli, tmp_path: Path) -> None:
+    folder, whole = tmp_path / "interrupted", tmp_path / "whole"
+    words = ["train", "protonet", "--steps", "150", *TINY]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "innerloop", *words, "--out", str(folder)], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "step" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    rest = process.stderr.read()
+    assert process.wait() == 0
+    assert "interrupted after" in rest
+    assert 0 < checkpoint.load(folder / "last.safetensors")[1]["step"] < 150
+
+    assert cli("resume", folder, "--quiet")[0] == 0
+    assert cli(*words, "--out", whole, "--quiet")[0] == 0
+    assert (folder / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    resumed, uninterrupted = (checkpoint.load(run / "best.safetensors")[0] for run in (folder, whole))
+    assert all(torch.equal(resumed[name], uninterrupted[name]) for name in uninterrupted)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train", "protonett", "--out", "OUT"], r"'protonett' is unknown \(did you mean protonet\?\)"),
+        (["train", "protonet", "--data", "omniglott", "--out", "OUT"], r"did you mean omniglot\?"),
+        (["train", "protonet", "--data", "omniglot", "--out", "OUT"], "give --root DIR"),
+        (["train", "protonet", "--data", "omniglot", "--root", "NOWHERE", "--out", "OUT"], "NOWHERE"),
+        (["train", "protonet", "--ways", "100000", "--out", "OUT"], "100000 ways need 100000 classes"),
+        (["train", "protonet", "--queries", "50", "--out", "OUT"], "need 51 examples a class"),
+        (["train", "protonet", "--norm", "layer", "--out", "OUT"], "norm policy 'layer' is unknown; choose one of"),
+        (["train", "protonet", "--steps", "-1", "--out", "OUT"], "steps must be at least 0"),
+        (["train", "protonet", "--set", "training.speed=3", "--steps", "1", "--out", "OUT"], "speed"),
+        (["train", "protonet", "--set", "speed", "--out", "OUT"], "must read PART.NAME=VALUE"),
+        (["train", "protonet", "--data", "sinusoid", "--out", "OUT"], "is for classification, sinusoid is regression"),
+        (["train", "maml", "--norm", "running", "--out", "OUT"], r"layer 'norms.0' \(BatchNorm2d\)"),
+        (["train", "protonet", "--steps", "1", "--out", "FILE/run"], "cannot be written"),
+        (["evaluate", "NOWHERE"], "holds no run"),
+        (["evaluate", "RUN", "--split", "exam"], "split 'exam' is unknown; choose train, val or test"),
+        (["evaluate", "RUN", "--ways", "100000"], "100000 ways need 100000 classes"),
+        (["evaluate", "RUN", "--tasks", "0"], "at least 1 task"),
+        (["resume", "NOWHERE"], "holds no run"),
+        (["train", "protonet", "--steps", "1", "--out", "RUN"], "already holds a run"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(
+    words: list[str], says: str, cli: Cli, run_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    places = {"OUT": tmp_path / "out", "NOWHERE": tmp_path / "NOWHERE", "RUN": run_folder, "FILE": tmp_path / "file"}
+    before = contents(run_folder)
+    named = [re.sub("|".join(places), lambda match: str(places[match[0]]), word) for word in words]
+    code, out, err = cli(*named, *(["--quiet"] if words[0] == "train" else []))
+    assert code == 2
+    assert re.search(says, err)
+    assert err.startswith("innerloop: ")
+    assert "Traceback" not in err
+    assert out == ""
+    assert contents(run_folder) == before
+
+
+def damaged(run_folder: Path, place: Path) -> Path:
+    place.mkdir()
+    for name in ("recipe.json", "best.safetensors", "last.safetensors", "metrics.jsonl"):
+        (place / name).write_bytes((run_folder / name).read_bytes())
+    return place
+
+
+def test_a_damaged_or_foreign_run_folder_is_refused(cli: Cli, run_folder: Path, tmp_path: Path) -> None:
+    truncated = damaged(run_folder, tmp_path / "truncated")
+    whole = (truncated / "best.safetensors").read_bytes()
+    (truncated / "best.safetensors").write_bytes(whole[: len(whole) // 2])
+    code, _, err = cli("evaluate", truncated)
+    assert code == 2
+    assert "corrupt or truncated" in err
+
+    foreign = damaged(run_folder, tmp_path / "foreign")
+    facts = json.loads((foreign / "recipe.json").read_text())
+    (foreign / "recipe.json").write_text(json.dumps({**facts, "format": 999}))
+    code, _, err = cli("evaluate", foreign)
+    assert code == 2
+    assert "has format 999, this version of innerloop reads 1" in err
+
+    broken = damaged(run_folder, tmp_path / "broken")
+    (broken / "recipe.json").write_text("{")
+    assert cli("evaluate", broken)[0] == 2
+
+    other = damaged(run_folder, tmp_path / "other")
+    facts["recipe"]["net"]["width"] = 16
+    (other / "recipe.json").write_text(json.dumps(facts))
+    code, _, err = cli("evaluate", other)
+    assert code == 2
+    assert "belongs to another recipe" in err
+
+
+def test_a_fixed_head_is_not_scored_on_other_ways(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "maml", "--steps", 1, "--out", tmp_path / "run", "--quiet", *TINY)[0] == 0
+    code, _, err = cli("evaluate", tmp_path / "run", "--ways", 7, "--tasks", 2)
+    assert code == 2
+    assert "7 target columns" in err
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(cli: Cli, tmp_path: Path) -> None:
+    words = ["train", "protonet", "--steps", 50, "--lr", "1e30", "--out", tmp_path / "run", "--quiet", *TINY]
+    code, _, err = cli(*words)
+    assert code == 2
+    assert re.search(r"the loss is (nan|inf) at step \d+: the run stops; the last good checkpoint is", err)
+    tensors, _ = checkpoint.load(tmp_path / "run" / "last.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values() if tensor.is_floating_point())
+
+
+def test_help_names_every_verb() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "innerloop", "--help"], check=True, capture_output=True, text=True,
+        env={**os.environ, "COLUMNS": "120"},
+    )  # fmt: skip
+    for verb in ("train", "resume", "evaluate", "compare", "learners", "data", "demo"):
+        assert verb in result.stdout
