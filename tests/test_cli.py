@@ -145,16 +145,13 @@ def test_learners_and_data_are_listed(cli: Cli) -> None:
 def test_resume_has_the_losses_of_an_uninterrupted_run(cli: Cli, tmp_path: Path) -> None:
     folder, whole = tmp_path / "interrupted", tmp_path / "whole"
     words = ["train", "protonet", "--steps", "150", *TINY]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "innerloop", *words, "--out", str(folder)], stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "step" in line:
-            process.send_signal(signal.SIGINT)
-            break
-    rest = process.stderr.read()
-    assert process.wait() == 0
+    command = [sys.executable, "-m", "innerloop", *words, "--out", str(folder)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if "step" in line)
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 0
     assert "interrupted after" in rest
     assert 0 < checkpoint.load(folder / "last.safetensors")[1]["step"] < 150
 

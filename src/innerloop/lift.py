@@ -84,6 +84,8 @@ class Lifted:
 
     def _losses(self, tasks: Task) -> Tensor:
         learner, tasks = self._embedded(tasks)
+        if self.how != "loop" and not getattr(learner, "first_order", True):
+            norm.check_vmap(learner)
         return self._map(learner.loss, tasks)
 
     def _predictions(self, tasks: Task) -> Tensor:
@@ -114,7 +116,8 @@ class Lifted:
     def _map(self, function: Callable[[Task], Tensor], tasks: Task) -> Tensor:
         if self.how in ("vmap", "chunk"):
             return torch.func.vmap(function, randomness="different")(_plain_layout(tasks))
-        return torch.stack([function(_fast_layout(take(tasks, t))) for t in range(count(tasks))])
+        with norm.fused():
+            return torch.stack([function(_fast_layout(take(tasks, t))) for t in range(count(tasks))])
 
     def _settle(self, tasks: Task, work: Callable[[Lifted], Tensor]) -> None:
         """Turn ``auto`` into the fastest way on this batch; a copy of the learner does the trial runs."""
@@ -129,7 +132,7 @@ class Lifted:
                     work(trial)
                     start = time.perf_counter()
                     work(trial)
-                except RuntimeError as error:
+                except (RuntimeError, InputError) as error:
                     if how == "loop":
                         raise
                     refused = f"vmap does not run this learner ({str(error).splitlines()[0]})"

@@ -29,6 +29,36 @@ Statistics = list[tuple[Tensor, Tensor]]
 
 _RECORDED: ContextVar[Statistics | None] = ContextVar("recorded", default=None)
 _REPLAYED: ContextVar[Iterator[tuple[Tensor, Tensor]] | None] = ContextVar("replayed", default=None)
+_FUSED: ContextVar[bool] = ContextVar("fused", default=False)
+
+
+@contextmanager
+def fused() -> Iterator[None]:
+    """Allow the kernels that are faster, and that only ``vmap`` gets wrong (see :func:`check_vmap`)."""
+    token = _FUSED.set(True)
+    try:
+        yield
+    finally:
+        _FUSED.reset(token)
+
+
+def _normalised(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """``x [N, C, *F]`` by its own statistics, scaled and shifted."""
+    if _FUSED.get():
+        return F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    return F.batch_norm(x, None, None, training=True, eps=eps) * weight.view(shape) + bias.view(shape)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation by the statistics of the batch at hand, in every mode; under ``vmap`` too."""
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__(channels, eps=eps, track_running_stats=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, *F] -> [N, C, *F]``."""
+        return _normalised(x, self.weight, self.bias, self.eps)
 
 
 class SupportNorm(nn.Module):
@@ -56,7 +86,7 @@ class SupportNorm(nn.Module):
         """``[N, C, *F] -> [N, C, *F]``."""
         recorded, replayed = _RECORDED.get(), _REPLAYED.get()
         if recorded is None and replayed is None:
-            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+            return _normalised(x, self.weight, self.bias, self.eps)
         if replayed is not None:
             mean, var = next(replayed)
         else:
@@ -108,7 +138,7 @@ def layer(policy: str, channels: int) -> nn.Module:
     if policy == "running":
         return nn.BatchNorm2d(channels)
     if policy == "batch":
-        return nn.BatchNorm2d(channels, track_running_stats=False)
+        return BatchNorm(channels)
     if policy == "none":
         return nn.Identity()
     raise InputError(f"norm policy {policy!r} is unknown; choose one of {', '.join(POLICIES)}")
@@ -177,6 +207,24 @@ def check_inner_loop(module: nn.Module) -> None:
                 f"layer {name!r} ({type(part).__name__}) has running statistics that were never calibrated, and an "
                 f"inner loop must not update them: use innerloop.norm.convert(net, 'support') (or 'group', 'batch') or "
                 f"innerloop.norm.calibrate(net, batches) to freeze them"
+            )
+
+
+def check_vmap(module: nn.Module) -> None:
+    """Refuse layers whose second-order gradient ``vmap`` gets wrong, without a word, in PyTorch up to 2.13 at least.
+
+    These are batch, instance and layer norm where they have a scale of their own; group norm is right.
+
+    Raises:
+        InputError: naming the offending layer and the remedy.
+    """
+    for name, part in module.named_modules():
+        kind = _policy_of(part)
+        affine = getattr(part, "weight", None) is not None
+        if affine and kind in ("group", "batch") and not isinstance(part, nn.GroupNorm | BatchNorm):
+            raise InputError(
+                f"layer {name!r} ({type(part).__name__}) has a wrong second-order gradient under vmap: use how='loop' "
+                f"(or 'auto'), first_order=True, or innerloop.norm.convert(net, 'batch') for batch norm"
             )
 
 

@@ -85,9 +85,6 @@ def picture(learner: Learner, sampler: FewShot, report: Report, number: int = 0)
 def compare(results: Results) -> list[Comparison]:
     """The first learner against each other one, task by task.
 
-    Args:
-        results: every learner has the same protocols, each evaluated on the same tasks.
-
     Raises:
         InputError: if two learners differ in their protocols or saw different tasks.
     """
@@ -169,11 +166,17 @@ def score_text(report: Report) -> str:
 
 
 def open_text(report: Report) -> str:
-    """The open 95 % interval: ``"96.90 to 98.91 %"``, or that there is none."""
+    """The open 95 % interval: ``"open 96.90 to 98.91 %"``, or that there is none."""
     if report.open_interval is None:
-        return "not measured"
+        return "no open interval"
     low, high = report.open_interval
-    return f"{100 * low:.2f} to {100 * high:.2f} %" if report.metric == "accuracy" else f"{low:.4f} to {high:.4f}"
+    ends = f"{100 * low:.2f} to {100 * high:.2f} %" if report.metric == "accuracy" else f"{low:.4f} to {high:.4f}"
+    return f"open {ends}"
+
+
+def policy_text(report: Report) -> str:
+    """The norm policy and whether the score is transductive: ``"norm running, not transductive"``."""
+    return f"norm {report.norm}, {'' if report.transductive else 'not '}transductive"
 
 
 def difference_text(comparison: Comparison) -> tuple[str, str, str, str]:
@@ -182,8 +185,8 @@ def difference_text(comparison: Comparison) -> tuple[str, str, str, str]:
     scale, digits = (100, 2) if accuracy else (1, 4)
     mean, low, high = (f"{scale * x:+.{digits}f}".replace("-", "\N{MINUS SIGN}") for x in (gap.mean, *gap.interval))
     p = f"{gap.p_value:.3f}" if gap.p_value >= 0.001 else "<0.001"
-    ties = gap.tasks - gap.wins - gap.losses
-    return f"{mean}{' points' if accuracy else ''}", f"{low} to {high}", p, f"{gap.wins}/{ties}/{gap.losses}"
+    counts = f"{gap.wins}/{gap.tasks - gap.wins - gap.losses}/{gap.losses}"
+    return f"{mean}{' points' if accuracy else ''}", f"{low} to {high}", p, counts
 
 
 def summary(results: Results) -> str:
@@ -192,10 +195,8 @@ def summary(results: Results) -> str:
     protocol, report = next(iter(own.items()))
     rest = " and ".join(f"{other} {score_text(theirs[protocol])}" for other, theirs in others)
     metric = "an accuracy" if report.metric == "accuracy" else "a mean squared error"
-    return (
-        f"{first} reaches {metric} of {score_text(report)} on {report.tasks} unseen {protocol} tasks (mean and 95 % "
-        f"interval{f'; on the same tasks {rest}' if rest else ''})."
-    )
+    text = f"{first} reaches {metric} of {score_text(report)} on {report.tasks} unseen {protocol} tasks"
+    return f"{text} (mean and 95 % interval{f'; on the same tasks {rest}' if rest else ''})."
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -274,8 +275,7 @@ def _figure(name: str, lines: Mapping[str, Sequence[Sequence[float]]], caption: 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.set_xlabel("outer step", color=ink)
     axes.set_ylabel(name, color=ink)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(ink)
+    axes.spines[:].set_color(ink)
     axes.tick_params(colors=ink)
     axes.legend(frameon=False, labelcolor=ink)
     buffer = io.StringIO()
@@ -293,9 +293,12 @@ def _results(results: Results, comparisons: Sequence[Comparison]) -> str:
     report = next(iter(protocols.values()))
     rows = []
     for name, reports in results.items():
-        kept = next(iter(reports.values()))
-        about = f"norm {kept.norm}, {'' if kept.transductive else 'not '}transductive"
-        rows.append([_name(name, about), *(f"<td>{_cell(each)}</td>" for each in reports.values())])
+        rows.append(
+            [
+                _name(name, policy_text(next(iter(reports.values())))),
+                *(f"<td>{_cell(each)}</td>" for each in reports.values()),
+            ]
+        )
     metric = "Accuracy" if report.metric == "accuracy" else "Mean squared error"
     error = " ECE: expected calibration error, 0 is best." if report.calibration_error is not None else ""
     text = (
@@ -331,7 +334,7 @@ def _name(name: str, about: str) -> str:
 
 def _cell(report: Report) -> str:
     error = f"<small>ECE {report.calibration_error:.3f}</small>" if report.calibration_error is not None else ""
-    return f"<strong>{score_text(report)}</strong><small>open {open_text(report)}</small>{error}"
+    return f"<strong>{score_text(report)}</strong><small>{open_text(report)}</small>{error}"
 
 
 def _recipe(recipe: Mapping[str, Any], histories: Mapping[str, History], seeds: Sequence[int], command: str) -> str:
@@ -386,8 +389,8 @@ th, td { padding: .45rem 1.5rem .45rem 0; text-align: left; vertical-align: top;
 strong { white-space: nowrap; }  dd { margin: 0; }
 dl { display: grid; grid-template-columns: minmax(7rem, auto) 1fr; gap: .3rem 1rem; }
 pre { padding: .8rem; border-radius: .3rem; font-size: .85rem; white-space: pre-wrap; }
-@media (max-width: 34rem) { ul { grid-template-columns: repeat(4, 1fr); } dl { display: block; }
-  table { font-size: .8rem; } th, td { padding-right: .5rem; } td small, th small { font-size: .7rem; } }
+@media (max-width: 34rem) { ul { grid-template-columns: repeat(4, 1fr); } table { font-size: .8rem; }
+  dl { display: block; } th, td { padding-right: .5rem; } td small, th small { font-size: .7rem; } }
 </style>
 </head><body><main><h1>$title</h1>
 <p class="summary">$summary</p>

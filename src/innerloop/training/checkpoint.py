@@ -70,7 +70,8 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[dict[str
     try:
         with safe_open(str(path), framework="pt", device=str(device)) as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Copies, since the file's own layout is not aligned: kernels would round such tensors differently.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
             f"the checkpoint {path} ({path.stat().st_size} bytes) cannot be read ({error}): it is corrupt or "

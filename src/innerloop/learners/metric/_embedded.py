@@ -49,5 +49,13 @@ class Embedded(Learner):
             z = self.encoder(x)
         return self.head.predict(state.head, z)
 
+    def train(self, mode: bool = True) -> Embedded:
+        """Set the mode as usual, except that a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        parameters = list(self.encoder.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            self.encoder.eval()
+        return self
+
     def split(self) -> tuple[nn.Module | None, Learner]:
         return self.encoder, self.head
