@@ -21,7 +21,13 @@ from innerloop.training import checkpoint
 #: Rounding in float64, with room for Adam, which divides by gradients that may be small.
 CLOSE = {"rtol": 1e-7, "atol": 1e-9}
 #: All ways to run a batch of tasks: how, and tasks per chunk. The first is the reference.
-WAYS_TO_LIFT: tuple[tuple[How, int | None], ...] = (("loop", None), ("vmap", None), ("chunk", 2), ("loop", 2), ("vmap", 1))
+WAYS_TO_LIFT: tuple[tuple[How, int | None], ...] = (
+    ("loop", None),
+    ("vmap", None),
+    ("chunk", 2),
+    ("loop", 2),
+    ("vmap", 1),
+)
 
 
 def predict(learner: il.Learner, task: il.Task) -> Tensor:
@@ -34,9 +40,7 @@ def gradients(learner: il.Learner, loss: Tensor) -> dict[str, Tensor]:
     """The gradient of ``loss`` by parameter; zeros where it does not depend on one."""
     named = {name: p for name, p in learner.named_parameters() if p.requires_grad}
     found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-    return {
-        name: torch.zeros_like(p) if g is None else g for (name, p), g in zip(named.items(), found, strict=True)
-    }
+    return {name: torch.zeros_like(p) if g is None else g for (name, p), g in zip(named.items(), found, strict=True)}
 
 
 def accumulated(learner: il.Learner) -> dict[str, Tensor]:
@@ -63,7 +67,7 @@ def assert_close(got: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Non
 
 
 def assert_lifting_changes_no_loss(learner: il.Learner, tasks: il.Task) -> None:
-    """vmap = loop and chunked = whole: the loss of every task, and the gradient."""
+    """A loop = vmap, chunked = whole: the loss of every task, and the gradient."""
     reference = il.lift(learner, *WAYS_TO_LIFT[0]).loss(tasks)
     wanted = gradients(learner, reference.sum())
     assert reference.shape == (len(tasks.query.x),)

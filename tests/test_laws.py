@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import laws
 import pytest
 import torch
 from cases import CASES, Case
@@ -12,7 +13,6 @@ from torch import Generator
 from torch.utils import _pytree as pytree
 
 import innerloop as il
-import laws
 from innerloop.data import FewShot, Sampler
 
 pytestmark = pytest.mark.parametrize("case", CASES, ids=str)
@@ -40,13 +40,13 @@ def declared(holds: bool, law: Callable[..., None], *arguments: object) -> None:
 
 
 def test_lifting_changes_no_loss(case: Case, device: torch.device) -> None:
-    """vmap = loop, chunked = whole: loss and gradient."""
+    """A loop = vmap, chunked = whole: loss and gradient."""
     learner = learner_of(case, device).train(case.alone)
     laws.assert_lifting_changes_no_loss(learner, tasks_of(case.train(), device))
 
 
 def test_lifting_changes_no_prediction(case: Case, device: torch.device) -> None:
-    """vmap = loop, chunked = whole, and both equal the learner run task by task by hand."""
+    """A loop = vmap, chunked = whole, and both equal the learner run task by task by hand."""
     laws.assert_lifting_changes_no_prediction(learner_of(case, device), tasks_of(case.test(), device))
 
 

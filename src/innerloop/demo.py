@@ -13,7 +13,7 @@ from rich.table import Table
 
 from innerloop import nets
 from innerloop.allocator import keep_memory
-from innerloop.data.episodes import Batches, FewShot
+from innerloop.data.episodes import Batches, FewShot, Sampler
 from innerloop.data.glyphs import glyphs
 from innerloop.data.pool import Pools
 from innerloop.evaluation import report
@@ -52,22 +52,19 @@ def run_demo(
     """
     if not minutes > 0:
         raise InputError(f"the demo is given {minutes} minutes; it needs more than 0, and 3 for a good result")
-    out = Path(out)
+    out, console = Path(out), Console()
     prepare_folder(out)
     keep_memory()
-    console = Console()
-    command = f"innerloop demo --out {shlex.quote(str(out))} --minutes {minutes:g} --seed {seed}" if not pools else ""
+    options = f"--out {shlex.quote(str(out))} --minutes {minutes:g} --seed {seed}"
+    command = f"innerloop demo {options}" if pools is None and tasks == 600 else ""
     pools = pools or glyphs()
     recipe = make_recipe(pools, minutes, seed, tasks)
     for part, values in recipe.items():
         console.print(f"{part}: {json.dumps(values)}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
-    rotated = pools.train.rotated()
     validate = FewShot(pools.val, **recipe["validation"])
-    samplers = {
-        "ProtoNet": FewShot(rotated, **recipe["episodes"]),
-        "FineTune": Batches(pools.train, **recipe["batches"]),
-    }
+    samplers: dict[str, Sampler] = {"ProtoNet": FewShot(pools.train.rotated(), **recipe["episodes"])}
+    samplers["FineTune"] = Batches(pools.train, **recipe["batches"])
     learners: dict[str, Learner] = {
         "ProtoNet": ProtoNet(_encoder(recipe)),
         "FineTune": FineTune(_encoder(recipe), classes=pools.train.classes),
@@ -83,7 +80,7 @@ def run_demo(
     # Without a step, yet its normalisation statistics are measured, as those of the others are.
     fit(learners["Untrained"], samplers["ProtoNet"], steps=0, progress=False, **common)
 
-    console.print(f"Testing on {pools.test.classes} classes that no learner was trained on", style="bold")
+    console.print(f"Testing on {pools.test.classes} unseen classes", style="bold")
     tests = {name: FewShot(pools.test, **values) for name, values in recipe["test"].items()}
     results = {
         name: {test: evaluate(learner, tests[test], seed=seed, **recipe["evaluation"]) for test in tests}
@@ -123,7 +120,7 @@ def make_recipe(pools: Pools, minutes: float = 3.0, seed: int = 0, tasks: int = 
         "encoder": {"shape": list(pools.train.shape), "width": 64, "norm": "running"},
         "episodes": {"ways": min(60, classes), "shots": 1, "queries": min(5, queries["train"])},
         "batches": {"size": 128},
-        "minutes": {"ProtoNet": 0.6 * minutes, "FineTune": 0.25 * minutes},
+        "minutes": {"ProtoNet": round(0.6 * minutes, 6), "FineTune": round(0.25 * minutes, 6)},
         # By steps and not by the clock, so that a busy machine does not spend its time on validation.
         "validate_every": {"ProtoNet": 100, "FineTune": 300},
         "training": {"tasks_per_step": 1, "lr": 2e-3, "schedule": "cosine", "average": 0.99, "how": "vmap"},
@@ -142,13 +139,11 @@ def _tables(results: report.Results) -> tuple[Table, Table]:
     tests = next(iter(results.values()))
     scores = Table("Learner", *tests, title="Accuracy on unseen classes, 95 % intervals")
     for name, reports in results.items():
-        cells = (
-            f"{report.score_text(r)}\n{report.open_text(r)}\nECE {r.calibration_error:.3f}" for r in reports.values()
-        )
         about = report.policy_text(next(iter(reports.values())))
+        cells = ("\n".join(report.cell_text(one)) for one in reports.values())
         scores.add_row(f"{name}\n{about}", *cells, end_section=True)
-    pairs = Table("ProtoNet against", "Tasks", "Difference", "p", "Wins/ties/losses", title="On the same tasks")
+    pairs = Table("ProtoNet against", "Difference", "p", "Wins/ties/losses", title="Task by task, 95 % intervals")
     for two in report.compare(results):
         mean, ends, p, counts = report.difference_text(two)
-        pairs.add_row(two.second, two.protocol, f"{mean}\n{ends}", p, counts, end_section=True)
+        pairs.add_row(f"{two.second}\n{two.protocol}", f"{mean}\n{ends}", p, counts, end_section=True)
     return scores, pairs

@@ -21,6 +21,9 @@ from innerloop.task import Examples, InputError, Task, count, take
 
 How = Literal["auto", "vmap", "loop", "chunk"]
 
+#: Tasks of the first batch that ``auto`` tries each way on.
+_TRIAL_TASKS = 16
+
 
 def lift(learner: Learner, how: How = "auto", chunk: int | None = None) -> Lifted:
     """Run a single-task learner over batches of tasks.
@@ -58,13 +61,13 @@ class Lifted:
 
     def loss(self, tasks: Task) -> Tensor:
         """The outer objective of each task, ``[T]``, with a graph."""
-        self._settle(tasks, lambda lifted: lifted.loss(tasks))
+        self._settle(tasks, Lifted.loss)
         return torch.cat([self._losses(part) for part in self._parts(tasks)])
 
     @torch.no_grad()
     def predict(self, tasks: Task) -> Tensor:
         """Raw predictions for each task's queries, ``[T, S, Q, P]``, without a graph."""
-        self._settle(tasks, lambda lifted: lifted.predict(tasks))
+        self._settle(tasks, Lifted.predict)
         return torch.cat([self._predictions(part) for part in self._parts(tasks)])
 
     def backward(self, tasks: Task, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
@@ -73,7 +76,7 @@ class Lifted:
         Returns:
             the loss of each task, ``[T]``, detached.
         """
-        self._settle(tasks, lambda lifted: lifted.backward(tasks))
+        self._settle(tasks, Lifted.backward)
         scale = 1 / count(tasks) if reduction == "mean" else 1.0
         losses = []
         for part in self._parts(tasks):
@@ -117,21 +120,22 @@ class Lifted:
         if self.how in ("vmap", "chunk"):
             return torch.func.vmap(function, randomness="different")(_plain_layout(tasks))
         with norm.fused():
-            return torch.stack([function(_fast_layout(take(tasks, t))) for t in range(count(tasks))])
+            return torch.stack([function(_task_layout(take(tasks, t))) for t in range(count(tasks))])
 
-    def _settle(self, tasks: Task, work: Callable[[Lifted], Tensor]) -> None:
+    def _settle(self, tasks: Task, work: Callable[[Lifted, Task], Tensor]) -> None:
         """Turn ``auto`` into the fastest way on this batch; a copy of the learner does the trial runs."""
         if self.how != "auto":
             return
+        tasks = take(tasks, slice(0, _TRIAL_TASKS))
         seconds: dict[str, float] = {}
         refused = ""
         with torch.random.fork_rng():
             for how in ("vmap", "loop"):
                 trial = Lifted(copy.deepcopy(self.learner), how, self.chunk)  # type: ignore[arg-type]
                 try:
-                    work(trial)
+                    work(trial, tasks)
                     start = time.perf_counter()
-                    work(trial)
+                    work(trial, tasks)
                 except (RuntimeError, InputError) as error:
                     if how == "loop":
                         raise
@@ -145,7 +149,7 @@ class Lifted:
 
 def embed(encoder: nn.Module, x: Tensor) -> Tensor:
     """Features of a plain batch ``[N, *F]``, in the memory layout that is fastest on the device."""
-    return encoder(_channels_last(x))
+    return encoder(fast_layout(x))
 
 
 def _plain_layout(tasks: Task) -> Task:
@@ -154,12 +158,12 @@ def _plain_layout(tasks: Task) -> Task:
     return Task(Examples(xs.contiguous(), ys), Examples(xq.contiguous(), yq))
 
 
-def _fast_layout(task: Task) -> Task:
+def _task_layout(task: Task) -> Task:
     (xs, ys), (xq, yq) = task
-    return Task(Examples(_channels_last(xs), ys), Examples(_channels_last(xq), yq))
+    return Task(Examples(fast_layout(xs), ys), Examples(fast_layout(xq), yq))
 
 
-def _channels_last(x: Tensor) -> Tensor:
+def fast_layout(x: Tensor) -> Tensor:
     """Images in channels-last order on the CPU, where convolution, pooling and batch norm are faster for it.
 
     With a single channel both orders are the same bytes, and PyTorch takes such a tensor for channels-first; strides

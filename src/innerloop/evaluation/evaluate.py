@@ -95,7 +95,7 @@ class Report:
         text = f"{kind}: {self.metric} {scale * self.value:.{digits}f} ± {scale * (high - low) / 2:.{digits}f}{unit}"
         wide = self.open_interval
         if wide is not None:
-            text += f" (open ± {scale * (wide[1] - wide[0]) / 2:.{digits}f})"
+            text += f" (open {scale * wide[0]:.{digits}f} to {scale * wide[1]:.{digits}f})"
         transductive = "transductive" if self.transductive else "not transductive"
         return f"{text}, {self.tasks} tasks, seed {self.seed}, norm {self.norm}, {transductive}"
 

@@ -165,13 +165,16 @@ def score_text(report: Report) -> str:
     return f"{100 * mean:.2f} ± {100 * half:.2f} %" if report.metric == "accuracy" else f"{mean:.4f} ± {half:.4f}"
 
 
-def open_text(report: Report) -> str:
-    """The open 95 % interval: ``"open 96.90 to 98.91 %"``, or that there is none."""
-    if report.open_interval is None:
-        return "no open interval"
-    low, high = report.open_interval
-    ends = f"{100 * low:.2f} to {100 * high:.2f} %" if report.metric == "accuracy" else f"{low:.4f} to {high:.4f}"
-    return f"open {ends}"
+def cell_text(report: Report) -> list[str]:
+    """The lines of a table cell: the score, its open 95 % interval and the calibration error, if there are any."""
+    lines = [score_text(report)]
+    if report.open_interval is not None:
+        low, high = report.open_interval
+        accuracy = report.metric == "accuracy"
+        lines += [f"open {100 * low:.2f} to {100 * high:.2f} %" if accuracy else f"open {low:.4f} to {high:.4f}"]
+    if report.calibration_error is not None:
+        lines += [f"ECE {report.calibration_error:.3f}"]
+    return lines
 
 
 def policy_text(report: Report) -> str:
@@ -257,7 +260,7 @@ def _curves(histories: Mapping[str, History]) -> str:
     return _section("curves", "Learning curves", f'<div class="figures">{figures}</div>')
 
 
-def _blocks(history: History, most: int = 100) -> tuple[list[float], list[float]]:
+def _blocks(history: History, most: int = 50) -> tuple[list[float], list[float]]:
     """Steps and losses, each the mean over a block of steps."""
     parts = np.array_split(np.array([(row["step"], row["loss"]) for row in history.rows]), min(most, history.step))
     return [float(part[:, 0].mean()) for part in parts], [float(part[:, 1].mean()) for part in parts]
@@ -293,12 +296,8 @@ def _results(results: Results, comparisons: Sequence[Comparison]) -> str:
     report = next(iter(protocols.values()))
     rows = []
     for name, reports in results.items():
-        rows.append(
-            [
-                _name(name, policy_text(next(iter(reports.values())))),
-                *(f"<td>{_cell(each)}</td>" for each in reports.values()),
-            ]
-        )
+        about = policy_text(next(iter(reports.values())))
+        rows.append([_name(name, about), *(_cell(*cell_text(each)) for each in reports.values())])
     metric = "Accuracy" if report.metric == "accuracy" else "Mean squared error"
     error = " ECE: expected calibration error, 0 is best." if report.calibration_error is not None else ""
     text = (
@@ -310,8 +309,8 @@ def _results(results: Results, comparisons: Sequence[Comparison]) -> str:
     if comparisons:
         first, rows = escape(comparisons[0].first), []
         for one in comparisons:
-            mean, ends, p, counts = (escape(each) for each in difference_text(one))
-            cells = (f"<td><strong>{mean}</strong><small>{ends}</small></td>", f"<td>{p}</td>", f"<td>{counts}</td>")
+            mean, ends, p, counts = difference_text(one)
+            cells = (_cell(mean, ends), f"<td>{escape(p)}</td>", f"<td>{counts}</td>")
             rows.append([_name(one.second, one.protocol), *cells])
         columns = ["Against", "Difference, 95 % interval", "p", "Wins/<wbr>ties/<wbr>losses"]
         text += (
@@ -332,9 +331,8 @@ def _name(name: str, about: str) -> str:
     return f'<th scope="row">{escape(name)}<small>{escape(about)}</small></th>'
 
 
-def _cell(report: Report) -> str:
-    error = f"<small>ECE {report.calibration_error:.3f}</small>" if report.calibration_error is not None else ""
-    return f"<strong>{score_text(report)}</strong><small>{open_text(report)}</small>{error}"
+def _cell(score: str, *more: str) -> str:
+    return f"<td><strong>{escape(score)}</strong>{''.join(f'<small>{escape(line)}</small>' for line in more)}</td>"
 
 
 def _recipe(recipe: Mapping[str, Any], histories: Mapping[str, History], seeds: Sequence[int], command: str) -> str:

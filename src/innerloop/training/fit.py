@@ -17,7 +17,7 @@ from innerloop import norm
 from innerloop.data.episodes import Sampler
 from innerloop.evaluation.evaluate import evaluate
 from innerloop.learner import Learner
-from innerloop.lift import How, lift
+from innerloop.lift import How, fast_layout, lift
 from innerloop.task import Examples, InputError, Task, check
 from innerloop.training.progress import progress_bar, stop_signal
 from innerloop.training.store import History, Store
@@ -172,9 +172,10 @@ def fit(
                 store.keep(best)
 
     def due(used: float) -> bool:
-        return validate is not None and len(history.scores) < (
-            step // validate_every if validate_every else int(10 * used)
-        )
+        """Whether a mark was passed since the last validation: a multiple of validate_every, or a tenth of the run."""
+        mark = step // validate_every if validate_every else int(10 * used)
+        passed, history.mark = mark > history.mark, mark
+        return validate is not None and passed
 
     with stop_signal() as stopping, progress_bar(progress, steps, minutes) as bar:
         learner.train()
@@ -264,4 +265,4 @@ def _calibrate(learner: Learner, sampler: Sampler, tasks: int, seed: int, device
 
 
 def _inputs(tasks: Task, device: torch.device) -> Tensor:
-    return torch.cat((tasks.support.x.flatten(0, 1), tasks.query.x.flatten(0, 1))).to(device)
+    return fast_layout(torch.cat((tasks.support.x.flatten(0, 1), tasks.query.x.flatten(0, 1))).to(device))

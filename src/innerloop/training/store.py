@@ -35,6 +35,8 @@ class History:
     """Why so."""
     stopped: str = "finished"
     """``"finished"`` or ``"interrupted"``."""
+    mark: int = 0
+    """The last mark at which a validation was due."""
     resumed: int = 0
     """The step at which this process began."""
 
@@ -100,6 +102,7 @@ class Store:
             "seconds": self.history.seconds,
             "scores": self.history.scores,
             "best": self.history.best if math.isfinite(self.history.best) else None,
+            "mark": self.history.mark,
             "how": self.history.how,
             "why": self.history.why,
             "optimiser": optimiser,
@@ -143,6 +146,7 @@ class Store:
             checkpoint.write_text_atomically(self.metrics, text)
         history.scores = [(int(step), float(score)) for step, score in facts["scores"]]
         history.best = -math.inf if facts["best"] is None else facts["best"]
+        history.mark = facts["mark"]
         history.seconds, history.how, history.why = facts["seconds"], facts["how"], facts["why"]
         history.resumed = self._written = history.step
 

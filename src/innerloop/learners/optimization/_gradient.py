@@ -82,7 +82,8 @@ class GradientLearner(Learner):
     def initial(self, targets: int) -> Parameters:
         """theta: the parameters that a task with ``targets`` columns starts from."""
         theta = dict(self.net.named_parameters())
-        return {k: p.expand(targets, *p.shape[1:]) if k in self.shared else p for k, p in theta.items()}
+        # Contiguous, as a state that comes back from a file is: another layout rounds differently.
+        return {k: p.expand(targets, *p.shape[1:]).contiguous() if k in self.shared else p for k, p in theta.items()}
 
     def train(self, mode: bool = True) -> GradientLearner:
         """Set the mode as usual, except that running statistics stay frozen: the inner loop must not move them."""

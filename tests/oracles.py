@@ -1,0 +1,105 @@
+"""Deliberately naive versions of the clever parts: written for one glance, not for speed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import innerloop as il
+
+
+def maml_gradient(
+    net: nn.Module,
+    task: il.Task,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    lr: float,
+    steps: int,
+    first_order: bool = False,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """MAML by ``autograd.grad`` alone: the query loss after ``steps`` steps, and its gradient at the initial weights."""
+    theta = {name: p.detach().clone().requires_grad_() for name, p in net.named_parameters()}
+    phi = dict(theta)
+    for _ in range(steps):
+        inner = loss(torch.func.functional_call(net, phi, (task.support.x,)), task.support.y)
+        slopes = torch.autograd.grad(inner, list(phi.values()), create_graph=not first_order)
+        phi = {name: p - lr * slope for (name, p), slope in zip(phi.items(), slopes, strict=True)}
+    outer = loss(torch.func.functional_call(net, phi, (task.query.x,)), task.query.y)
+    found = torch.autograd.grad(outer, list(theta.values()))
+    return outer.detach(), dict(zip(theta, found, strict=True))
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Mean cross-entropy against one-hot rows."""
+    return F.cross_entropy(logits, y.argmax(1))
+
+
+def half_squares(output: Tensor, y: Tensor) -> Tensor:
+    """Minus the mean log density of a normal of deviation 1, up to its constant."""
+    return 0.5 * (output - y).square().sum(1).mean()
+
+
+def prototype_logits(support: numpy.ndarray, labels: list[int], query: numpy.ndarray, distance: str) -> numpy.ndarray:
+    """Class means and distances to them, one pair at a time."""
+    if distance == "cosine":
+        support = numpy.stack([z / numpy.linalg.norm(z) for z in support])
+    logits = numpy.zeros((len(query), max(labels) + 1))
+    for label in range(max(labels) + 1):
+        prototype = numpy.mean([z for z, own in zip(support, labels, strict=True) if own == label], axis=0)
+        for row, z in enumerate(query):
+            if distance == "cosine":
+                angle = z @ prototype / (numpy.linalg.norm(z) * numpy.linalg.norm(prototype))
+                logits[row, label] = 10 * angle
+            else:
+                logits[row, label] = -sum((z - prototype) ** 2)
+    return logits
+
+
+def relation_scores(module: il.nets.RelationModule, a: Tensor, b: Tensor) -> Tensor:
+    """Each pair by itself: one map on top of the other, then the module's layers."""
+    scores = torch.zeros(len(a), len(b), dtype=a.dtype)
+    for i, left in enumerate(a):
+        for j, right in enumerate(b):
+            x = torch.cat((left, right)).unsqueeze(0)
+            x = F.conv2d(x, module.first.weight, module.first.bias, padding=1)
+            x = F.relu(module.first_norm(F.max_pool2d(x, 2)))
+            x = F.conv2d(x, module.second.weight, module.second.bias, padding=1)
+            if x.shape[-1] > 1:
+                x = F.max_pool2d(x, 2)
+            x = F.relu(module.second_norm(x)).flatten()
+            scores[i, j] = module.score(F.relu(module.hidden(x)))
+    return scores
+
+
+def relation_network(learner: il.RelationNet, task: il.Task) -> Tensor:
+    """Each class's confidence: the sum of its support examples' scores, or the score of their sum."""
+    support, query = learner.encoder(task.support.x), learner.encoder(task.query.x)
+    ways = task.support.y.shape[1]
+    of_class = [support[task.support.y[:, c] == 1] for c in range(ways)]
+    if learner.head.combine == "features":
+        of_class = [z.sum(0, keepdim=True) for z in of_class]
+    return torch.stack([relation_scores(learner.head.relation, query, z).sum(1) for z in of_class], 1)
+
+
+def calibration_error(probabilities: numpy.ndarray, labels: numpy.ndarray, bins: int) -> float:
+    """Expected calibration error, bin by bin, after Guo et al. (2017)."""
+    confidence, answer = probabilities.max(1), probabilities.argmax(1)
+    error = 0.0
+    for b in range(bins):
+        last = b == bins - 1
+        inside = (confidence >= b / bins) & ((confidence < (b + 1) / bins) | last)
+        if inside.any():
+            share = inside.mean()
+            error += share * abs((answer[inside] == labels[inside]).mean() - confidence[inside].mean())
+    return float(error)
+
+
+def average(values: list[Tensor], decay: float) -> Tensor:
+    """Exponential moving average of a weight after each step: it starts at the first."""
+    mean = values[0]
+    for value in values[1:]:
+        mean = decay * mean + (1 - decay) * value
+    return mean

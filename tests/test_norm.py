@@ -1,0 +1,249 @@
+"""Normalisation policies: named, convertible, and never changed behind one's back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import innerloop as il
+from innerloop import norm
+
+
+def block(layer: nn.Module) -> nn.Sequential:
+    """A convolution, the layer, an activation."""
+    return nn.Sequential(nn.Conv2d(1, 8, 3), layer, nn.ReLU())
+
+
+@pytest.mark.parametrize("policy", norm.POLICIES)
+def test_a_layer_follows_its_policy(policy: str) -> None:
+    """``layer`` makes what ``policy`` names, and its output has the input's shape."""
+    layer = norm.layer(policy, 8)
+    assert norm.policy(block(layer)) == policy
+    x = torch.randn(4, 8, 3, 3)
+    assert layer(x).shape == x.shape
+    assert norm.folds(block(layer)) == (policy in ("group", "running", "none"))
+
+
+def test_unknown_policy_is_refused() -> None:
+    """The message lists the policies."""
+    with pytest.raises(il.InputError, match="'layer' is unknown; choose one of group, support, running, batch, none"):
+        norm.layer("layer", 8)
+
+
+@pytest.mark.parametrize(
+    ("layer", "policy"),
+    [
+        (nn.BatchNorm2d(8), "running"),
+        (nn.BatchNorm1d(8), "running"),
+        (nn.BatchNorm2d(8, track_running_stats=False), "batch"),
+        (nn.GroupNorm(2, 8), "group"),
+        (nn.LayerNorm(8), "group"),
+        (nn.InstanceNorm2d(8), "group"),
+        (nn.InstanceNorm2d(8, track_running_stats=True), "running"),
+        (nn.Dropout(), "none"),
+    ],
+    ids=repr,
+)
+def test_torchs_own_layers_have_a_policy(layer: nn.Module, policy: str) -> None:
+    """Any network gets the right name."""
+    assert norm.policy(nn.Sequential(nn.Linear(8, 8), layer)) == policy
+
+
+@pytest.mark.parametrize(
+    ("layers", "policy"),
+    [
+        (["group", "running", "support", "batch"], "batch"),
+        (["group", "running", "support"], "support"),
+        (["group", "running"], "running"),
+        (["none", "group"], "group"),
+    ],
+)
+def test_the_most_revealing_policy_counts(layers: list[str], policy: str) -> None:
+    """Where policies are mixed, the one that leaks most is named."""
+    assert norm.policy(nn.Sequential(*(norm.layer(name, 8) for name in layers))) == policy
+
+
+@pytest.mark.parametrize("groups", [(64, 8), (12, 4), (6, 2), (7, 1)])
+def test_groups_divide_the_channels(groups: tuple[int, int]) -> None:
+    """At most eight groups, as many as divide the channels."""
+    assert norm.layer("group", groups[0]).num_groups == groups[1]
+
+
+@pytest.mark.parametrize("old", [nn.BatchNorm2d, lambda c: norm.layer("batch", c), lambda c: norm.layer("support", c)])
+@pytest.mark.parametrize("policy", norm.POLICIES)
+def test_convert_keeps_scale_and_shift(old: type[nn.Module], policy: str) -> None:
+    """Nested batch-norm layers are replaced in place; other layers are left alone."""
+    inner = block(old(8))
+    inner[1].weight.data.uniform_(0.5, 2)
+    inner[1].bias.data.normal_()
+    weight, bias = inner[1].weight.detach().clone(), inner[1].bias.detach().clone()
+    net = nn.Sequential(nn.Identity(), inner, nn.GroupNorm(1, 8))
+    assert norm.convert(net, policy) is net
+    assert isinstance(net[2], nn.GroupNorm)
+    assert norm.policy(inner) == policy
+    if policy != "none":
+        assert torch.equal(inner[1].weight, weight)
+        assert torch.equal(inner[1].bias, bias)
+
+
+def test_calibrate_gives_exact_averages() -> None:
+    """Running statistics become the average over batches of each batch's mean and unbiased variance."""
+    net = nn.Sequential(nn.BatchNorm2d(2, momentum=0.3), nn.Dropout(0.5)).train()
+    net[0].running_mean.fill_(7)
+    batches = [torch.randn(n, 2, 3, 3) + n for n in (4, 6, 5)]
+    norm.calibrate(net, batches)
+    means = torch.stack([x.mean((0, 2, 3)) for x in batches]).mean(0)
+    variances = torch.stack([x.var((0, 2, 3)) for x in batches]).mean(0)
+    torch.testing.assert_close(net[0].running_mean, means)
+    torch.testing.assert_close(net[0].running_var, variances)
+    assert int(net[0].num_batches_tracked) == 3
+    assert net[0].momentum == 0.3
+    assert [part.training for part in net.modules()] == [True, True, True]
+
+
+def test_calibrate_leaves_the_rest_alone() -> None:
+    """No parameter changes, nor a layer of another policy, nor a network without running statistics."""
+    net = block(nn.BatchNorm2d(8)).eval()
+    before = {name: p.clone() for name, p in net.named_parameters()}
+    norm.calibrate(net, [torch.randn(4, 1, 6, 6)])
+    assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
+    assert not any(part.training for part in net.modules())
+    grouped = block(nn.GroupNorm(2, 8))
+    norm.calibrate(grouped, iter(()))
+    assert grouped.training
+
+
+def test_deep_calibration_sees_normalised_inputs() -> None:
+    """A second layer is calibrated on what the first one, in training mode, hands on."""
+    net = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(2)).train()
+    norm.calibrate(net, [5 + 3 * torch.randn(64, 2, 4, 4)])
+    torch.testing.assert_close(net[1].running_mean, torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(net[1].running_var, torch.ones(2), atol=1e-2, rtol=0)
+
+
+def test_inner_loop_refuses_uncalibrated_statistics() -> None:
+    """The layer is named, before any training; once calibrated it is accepted."""
+    net = nn.Sequential(nn.Identity(), block(nn.BatchNorm2d(8)), nn.Flatten(), nn.Linear(8, 2))
+    with pytest.raises(il.InputError, match=r"layer '1\.1' \(BatchNorm2d\)"):
+        il.MAML(net)
+    norm.calibrate(net, [torch.randn(4, 1, 3, 3)])
+    learner = il.MAML(net).train()
+    assert learner.norm == "running"
+    assert not net[1][1].training
+    assert net[1][2].training
+    assert il.MAML(norm.convert(net, "support")).norm == "support"
+
+
+@pytest.mark.parametrize(
+    ("layer", "named"),
+    [
+        (nn.BatchNorm2d(8, track_running_stats=False), "BatchNorm2d"),
+        (nn.LayerNorm([8, 2, 2]), "LayerNorm"),
+        (nn.InstanceNorm2d(8, affine=True), "InstanceNorm2d"),
+        (nn.BatchNorm2d(8, affine=False, track_running_stats=False), None),
+        (nn.InstanceNorm2d(8), None),
+        (nn.GroupNorm(2, 8), None),
+        (norm.layer("batch", 8), None),
+        (norm.layer("support", 8), None),
+    ],
+    ids=repr,
+)
+def test_vmap_is_refused_where_its_second_order_gradient_is_wrong(layer: nn.Module, named: str | None) -> None:
+    """Explicit vmap names the layer; a loop, and first order, run. The other layers are right: loop = vmap."""
+    net = nn.Sequential(nn.Conv2d(1, 8, 2), layer, nn.Tanh(), nn.Conv2d(8, 8, 2), nn.Flatten(), nn.Linear(8, 2))
+    net.double()
+    y = torch.eye(2).repeat(2, 1).double().expand(3, 4, 2)
+    tasks = il.Task(*(il.Examples(torch.randn(3, 4, 1, 3, 3).double(), y) for _ in range(2)))
+    maml = il.MAML(net, steps=2)
+    losses = il.lift(maml, "loop").backward(tasks)
+    wanted = [p.grad for p in net.parameters()]
+    net.zero_grad()
+    lifted = il.lift(maml, "vmap")
+    if named is not None:
+        with pytest.raises(il.InputError, match=rf"layer 'net.1' \({named}\) has a wrong second-order gradient"):
+            lifted.backward(tasks)
+        auto = il.lift(maml)
+        torch.testing.assert_close(auto.backward(tasks), losses)
+        assert auto.how == "loop"
+        assert "vmap does not run this learner" in auto.why
+        lifted = il.lift(il.MAML(net, steps=2, first_order=True), "vmap")
+    torch.testing.assert_close(lifted.backward(tasks), losses)
+    if named is None:
+        for p, slope in zip(net.parameters(), wanted, strict=True):
+            torch.testing.assert_close(p.grad, slope, rtol=1e-9, atol=1e-11)
+
+
+def support_norm() -> norm.SupportNorm:
+    """One with a scale and a shift of its own."""
+    layer = norm.SupportNorm(3).double()
+    layer.weight.data.uniform_(0.5, 2)
+    layer.bias.data.normal_()
+    return layer
+
+
+def batch_norm(x: Tensor, layer: norm.SupportNorm) -> Tensor:
+    """Torch's, with the statistics of x."""
+    return nn.functional.batch_norm(x, None, None, layer.weight, layer.bias, training=True)
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (6, 3, 4), (6, 3, 4, 4)])
+def test_support_norm_records_and_replays(shape: tuple[int, ...]) -> None:
+    """Alone and while recording it is batch norm; while replaying it uses the recorded statistics on whatever comes."""
+    layer = support_norm()
+    support = 2 + 3 * torch.randn(shape, dtype=torch.float64)
+    torch.testing.assert_close(layer(support), batch_norm(support, layer))
+    with norm.recording() as statistics:
+        recorded = layer(support)
+    torch.testing.assert_close(recorded, batch_norm(support, layer))
+    axes = [0, *range(2, len(shape))]
+    torch.testing.assert_close(statistics[0][0], support.mean(axes))
+    torch.testing.assert_close(statistics[0][1], support.var(axes, unbiased=False))
+    with norm.replaying(statistics):
+        replayed = layer(support)
+    torch.testing.assert_close(replayed, recorded)
+    with norm.replaying(statistics):
+        one = layer(support[:1])
+    torch.testing.assert_close(one, recorded[:1])
+
+
+def test_layers_replay_in_the_order_of_recording() -> None:
+    """Each layer gets its own statistics back; outside the blocks nothing is remembered."""
+    net = nn.Sequential(support_norm(), nn.Tanh(), support_norm())
+    support = torch.randn(6, 3, dtype=torch.float64)
+    with norm.recording() as statistics:
+        wanted = net(support)
+    assert len(statistics) == 2
+    with norm.replaying(statistics):
+        torch.testing.assert_close(net(support[:2]), wanted[:2])
+    other = torch.randn(6, 3, dtype=torch.float64)
+    torch.testing.assert_close(net[0](other), batch_norm(other, net[0]))
+    assert len(statistics) == 2
+
+
+def test_recording_ends_with_an_error_too() -> None:
+    """An exception inside the block leaves no recorder behind."""
+    layer, x = support_norm(), torch.randn(6, 3, dtype=torch.float64)
+    with pytest.raises(ZeroDivisionError), norm.recording() as statistics:
+        1 / 0  # noqa: B018
+    layer(x)
+    assert statistics == []
+
+
+@pytest.mark.parametrize("policy", ["support", "batch", "group"])
+def test_policies_other_than_running_keep_no_buffers(policy: str) -> None:
+    """Nothing about the data stays in such a layer: only scale and shift are saved."""
+    assert sorted(norm.layer(policy, 8).state_dict()) == ["bias", "weight"]
+
+
+@pytest.mark.parametrize("policy", ["batch", "support"])
+def test_batch_statistics_in_either_kernel(policy: str) -> None:
+    """The fused kernel and the one for vmap agree; training and evaluation mode agree."""
+    layer = norm.layer(policy, 3).double()
+    layer.weight.data.uniform_(0.5, 2)
+    x = torch.randn(6, 3, 4, 4, dtype=torch.float64)
+    with norm.fused():
+        fused = layer(x)
+    torch.testing.assert_close(layer(x), fused)
+    torch.testing.assert_close(layer.eval()(x), fused)
+    torch.testing.assert_close(fused, batch_norm(x, layer))
