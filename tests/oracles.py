@@ -20,7 +20,7 @@ def maml_gradient(
     steps: int,
     first_order: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """MAML by ``autograd.grad`` alone: the query loss after ``steps`` steps, and its gradient at the initial weights."""
+    """MAML by ``autograd.grad`` alone: the query loss after ``steps`` steps, and its gradient at the start."""
     theta = {name: p.detach().clone().requires_grad_() for name, p in net.named_parameters()}
     phi = dict(theta)
     for _ in range(steps):

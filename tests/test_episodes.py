@@ -371,12 +371,8 @@ def test_one_hot_refuses_labels_out_of_range(labels: list[int], message: str) ->
 
 def batch(**changes: Any) -> il.Task:
     """A well-formed batch of tasks, with some leaves changed."""
-    parts = {
-        "xs": torch.zeros(2, 3, 4),
-        "ys": torch.zeros(2, 3, 2),
-        "xq": torch.zeros(2, 5, 4),
-        "yq": torch.zeros(2, 5, 2),
-    }
+    shapes = {"xs": (2, 3, 4), "ys": (2, 3, 2), "xq": (2, 5, 4), "yq": (2, 5, 2)}
+    parts = {name: torch.zeros(shape) for name, shape in shapes.items()}
     xs, ys, xq, yq = (parts | changes).values()
     return il.Task(il.Examples(xs, ys), il.Examples(xq, yq))
 

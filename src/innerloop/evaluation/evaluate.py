@@ -192,6 +192,8 @@ def _score(lifted: Lifted, batches: Iterator[Task], metric: str) -> tuple[dict[s
     for number, batch in enumerate(batches):
         if number == 0:
             check(batch)
+            if batch.query.x.shape[1] == 0:
+                raise InputError("the tasks have no queries to score: build the sampler with queries=15, say")
             check_outputs(lifted.learner, batch)
         raw = lifted.predict(batch)
         mean = torch.func.vmap(likelihood.mean)(raw)
@@ -219,7 +221,9 @@ def check_outputs(learner: Learner, tasks: Task) -> None:
     wanted = learner.likelihood.size(targets)
     try:
         got = learner.predict(learner.adapt(task.support), task.query.x).shape[-1]
-    except RuntimeError as error:
+    except InputError:
+        raise
+    except (RuntimeError, ValueError) as error:
         raise InputError(
             f"the learner cannot run a task with support x {tuple(task.support.x.shape)} and {targets} target columns "
             f"({str(error).splitlines()[0]}): build its network for that input and output"
@@ -240,6 +244,11 @@ def _embed_once(
         return sampler, learner
     index = torch.cat([part.flatten() for episodes in used for part in episodes[1:]]).unique()
     features = embed_all(encoder, sampler.pool, index, device)
+    if not torch.isfinite(features).all():
+        raise InputError(
+            f"the encoder gives features that are not finite for some of {len(index)} examples: its training diverged; "
+            f"train again with a lower learning rate, or clip the gradient (clip=1.0)"
+        )
     table = features.new_zeros(len(sampler.pool.x), *features.shape[1:])
     table[index.to(table.device)] = features
     pool = Pool(table, sampler.pool.sizes, sampler.pool.names)
@@ -254,7 +263,7 @@ def embed_all(encoder: nn.Module, pool: Pool, index: Tensor, device: torch.devic
 def _batches(sampler: FewShot, episodes: Episodes, chunk: int | None, device: torch.device) -> Iterator[Task]:
     # About 30 million numbers at a time: the pairs of a relation network are the largest case.
     pairs = episodes.support.shape[1] * episodes.query.shape[1] * max(64, int(np.prod(sampler.pool.shape)))
-    size = chunk or max(1, min(100, 30_000_000 // pairs))
+    size = chunk or max(1, min(100, 30_000_000 // max(1, pairs)))
     for start in range(0, len(episodes.classes), size):
         yield _to(sampler.gather(Episodes(*(part[start : start + size] for part in episodes))), device)
 

@@ -99,7 +99,7 @@ class Recipe:
         if name not in makers:
             raise InputError(f"network {name!r} is unknown; choose one of {', '.join(makers)}")
         if kind.network == "classifier":
-            options = {**options, "out": 1 if "shared_head" in self.options else self.episodes["ways"]}
+            options = {**options, "out": 1 if self.options.get("shared_head") else self.episodes["ways"]}
         if kind.network == "maps":
             options = {"pools": 2, **options, "maps": True}
         try:

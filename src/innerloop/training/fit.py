@@ -22,6 +22,9 @@ from innerloop.task import Examples, InputError, Task, check
 from innerloop.training.progress import progress_bar, stop_signal
 from innerloop.training.store import History, Store
 
+#: Meta-training batches behind the running statistics.
+_CALIBRATION_BATCHES = 10
+
 OptimizerFactory = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 
@@ -160,6 +163,11 @@ def fit(
     def judge() -> None:
         """Calibrate, validate, keep the best."""
         nonlocal best
+        if not all(bool(p.isfinite().all()) for p in kept.parameters()):
+            raise NonFiniteLoss(
+                f"the weights are not finite after step {step}: the run stops. Lower the outer learning rate, or clip "
+                f"the gradient (clip=1.0)"
+            )
         _calibrate(kept, sampler, tasks_per_step, seed, device)
         score = float(step)
         if validate is not None:
@@ -179,6 +187,7 @@ def fit(
 
     with stop_signal() as stopping, progress_bar(progress, steps, minutes) as bar:
         learner.train()
+        learner.zero_grad()
         while (used := share()) < 1.0 and not stopping.is_set():
             if isinstance(schedule, str):
                 for group, rate in zip(optimiser.param_groups, base_rates, strict=True):
@@ -218,7 +227,8 @@ def fit(
         history.stopped = "interrupted" if stopping.is_set() else "finished"
     if store is not None:
         store.save()
-    if history.stopped == "finished" or best is None:
+    judged = bool(history.scores) and history.scores[-1][0] == step
+    if (history.stopped == "finished" and not judged) or best is None:
         judge()
         if store is not None and history.stopped == "finished":
             store.save()
@@ -261,7 +271,8 @@ def _calibrate(learner: Learner, sampler: Sampler, tasks: int, seed: int, device
     encoder, _ = learner.split()
     if encoder is None or norm.policy(encoder) != "running" or not any(p.requires_grad for p in encoder.parameters()):
         return
-    norm.calibrate(encoder, (_inputs(sampler.draw(_generator(seed, "calibrate", i), tasks), device) for i in range(20)))
+    draws = (sampler.draw(_generator(seed, "calibrate", i), tasks) for i in range(_CALIBRATION_BATCHES))
+    norm.calibrate(encoder, (_inputs(drawn, device) for drawn in draws))
 
 
 def _inputs(tasks: Task, device: torch.device) -> Tensor:

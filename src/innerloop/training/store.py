@@ -141,8 +141,9 @@ class Store:
                 f"{self.metrics} has {len(rows)} steps, the checkpoint counts {facts['step']}: the file was cut short; "
                 f"restore it, or train again"
             )
-        if len(rows) > facts["step"]:
-            text = "".join(json.dumps(row) + "\n" for row in history.rows)
+        text = "".join(json.dumps(row) + "\n" for row in history.rows)
+        if self.metrics.read_text() != text:
+            # Steps after the checkpoint, or half a line of a process that was killed.
             checkpoint.write_text_atomically(self.metrics, text)
         history.scores = [(int(step), float(score)) for step, score in facts["scores"]]
         history.best = -math.inf if facts["best"] is None else facts["best"]
