@@ -5,8 +5,8 @@
     python benchmarks/results.py --seeds 0 1 2       several seeds a row
     python benchmarks/results.py --print-only        the tables from the runs that are there
 
-A run is trained by the command line, as a user would, into runs/results/ROW-seedN; a run that is there and finished is not
-trained again. What is printed stands between the marks in docs/results.md afterwards.
+A run is trained by the command line, as a user would, into runs/results/ROW-seedN; a run that is there is resumed where
+it was interrupted and not trained again. What is printed stands between the marks in docs/results.md afterwards.
 """
 
 from __future__ import annotations

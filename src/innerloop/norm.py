@@ -128,8 +128,8 @@ def layer(policy: str, channels: int) -> nn.Module:
         InputError: for an unknown policy.
 
     Example:
-        >>> layer("group", 64)
-        GroupNorm(8, 64, eps=1e-05, affine=True)
+        >>> layer("group", 64).num_groups
+        8
     """
     if policy == "group":
         return nn.GroupNorm(next(g for g in (8, 4, 2, 1) if channels % g == 0), channels)
