@@ -21,7 +21,7 @@ from torch import Generator, Tensor, nn
 import innerloop as il
 from innerloop.data import Batches, FewShot, Sampler, Sinusoid
 from innerloop.training import checkpoint
-from innerloop.training.fit import _generator, schedule_factor
+from innerloop.training.fit import _CALIBRATION_BATCHES, _generator, schedule_factor
 
 QUIET: dict[str, Any] = {"how": "vmap", "progress": False}
 
@@ -377,7 +377,7 @@ def test_running_statistics_are_calibrated_at_the_end() -> None:
     il.fit(learner, sampler, steps=3, lr=0.05, tasks_per_step=2, **QUIET)
     first = learner.encoder.convolutions[0]
     means = []
-    for i in range(20):
+    for i in range(_CALIBRATION_BATCHES):
         tasks = sampler.draw(_generator(0, "calibrate", i), 2)
         x = torch.cat((tasks.support.x.flatten(0, 1), tasks.query.x.flatten(0, 1)))
         means.append(first(x).mean((0, 2, 3)))

@@ -68,7 +68,7 @@ def progress_bar(
             if console.is_terminal:
                 bar.refresh()
             else:
-                console.print(f"{100 * used:3.0f} % · {text}", highlight=False)
+                console.print(f"{100 * used:3.0f} % · {text}", highlight=False, soft_wrap=True)
 
         yield draw
 
