@@ -4,9 +4,12 @@
     python benchmarks/results.py protonet maml       some rows
     python benchmarks/results.py --seeds 0 1 2       several seeds a row
     python benchmarks/results.py --print-only        the tables from the runs that are there
+    python benchmarks/results.py --rates             milliseconds a step here, and the minutes that a row's steps take
 
-A run is trained by the command line, as a user would, into runs/results/ROW-seedN; a run that is there is resumed where
-it was interrupted and not trained again. What is printed stands between the marks in docs/results.md afterwards.
+Budgets are steps, so that a run is the same on a busy machine and bit for bit the same again; they were chosen to fit
+the minutes of the table on two quiet cores, which --rates checks. A run is trained by the command line, as a user would,
+into runs/results/ROW-seedN; a run that is there is resumed where it was interrupted and not trained again. What is
+printed stands between the marks in docs/results.md afterwards.
 """
 
 from __future__ import annotations
@@ -17,10 +20,16 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+
+import innerloop as il
+from innerloop.allocator import keep_memory
+from innerloop.recipes import defaults
 
 HOME = Path(__file__).resolve().parent.parent
 RUNS = HOME / "runs" / "results"
@@ -29,26 +38,32 @@ MARKS = ("<!-- results: begin -->", "<!-- results: end -->")
 DATA = Path(os.environ.get("INNERLOOP_DATA", HOME.parent / "shared" / "data"))
 
 
+FIVE = ((5, 1), (5, 5))
+
+
 @dataclass(frozen=True)
 class Row:
     """One trained learner and where it is evaluated."""
 
     title: str
     train: str
-    """Arguments of ``innerloop train`` after the learner and its data."""
+    """Arguments of ``innerloop train``: the learner, then options."""
+    minutes: float
+    """The budget on two quiet cores, validation included."""
     protocols: tuple[tuple[int, int], ...] = ((5, 1), (5, 5), (20, 1), (20, 5))
     """Ways and shots."""
     published: str = ""
-    evaluate: dict[str, str] = field(default_factory=dict)
 
 
 ROWS = {
-    "protonet": Row("ProtoNet", "protonet --minutes 10", published="98.8 / 99.7 / 96.0 / 98.9"),
-    "relationnet": Row("RelationNet", "relationnet --minutes 20", published="99.6 / 99.8 / 97.6 / 99.1"),
-    "maml": Row("MAML, second order", "maml --minutes 30", published="98.7 / 99.9 / 95.8 / 98.9"),
-    "reptile": Row("Reptile", "reptile --minutes 30", published="97.68 / 99.48 / 89.43 / 97.12 (transductive)"),
-    "finetune": Row("FineTune (baseline)", "finetune --minutes 10"),
-    "untrained": Row("untrained network", "protonet --steps 0"),
+    "protonet": Row("ProtoNet", "protonet --steps 3900", 10, published="98.8 / 99.7 / 96.0 / 98.9"),
+    "relationnet": Row("RelationNet", "relationnet --steps 12000", 20, published="99.6 / 99.8 / 97.6 / 99.1"),
+    "maml": Row("MAML, second order", "maml --steps 15500", 30, published="98.7 / 99.9 / 95.8 / 98.9 (transductive)"),
+    "reptile": Row(
+        "Reptile", "reptile --steps 15000", 30, FIVE, published="97.68 / 99.48 / 89.43 / 97.12 (transductive)"
+    ),
+    "finetune": Row("FineTune (baseline)", "finetune --steps 2000", 10),
+    "untrained": Row("untrained network", "protonet --steps 0", 0),
 }
 
 
@@ -61,10 +76,13 @@ def run(arguments: list[str]) -> str:
 def train(name: str, seed: int) -> Path:
     """The folder of a trained run."""
     folder = RUNS / f"{name}-seed{seed}"
-    if not (folder / "best.safetensors").exists():
+    steps = int(ROWS[name].train.split()[-1])
+    if not (folder / "recipe.json").exists():
         learner, *options = ROWS[name].train.split()
         data = ["--data", "omniglot", "--root", str(DATA / "omniglot")]
         run(["train", learner, *data, *options, "--seed", str(seed), "--out", str(folder)])
+    elif len((folder / "metrics.jsonl").read_text().splitlines()) < steps:
+        run(["resume", str(folder)])
     return folder
 
 
@@ -107,11 +125,37 @@ def table(names: list[str], seeds: list[int], tasks: int) -> str:
             cells.append(cell(reports))
             facts = reports[0]
         steps = [len((folder / "metrics.jsonl").read_text().splitlines()) for folder in folders]
-        command = row.train.split()
-        minutes = command[command.index("--minutes") + 1] if "--minutes" in command else "0"
         lines.append(
             f"| {row.title} | {' | '.join(cells)} | {facts['norm']} | {'yes' if facts['transductive'] else 'no'} | "
-            f"{len(folders)} | {minutes}, {int(np.mean(steps))} | {row.published} |"
+            f"{len(folders)} | {row.minutes}, {int(np.mean(steps))} | {row.published} |"
+        )
+    return "\n".join(lines)
+
+
+def rates() -> str:
+    """Milliseconds of an outer step by each committed recipe (median of 15), and the minutes that a row takes."""
+    lines = [f"{torch.get_num_threads()} threads, torch {torch.__version__}"]
+    keep_memory()
+    for name, row in ROWS.items():
+        learner_name, _, steps = row.train.split()
+        recipe = defaults(learner_name, "omniglot")
+        recipe.root = str(DATA / "omniglot")
+        pools = recipe.pools()
+        learner, sampler = recipe.build(pools), recipe.sampler(pools)
+        lifted = il.lift(learner, recipe.training.get("how", "auto"))
+        optimiser = torch.optim.Adam(learner.parameters())
+        seconds = []
+        for step in range(18):
+            start = time.perf_counter()
+            tasks = sampler.draw(torch.Generator().manual_seed(step), recipe.training["tasks_per_step"])
+            lifted.backward(tasks)
+            optimiser.step()
+            optimiser.zero_grad()
+            seconds.append(time.perf_counter() - start)
+        median = float(np.median(seconds[3:]))
+        lines.append(
+            f"{name}: {1000 * median:.0f} ms a step ({1000 * min(seconds[3:]):.0f} to {1000 * max(seconds[3:]):.0f}), "
+            f"{steps} steps {median * int(steps) / 60:.1f} minutes without validation, budget {row.minutes}"
         )
     return "\n".join(lines)
 
@@ -123,7 +167,11 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--print-only", action="store_true")
+    parser.add_argument("--rates", action="store_true")
     arguments = parser.parse_args()
+    if arguments.rates:
+        print(rates())
+        return
     unknown = set(arguments.rows) - ROWS.keys()
     if unknown:
         parser.error(f"unknown rows {sorted(unknown)}")
