@@ -7,7 +7,7 @@
     python benchmarks/results.py --rates             milliseconds a step here, and the minutes that a row's steps take
 
 Budgets are steps, so that a run is the same on a busy machine and bit for bit the same again; they were chosen to fit
-the minutes of the table on two quiet cores, which --rates checks. A run is trained by the command line, as a user would,
+the minutes of the table on two quiet cores, which --rates checks. A run is trained by the command line, as a user would
 into runs/results/ROW-seedN; a run that is there is resumed where it was interrupted and not trained again. What is
 printed stands between the marks in docs/results.md afterwards.
 """
