@@ -106,6 +106,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="of the tasks")] = 0,
     split: Split = "test",
     inner_steps: Annotated[int | None, typer.Option(help="inner steps, in place of the recipe's")] = None,
+    norm: Annotated[str | None, typer.Option(help="normalisation policy, in place of the recipe's")] = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
@@ -113,10 +114,12 @@ def evaluate(
     from innerloop.evaluation.evaluate import save_report
     from innerloop.training.store import prepare_folder
 
-    report = _evaluate(run, ways, shots, queries, tasks, seed, split, inner_steps, device)
+    report = _evaluate(run, ways, shots, queries, tasks, seed, split, inner_steps, norm, device)
     folder = run / "evaluations"
     prepare_folder(folder)
     kind = f"{report.ways}w{report.shots}s{report.queries}q" if report.ways else f"{report.shots}s{report.queries}q"
+    kind += f"-norm_{norm}" if norm else ""
+    kind += f"-{inner_steps}steps" if inner_steps is not None else ""
     save_report(report, folder / f"{split}-{kind}-{tasks}tasks-seed{seed}.safetensors")
     if as_json:
         typer.echo(json.dumps({**report.json(), "split": split}))
@@ -141,9 +144,9 @@ def compare(
     from innerloop.evaluation.stats import paired
     from innerloop.task import InputError
 
-    a = _evaluate(first, ways, shots, queries, tasks, seed, split, None, device)
+    a = _evaluate(first, ways, shots, queries, tasks, seed, split, None, None, device)
     # What is not given is the first run's, for both.
-    b = _evaluate(second, a.ways, a.shots, a.queries, tasks, seed, split, None, device)
+    b = _evaluate(second, a.ways, a.shots, a.queries, tasks, seed, split, None, None, device)
     if a.episodes != b.episodes:
         raise InputError(
             f"{first} and {second} do not see the same tasks: their data sets differ; compare runs on one data set"
@@ -292,6 +295,7 @@ def _evaluate(
     seed: int,
     split: str,
     inner_steps: int | None,
+    norm: str | None,
     device: str | None,
 ) -> Any:
     import innerloop as il
@@ -302,6 +306,7 @@ def _evaluate(
     keep_memory()
     recipe, _ = load_run(run)
     _override(recipe.options, test_steps=inner_steps)
+    recipe.norm = norm or recipe.norm
     pools = recipe.pools()
     learner = recipe.build(pools)
     weights = run / "best.safetensors"
