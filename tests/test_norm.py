@@ -87,6 +87,16 @@ def test_convert_keeps_scale_and_shift(old: type[nn.Module], policy: str) -> Non
         assert torch.equal(inner[1].bias, bias)
 
 
+def test_convert_keeps_dtype_mode_and_wanted_statistics() -> None:
+    """The new layer has the old one's dtype and mode; running statistics are not thrown away where they are wanted."""
+    net = block(nn.BatchNorm2d(8)).double().eval()
+    norm.calibrate(net, [5 + torch.randn(4, 1, 6, 6, dtype=torch.float64)])
+    mean = net[1].running_mean.clone()
+    assert torch.equal(norm.convert(net, "running")[1].running_mean, mean)
+    assert norm.convert(net, "support")[1].weight.dtype == torch.float64
+    assert not net[1].training
+
+
 def test_calibrate_gives_exact_averages() -> None:
     """Running statistics become the average over batches of each batch's mean and unbiased variance."""
     net = nn.Sequential(nn.BatchNorm2d(2, momentum=0.3), nn.Dropout(0.5)).train()

@@ -163,18 +163,25 @@ def policy(module: nn.Module) -> str:
 
 
 def convert(module: nn.Module, policy: str) -> nn.Module:
-    """Replace every batch-norm layer of ``module``, in place, by the policy's layer with the same scale and shift.
+    """Replace every batch-norm layer within ``module``, in place, by the policy's layer with the same scale and shift.
+
+    A layer with running statistics stays as it is where these are wanted.
 
     Example:
         >>> convert(nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8)), "support")[1]
         SupportNorm()
     """
     for name, child in module.named_children():
-        if _policy_of(child) in ("running", "batch", "support"):
+        kind = _policy_of(child)
+        if kind == policy == "running":
+            continue
+        if kind in ("running", "batch", "support"):
             new = layer(policy, child.weight.shape[0] if child.weight is not None else child.num_features)  # type: ignore[union-attr, index, arg-type]
             if child.weight is not None and getattr(new, "weight", None) is not None:
                 new.load_state_dict({"weight": child.weight, "bias": child.bias}, strict=False)  # type: ignore[dict-item]
-            setattr(module, name, new)
+            if child.weight is not None:
+                new.to(child.weight.device, child.weight.dtype)  # type: ignore[arg-type]
+            setattr(module, name, new.train(child.training))
         else:
             convert(child, policy)
     return module
