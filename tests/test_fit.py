@@ -190,13 +190,24 @@ def test_any_scheduler_by_a_function() -> None:
     assert [row["lr"] for row in history.rows] == [0.1, 0.05, 0.05, 0.025, 0.025]
 
 
-def test_a_scheduler_is_resumed(tmp_path: Path) -> None:
+def step_scheduler(optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.StepLR(optimiser, step_size=2, gamma=0.5)
+
+
+def nested_scheduler(optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    """One whose state has integer keys within a list, which JSON alone would turn into words."""
+    warm = torch.optim.lr_scheduler.ConstantLR(optimiser, 0.5, total_iters=1)
+    milestones = torch.optim.lr_scheduler.MultiStepLR(optimiser, [1, 3], gamma=0.1)
+    return torch.optim.lr_scheduler.SequentialLR(optimiser, [warm, milestones], [1])
+
+
+@pytest.mark.parametrize("scheduler", [step_scheduler, nested_scheduler])
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step:UserWarning")
+def test_a_scheduler_is_resumed(
+    scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler], tmp_path: Path
+) -> None:
     """Interrupted under a torch scheduler and resumed = uninterrupted, bit for bit."""
-
-    def halving(optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        return torch.optim.lr_scheduler.StepLR(optimiser, step_size=2, gamma=0.5)
-
-    options = {"steps": 6, "lr": 0.1, "schedule": halving, "optimizer": "SGD", **QUIET}
+    options = {"steps": 6, "lr": 0.1, "schedule": scheduler, "optimizer": "SGD", **QUIET}
     whole, resumed = maml(), maml()
     wanted = il.fit(whole, Sinusoid(), **options)
     interrupted(maml(), 3, out=tmp_path, **options)
@@ -684,3 +695,12 @@ def test_few_shot_training_needs_no_queries_for_reptile() -> None:
     learner = il.Reptile(il.nets.mlp(8, 4, 3))
     history = il.fit(learner, sampler, steps=2, **QUIET)
     assert all(loss > 0 for loss in history.losses)
+
+
+def test_outputs_that_do_not_fit_the_targets_are_refused_before_a_step(tmp_path: Path) -> None:
+    """Two outputs for one target column would train by broadcasting, without a word."""
+    learner = il.MAML(il.nets.mlp(1, 8, 2), lr=0.01, likelihood=il.Gaussian(scale=1.0))
+    before = weights(learner).clone()
+    with pytest.raises(il.InputError, match="gives 2 outputs a query, Gaussian needs 1"):
+        il.fit(learner, Sinusoid(), steps=2, **QUIET)
+    assert torch.equal(weights(learner), before)

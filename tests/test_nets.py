@@ -153,3 +153,10 @@ def test_relation_network_asks_for_the_features() -> None:
     assert isinstance(learner.head.relation, nets.RelationModule)
     with pytest.raises(il.InputError, match="does not say the size of its features"):
         il.FineTune(nn.Linear(2, 3), classes=4)
+
+
+@pytest.mark.parametrize("policy", ["support", "running"])
+def test_relation_module_refuses_policies_that_pairs_do_not_have(policy: str) -> None:
+    """Pairs are neither a support set nor anything to calibrate on."""
+    with pytest.raises(il.InputError, match=f"norm='{policy}' does not fit the relation module"):
+        nets.RelationModule((8, 4, 4), norm=policy)

@@ -258,3 +258,14 @@ def test_batch_statistics_in_either_kernel(policy: str) -> None:
     torch.testing.assert_close(layer(x), fused)
     torch.testing.assert_close(layer.eval()(x), fused)
     torch.testing.assert_close(fused, batch_norm(x, layer))
+
+
+def test_convert_replaces_a_layer_that_is_the_module_itself() -> None:
+    """The result is the policy's layer, with the scale of the old one; a flat layer stays flat."""
+    old = nn.BatchNorm2d(8)
+    nn.init.constant_(old.weight, 3.0)
+    new = norm.convert(old, "support")
+    assert isinstance(new, norm.SupportNorm)
+    assert torch.equal(new.weight, torch.full((8,), 3.0))
+    flat = norm.convert(nn.Sequential(nn.BatchNorm1d(4, track_running_stats=False)), "running")
+    assert flat(torch.zeros(3, 4)).shape == (3, 4)

@@ -163,28 +163,33 @@ def policy(module: nn.Module) -> str:
 
 
 def convert(module: nn.Module, policy: str) -> nn.Module:
-    """Replace every batch-norm layer within ``module``, in place, by the policy's layer with the same scale and shift.
+    """Replace every batch-norm layer of ``module``, in place, by the policy's layer with the same scale and shift.
 
-    A layer with running statistics stays as it is where these are wanted.
+    A layer with running statistics stays as it is where these are wanted. Use the result: where ``module`` is itself
+    such a layer, it is another object.
 
     Example:
         >>> convert(nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8)), "support")[1]
         SupportNorm()
     """
+    kind = _policy_of(module)
+    if kind in ("running", "batch", "support") and not kind == policy == "running":
+        return _replacement(module, policy)
     for name, child in module.named_children():
-        kind = _policy_of(child)
-        if kind == policy == "running":
-            continue
-        if kind in ("running", "batch", "support"):
-            new = layer(policy, child.weight.shape[0] if child.weight is not None else child.num_features)  # type: ignore[union-attr, index, arg-type]
-            if child.weight is not None and getattr(new, "weight", None) is not None:
-                new.load_state_dict({"weight": child.weight, "bias": child.bias}, strict=False)  # type: ignore[dict-item]
-            if child.weight is not None:
-                new.to(child.weight.device, child.weight.dtype)  # type: ignore[arg-type]
-            setattr(module, name, new.train(child.training))
-        else:
-            convert(child, policy)
+        setattr(module, name, convert(child, policy))
     return module
+
+
+def _replacement(old: nn.Module, policy: str) -> nn.Module:
+    weight: Tensor | None = old.weight  # type: ignore[assignment]
+    channels = len(weight) if weight is not None else int(old.num_features)  # type: ignore[arg-type]
+    flat = policy == "running" and isinstance(old, nn.BatchNorm1d)
+    new = nn.BatchNorm1d(channels) if flat else layer(policy, channels)
+    if weight is not None:
+        if getattr(new, "weight", None) is not None:
+            new.load_state_dict({"weight": weight, "bias": old.bias}, strict=False)  # type: ignore[dict-item]
+        new.to(weight.device, weight.dtype)
+    return new.train(old.training)
 
 
 def folds(module: nn.Module) -> bool:

@@ -41,6 +41,11 @@ class RelationModule(nn.Module):
                 f"the relation module compares feature maps (C, s, s) with s >= 2, not {tuple(features)}: "
                 f"build the encoder with nets.conv4(maps=True, pools=2)"
             )
+        if norm in ("support", "running"):
+            raise InputError(
+                f"norm={norm!r} does not fit the relation module: it runs on pairs, which are no support set and "
+                f"nothing to calibrate on; choose none, group or batch (transductive)"
+            )
         channels, side = features[0], features[1]
         self.first = nn.Conv2d(2 * channels, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import time
@@ -15,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from innerloop import norm
 from innerloop.data.episodes import Sampler
-from innerloop.evaluation.evaluate import evaluate
+from innerloop.evaluation.evaluate import check_outputs, evaluate
 from innerloop.learner import Learner
 from innerloop.lift import How, fast_layout, lift
 from innerloop.task import Examples, InputError, Task, check
@@ -195,6 +196,7 @@ def fit(
             tasks = _to(sampler.draw(_generator(seed, "train", step), tasks_per_step), device)
             if step == first:
                 check(tasks)
+                _check_learner(learner, tasks)
             torch.manual_seed(_mix(seed, "draws", step))
             losses = lifted.backward(tasks, reduction)
             loss = float(losses.mean() if reduction == "mean" else losses.sum())
@@ -236,6 +238,13 @@ def fit(
         learner.load_state_dict(best)
     learner.eval()
     return history
+
+
+def _check_learner(learner: Learner, tasks: Task) -> None:
+    """Outputs that fit the targets, where a task has both sets: a mismatch would otherwise train by broadcasting."""
+    if tasks.support.x.shape[1] and tasks.query.x.shape[1]:
+        with torch.no_grad(), torch.random.fork_rng():
+            check_outputs(copy.deepcopy(learner).eval(), tasks)
 
 
 def _optimiser(

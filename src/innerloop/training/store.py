@@ -63,7 +63,7 @@ class Store:
         folder: made if missing.
         parts: ``learner``, ``optimiser``, ``scheduler`` and ``average``; the last two may be ``None``.
         history: filled from the folder when resuming.
-        resume: go on from the folder's last checkpoint, or start a new run in a folder without one.
+        resume: go on from the folder's last checkpoint.
 
     Raises:
         InputError: if the folder cannot be written, holds another run, or holds none to resume.
@@ -96,7 +96,9 @@ class Store:
         tensors = {f"learner.{name}": value for name, value in learner.state_dict().items()}
         if average is not None:
             tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
+        scheduler = self.parts["scheduler"]
         moments, optimiser = checkpoint.pack("optimiser", self.parts["optimiser"].state_dict())
+        clocks, scheduled = checkpoint.pack("scheduler", scheduler.state_dict() if scheduler is not None else None)
         facts = {
             "step": self.history.step,
             "seconds": self.history.seconds,
@@ -106,10 +108,10 @@ class Store:
             "how": self.history.how,
             "why": self.history.why,
             "optimiser": optimiser,
-            "scheduler": self._scheduler_state(),
+            "scheduler": scheduled,
         }
         if all(bool(torch.isfinite(value).all()) for name, value in tensors.items() if value.is_floating_point()):
-            checkpoint.save(self.last, tensors | moments, facts)
+            checkpoint.save(self.last, tensors | moments | clocks, facts)
 
     def keep(self, weights: dict[str, Tensor]) -> None:
         """Write the best weights so far."""
@@ -119,12 +121,6 @@ class Store:
         """The best weights on disk, if there are any."""
         return checkpoint.load(self.kept)[0] if self.kept.exists() else None
 
-    def _scheduler_state(self) -> Any:
-        scheduler = self.parts["scheduler"]
-        if scheduler is None:
-            return None
-        return {k: v for k, v in scheduler.state_dict().items() if isinstance(v, int | float | str | list | bool)}
-
     def _restore(self) -> None:
         tensors, facts = checkpoint.load(self.last)
         history, learner, average = self.history, self.parts["learner"], self.parts["average"]
@@ -132,8 +128,8 @@ class Store:
         if average is not None:
             _load_part(average, tensors, "average", self.last)
         self.parts["optimiser"].load_state_dict(checkpoint.unpack(tensors, facts["optimiser"]))
-        if self.parts["scheduler"] is not None and facts["scheduler"] is not None:
-            self.parts["scheduler"].load_state_dict(facts["scheduler"])
+        if self.parts["scheduler"] is not None:
+            self.parts["scheduler"].load_state_dict(checkpoint.unpack(tensors, facts["scheduler"]))
         rows = [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
         history.rows = rows[: facts["step"]]
         if len(history.rows) < facts["step"]:
