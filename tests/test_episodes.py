@@ -393,3 +393,25 @@ def test_malformed_tasks_are_refused(changes: dict[str, Tensor], message: str) -
     il.task.check(batch())
     with pytest.raises(il.InputError, match=message):
         il.task.check(batch(**changes))
+
+
+@pytest.mark.parametrize("kind", ["few-shot", "batches"])
+def test_plain_tasks_are_the_drawn_ones_before_augmentation(kind: str) -> None:
+    """The same examples and targets, unchanged; an augmentation of probability 0 changes nothing either."""
+    images = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8)
+    pool = il.Pool.of(images, [i % 4 for i in range(40)])
+
+    def sampler(probability: float) -> il.Sampler:
+        augment = il.data.Augment(shift=3, rotate=30, probability=probability)
+        if kind == "batches":
+            return il.Batches(pool, size=6, augment=augment)
+        return il.FewShot(pool, ways=3, shots=2, queries=2, augment=augment)
+
+    plain = sampler(1.0).plain(torch.Generator().manual_seed(4), 3)
+    same = sampler(0.0).draw(torch.Generator().manual_seed(4), 3)
+    moved = sampler(1.0).draw(torch.Generator().manual_seed(4), 3)
+    for part, other in zip(plain, same, strict=True):
+        assert torch.equal(part.x, other.x)
+        assert torch.equal(part.y, other.y)
+    assert torch.equal(plain.query.y, moved.query.y)
+    assert not torch.equal(plain.query.x, moved.query.x)

@@ -20,9 +20,10 @@ class Augment:
         scale: largest relative change of size, 0.1 for 0.9 to 1.1.
         shear: largest shear, in degrees.
         flip: mirror left and right with probability 1/2.
+        probability: share of images that are changed; the rest stay sharp, as they are at test time.
 
     Raises:
-        InputError: if an amount is negative.
+        InputError: if an amount is negative, or the probability not in 0 to 1.
 
     Example:
         >>> same = Augment()(torch.ones(2, 1, 8, 8), torch.rand(2, Augment.size))
@@ -31,18 +32,27 @@ class Augment:
     """
 
     #: Uniform numbers that one image consumes.
-    size = 6
+    size = 7
 
     def __init__(
-        self, shift: float = 0.0, rotate: float = 0.0, scale: float = 0.0, shear: float = 0.0, flip: bool = False
+        self,
+        shift: float = 0.0,
+        rotate: float = 0.0,
+        scale: float = 0.0,
+        shear: float = 0.0,
+        flip: bool = False,
+        probability: float = 1.0,
     ) -> None:
         for name, value in (("shift", shift), ("rotate", rotate), ("scale", scale), ("shear", shear)):
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"augmentation {name} is {value}; it must be at least 0 and finite")
+        if not 0 <= probability <= 1:
+            raise InputError(f"augmentation probability is {probability}; it must lie in 0 to 1")
+        self.probability = probability
         self.shift, self.rotate, self.scale, self.shear, self.flip = shift, rotate, scale, shear, flip
 
     def __call__(self, x: Tensor, u: Tensor) -> Tensor:
-        """Change images ``x [B, C, H, W]`` by the uniform numbers ``u [B, 6]``."""
+        """Change images ``x [B, C, H, W]`` by the uniform numbers ``u [B, 7]``."""
         if self.flip:
             x = torch.where((u[:, 5] < 0.5).view(-1, 1, 1, 1), x.flip(-1), x)
         if not (self.shift or self.rotate or self.scale or self.shear):
@@ -59,4 +69,5 @@ class Augment:
         )
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)
         padding = "zeros" if x.shape[1] == 1 else "reflection"
-        return F.grid_sample(x, grid, padding_mode=padding, align_corners=False)
+        moved = F.grid_sample(x, grid, padding_mode=padding, align_corners=False)
+        return torch.where((u[:, 6] < self.probability).view(-1, 1, 1, 1), moved, x)

@@ -27,6 +27,10 @@ class Sampler(ABC):
     def draw(self, generator: Generator, tasks: int) -> Task:
         """A batch of ``tasks`` tasks: a leading ``[T]`` on every leaf."""
 
+    def plain(self, generator: Generator, tasks: int) -> Task:
+        """The tasks that :meth:`draw` would give, as they are before any augmentation."""
+        return self.draw(generator, tasks)
+
 
 class Episodes(NamedTuple):
     """Episodes as indices into a pool: small, savable, comparable.
@@ -123,6 +127,9 @@ class FewShot(Sampler):
         by_class, by_example, _, _ = self._uniform(generator, tasks)
         return self._choose(by_class, by_example)
 
+    def plain(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
+        return self.gather(self.episodes(generator, tasks))
+
     def disjoint(self, generator: Generator) -> Episodes:
         """As many episodes as the pool gives when no class is used twice: independent ones, for an open interval."""
         tasks = self.pool.classes // self.ways
@@ -167,13 +174,25 @@ class Batches(Sampler):
         self.pool, self.size, self.augment = pool, size, augment
         self._labels = torch.repeat_interleave(torch.arange(pool.classes), pool.sizes)
 
-    def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
-        change = self.size * (self.augment.size if self.augment else 0)
-        u = torch.rand(tasks, self.size + change, generator=generator, device=generator.device).cpu()
-        index = (u[:, : self.size].double() * len(self.pool.x)).long()
+    def _uniform(self, generator: Generator, tasks: int) -> tuple[Tensor, Tensor]:
+        """One read of the generator, split into the choice of examples and their augmentation."""
+        row = (self.size, self.size * (self.augment.size if self.augment else 0))
+        u = torch.rand(tasks, sum(row), generator=generator, device=generator.device).cpu()
+        return tuple(u.split(row, 1))  # type: ignore[return-value]
+
+    def _gather(self, u: Tensor) -> Task:
+        index = (u.double() * len(self.pool.x)).long()
         y = torch.nn.functional.one_hot(self._labels[index], self.pool.classes).float().to(self.pool.x.device)
-        query = _augmented(Examples(self.pool.get(index), y), self.augment, u[:, self.size :])
+        query = Examples(self.pool.get(index), y)
         return Task(Examples(query.x[:, :0], query.y[:, :0]), query)
+
+    def plain(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
+        return self._gather(self._uniform(generator, tasks)[0])
+
+    def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
+        chosen, change = self._uniform(generator, tasks)
+        task = self._gather(chosen)
+        return Task(task.support, _augmented(task.query, self.augment, change))
 
 
 def _augmented(part: Examples, augment: Augment | None, u: Tensor) -> Examples:

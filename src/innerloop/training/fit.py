@@ -276,11 +276,11 @@ def _to(tasks: Task, device: torch.device) -> Task:
 
 
 def _calibrate(learner: Learner, sampler: Sampler, tasks: int, seed: int, device: torch.device) -> None:
-    """Average the encoder's running statistics over meta-training batches, where its policy keeps any."""
+    """Average the encoder's running statistics over unaugmented meta-training batches, where its policy keeps any."""
     encoder, _ = learner.split()
     if encoder is None or norm.policy(encoder) != "running" or not any(p.requires_grad for p in encoder.parameters()):
         return
-    draws = (sampler.draw(_generator(seed, "calibrate", i), tasks) for i in range(_CALIBRATION_BATCHES))
+    draws = (sampler.plain(_generator(seed, "calibrate", i), tasks) for i in range(_CALIBRATION_BATCHES))
     norm.calibrate(encoder, (_inputs(drawn, device) for drawn in draws))
 
 
