@@ -20,7 +20,7 @@ help:
 setup: .venv/ready
 
 test: .venv/ready
-	$(BIN)/python -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow'
 
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -m slow

@@ -63,10 +63,10 @@ ROWS = {
     "protonet": Row("ProtoNet", "protonet --steps 3900", 10, published="98.8 / 99.7 / 96.0 / 98.9"),
     "relationnet": Row("RelationNet", "relationnet --steps 10000", 20, published="99.6 / 99.8 / 97.6 / 99.1"),
     "maml": Row("MAML, second order", "maml --steps 15500", 30, published="98.7 / 99.9 / 95.8 / 98.9 (transductive)"),
-    "reptile": Row("Reptile", "reptile --steps 16000", 30, FIVE, published="95.39 / 98.90 / 88.14 / 96.65"),
+    "reptile": Row("Reptile", "reptile --steps 9000", 30, FIVE, published="95.39 / 98.90 / 88.14 / 96.65"),
     "reptile-batch": Row(
         "the same run, batch statistics",
-        "reptile --steps 16000",
+        "reptile --steps 9000",
         30,
         FIVE,
         published="97.68 / 99.48 / 89.43 / 97.12",

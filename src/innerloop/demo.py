@@ -66,9 +66,9 @@ def run_demo(
     samplers: dict[str, Sampler] = {"ProtoNet": FewShot(pools.train.rotated(), **recipe["episodes"])}
     samplers["FineTune"] = Batches(pools.train, **recipe["batches"])
     learners: dict[str, Learner] = {
-        "ProtoNet": ProtoNet(_encoder(recipe)),
+        "ProtoNet": ProtoNet(_encoder(recipe), **recipe["protonet"]),
         "FineTune": FineTune(_encoder(recipe), classes=pools.train.classes),
-        "Untrained": ProtoNet(_encoder(recipe)),
+        "Untrained": ProtoNet(_encoder(recipe), **recipe["protonet"]),
     }
     histories, common = {}, {"seed": seed, **recipe["training"]}
     for name, sampler in samplers.items():
@@ -118,6 +118,7 @@ def make_recipe(pools: Pools, minutes: float = 3.0, seed: int = 0, tasks: int = 
         "seed": seed,
         "data": {"name": pools.name, "classes": {"ProtoNet": classes, "FineTune": pools.train.classes}},
         "encoder": {"shape": list(pools.train.shape), "width": 64, "norm": "running"},
+        "protonet": {"scale": 0.1},
         "episodes": {"ways": min(60, classes), "shots": 1, "queries": min(5, queries["train"])},
         "batches": {"size": 128},
         "minutes": {"ProtoNet": round(0.6 * minutes, 6), "FineTune": round(0.25 * minutes, 6)},
