@@ -236,11 +236,25 @@ def test_a_damaged_or_foreign_run_folder_is_refused(cli: Cli, run_folder: Path, 
     assert "belongs to another recipe" in err
 
 
-def test_a_fixed_head_is_not_scored_on_other_ways(cli: Cli, tmp_path: Path) -> None:
-    assert cli("train", "maml", "--steps", 1, "--out", tmp_path / "run", "--quiet", *TINY)[0] == 0
-    code, _, err = cli("evaluate", tmp_path / "run", "--ways", 7, "--tasks", 2)
+def test_a_fixed_head_is_scored_on_its_own_ways_only_and_a_shared_one_on_any(cli: Cli, tmp_path: Path) -> None:
+    fixed = ["--set", 'options.shared_head=""']
+    assert cli("train", "maml", "--steps", 1, "--out", tmp_path / "fixed", "--quiet", *TINY, *fixed)[0] == 0
+    code, _, err = cli("evaluate", tmp_path / "fixed", "--ways", 7, "--tasks", 2)
     assert code == 2
     assert "7 target columns" in err
+    assert cli("train", "maml", "--steps", 1, "--out", tmp_path / "shared", "--quiet", *TINY)[0] == 0
+    code, out, _ = cli("evaluate", tmp_path / "shared", "--ways", 7, "--tasks", 2, "--json")
+    assert code == 0
+    assert json.loads(out)["ways"] == 7
+
+
+def test_one_run_is_scored_under_several_policies(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "maml", "--steps", 1, "--out", tmp_path / "run", "--quiet", *TINY)[0] == 0
+    words = ("evaluate", tmp_path / "run", "--tasks", 3, "--json")
+    plain, batch = (json.loads(cli(*words, *extra)[1]) for extra in ((), ("--norm", "batch")))
+    assert (plain["norm"], plain["transductive"]) == ("support", False)
+    assert (batch["norm"], batch["transductive"]) == ("batch", True)
+    assert plain["episodes"] == batch["episodes"]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(cli: Cli, tmp_path: Path) -> None:
