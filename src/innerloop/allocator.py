@@ -11,7 +11,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 def keep_memory() -> bool:
     """Keep freed memory in the process instead of returning it to the system after every large tensor.
 
-    Each training step frees and asks for the same large blocks; having the system clear them anew takes up to a third
+    Each training step frees and asks for the same large blocks; having the system clear them anew takes a good part
     of the time of a step on the CPU. The command line calls this; importing innerloop does not.
 
     Returns:

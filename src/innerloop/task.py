@@ -54,6 +54,11 @@ def take(tasks: Task, index: int | slice) -> Task:
     return Task(Examples(support.x[index], support.y[index]), Examples(query.x[index], query.y[index]))
 
 
+def move(tasks: Task, device: torch.device | str) -> Task:
+    """The tasks on ``device``."""
+    return Task(*(Examples(part.x.to(device), part.y.to(device)) for part in tasks))
+
+
 def one_hot(labels: Tensor, ways: int) -> Tensor:
     """Integer labels as one-hot float rows.
 

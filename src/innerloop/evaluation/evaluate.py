@@ -19,7 +19,7 @@ from innerloop.data.pool import Pool
 from innerloop.evaluation import metrics, stats
 from innerloop.learner import Learner
 from innerloop.lift import How, Lifted, embed, lift
-from innerloop.task import Examples, InputError, Task, check, count, take
+from innerloop.task import InputError, Task, check, count, move, take
 
 
 @dataclass
@@ -265,16 +265,12 @@ def _batches(sampler: FewShot, episodes: Episodes, chunk: int | None, device: to
     pairs = episodes.support.shape[1] * episodes.query.shape[1] * max(64, int(np.prod(sampler.pool.shape)))
     size = chunk or max(1, min(100, 30_000_000 // max(1, pairs)))
     for start in range(0, len(episodes.classes), size):
-        yield _to(sampler.gather(Episodes(*(part[start : start + size] for part in episodes))), device)
+        yield move(sampler.gather(Episodes(*(part[start : start + size] for part in episodes))), device)
 
 
 def _slices(tasks: Task, size: int, device: torch.device) -> Iterator[Task]:
     for start in range(0, count(tasks), size):
-        yield _to(take(tasks, slice(start, start + size)), device)
-
-
-def _to(tasks: Task, device: torch.device) -> Task:
-    return Task(*(Examples(part.x.to(device), part.y.to(device)) for part in tasks))
+        yield move(take(tasks, slice(start, start + size)), device)
 
 
 def save_report(report: Report, path: str | Path) -> None:

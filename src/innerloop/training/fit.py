@@ -19,7 +19,7 @@ from innerloop.data.episodes import Sampler
 from innerloop.evaluation.evaluate import check_outputs, evaluate
 from innerloop.learner import Learner
 from innerloop.lift import How, fast_layout, lift
-from innerloop.task import Examples, InputError, Task, check
+from innerloop.task import InputError, Task, check, move
 from innerloop.training.progress import progress_bar, stop_signal
 from innerloop.training.store import History, Store
 
@@ -193,7 +193,7 @@ def fit(
             if isinstance(schedule, str):
                 for group, rate in zip(optimiser.param_groups, base_rates, strict=True):
                     group["lr"] = rate * schedule_factor(schedule, used, warmup)
-            tasks = _to(sampler.draw(_generator(seed, "train", step), tasks_per_step), device)
+            tasks = move(sampler.draw(_generator(seed, "train", step), tasks_per_step), device)
             if step == first:
                 check(tasks)
                 _check_learner(learner, tasks)
@@ -269,10 +269,6 @@ def _mix(seed: int, use: str, step: int) -> int:
 
 def _generator(seed: int, use: str, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(_mix(seed, use, step))
-
-
-def _to(tasks: Task, device: torch.device) -> Task:
-    return Task(*(Examples(part.x.to(device), part.y.to(device)) for part in tasks))
 
 
 def _calibrate(learner: Learner, sampler: Sampler, tasks: int, seed: int, device: torch.device) -> None:
