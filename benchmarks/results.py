@@ -75,6 +75,7 @@ ROWS = {
         "the same run, batch statistics",
         "maml --steps 15500",
         30,
+        FIVE,
         published=MAML_PUBLISHED,
         run="maml",
         norm="batch",

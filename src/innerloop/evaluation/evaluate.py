@@ -123,7 +123,8 @@ def evaluate(
         seed: of the draw; the same seed gives the same tasks for every learner.
         how: see :func:`innerloop.lift`.
         chunk: tasks at a time; default by size.
-        open: also score episodes that share no class, for the open interval (few-shot samplers only).
+        open: also score episodes that share no class, at most ``tasks``, for the open interval (few-shot samplers
+            only).
         device: where to run; default where the learner is.
 
     Raises:
@@ -168,7 +169,7 @@ def _evaluate(
         if not plain:
             raise InputError("evaluation episodes are not augmented: build the sampler without augment")
         episodes = sampler.episodes(generator, tasks)
-        independent = sampler.disjoint(generator) if open else None
+        independent = Episodes(*(part[:tasks] for part in sampler.disjoint(generator))) if open else None
         sampler, learner = _embed_once(learner, sampler, [episodes, *([independent] if independent else [])], device)
         lifted = lift(learner, how)
         per_task, probabilities = _score(lifted, _batches(sampler, episodes, chunk, device), metric)
