@@ -101,15 +101,16 @@ def test_intervals_of_any_level(level: float) -> None:
 
 
 def test_the_open_interval_is_of_disjoint_episodes() -> None:
-    """Few-shot reports score as many class-disjoint episodes as the pool gives; its interval is theirs."""
-    report = il.evaluate(protonet(), blobs(), seed=2, **QUICK)
+    """Few-shot reports score as many class-disjoint episodes as the pool gives, at most as many as asked for."""
+    assert len(il.evaluate(protonet(), blobs(), seed=2, **QUICK).open_tasks) == QUICK["tasks"]
+    report = il.evaluate(protonet(), blobs(), seed=2, tasks=20, how="vmap")
     assert len(report.open_tasks) == pool("blobs", "test").classes // WAYS
     values = report.open_tasks.astype(numpy.float64)
     wanted = scipy_stats.t.interval(0.95, len(values) - 1, loc=values.mean(), scale=scipy_stats.sem(values))
     assert report.open_interval == pytest.approx(wanted, rel=1e-6)
     # By hand: the generator draws the closed episodes first, then the disjoint ones.
     generator = torch.Generator().manual_seed(2)
-    blobs().episodes(generator, 12)
+    blobs().episodes(generator, 20)
     tasks = blobs().gather(blobs().disjoint(generator))
     answers = il.lift(protonet().eval(), "loop").predict(tasks).mean(1)
     assert report.open_tasks.tolist() == metrics.accuracy(answers, tasks.query.y).tolist()
