@@ -174,7 +174,8 @@ def table(names: list[str], seeds: list[int]) -> str:
         steps = [steps_done(folder) for folder in folders]
         lines.append(
             f"| {row.title} | {' | '.join(cells)} | {facts['norm']} | {'yes' if facts['transductive'] else 'no'} | "
-            f"{len(folders)}, {row.tasks[0]} / {row.tasks[1]} | {row.minutes}, {int(np.mean(steps))} | {row.published} |"
+            f"{len(folders)}, {row.tasks[0]} / {row.tasks[1]} | {row.minutes}, {int(np.mean(steps))} | "
+            f"{row.published} |"
         )
     return "\n".join(lines)
 
