@@ -95,7 +95,7 @@ ROWS = {
         "the same run, batch statistics",
         "reptile --steps 1800",
         5,
-        FIVE,
+        ((5, 1),),
         published="97.68 / 99.48 / 89.43 / 97.12",
         run="reptile",
         norm="batch",
