@@ -75,11 +75,16 @@ ROWS = {
         "RelationNet", "relationnet --steps 10000", 20, published="99.6 / 99.8 / 97.6 / 99.1", tasks=(200, 60)
     ),
     "maml": Row(
-        "MAML, second order", "maml --steps 15500", 30, published=MAML_PUBLISHED, inner_steps="1", tasks=(200, 60)
+        "MAML, second order",
+        "maml --set options.test_steps=2 --steps 15500",
+        30,
+        published=MAML_PUBLISHED,
+        inner_steps="1",
+        tasks=(200, 60),
     ),
     "maml-batch": Row(
         "the same run, batch statistics",
-        "maml --steps 15500",
+        "maml --set options.test_steps=2 --steps 15500",
         30,
         FIVE,
         published=MAML_PUBLISHED,
@@ -89,11 +94,16 @@ ROWS = {
         tasks=(200, 60),
     ),
     "reptile": Row(
-        "Reptile", "reptile --steps 1800", 5, FIVE, published="95.39 / 98.90 / 88.14 / 96.65", tasks=(200, 60)
+        "Reptile",
+        "reptile --set training.validate_every=900 --steps 1800",
+        5,
+        FIVE,
+        published="95.39 / 98.90 / 88.14 / 96.65",
+        tasks=(200, 60),
     ),
     "reptile-batch": Row(
         "the same run, batch statistics",
-        "reptile --steps 1800",
+        "reptile --set training.validate_every=900 --steps 1800",
         5,
         ((5, 1),),
         published="97.68 / 99.48 / 89.43 / 97.12",
@@ -223,7 +233,7 @@ def rates() -> str:
     for name, row in ROWS.items():
         if row.run:
             continue
-        learner_name, _, steps = row.train.split()
+        learner_name, *_, steps = row.train.split()
         recipe = defaults(learner_name, "omniglot")
         recipe.root = str(DATA / "omniglot")
         pools = recipe.pools()

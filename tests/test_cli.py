@@ -113,10 +113,11 @@ def test_each_learner_trains_and_is_scored(cli: Cli, learner: str, tmp_path: Pat
     assert 0 <= json.loads(out)["accuracy"] <= 1
 
 
-def test_regression_by_the_command_line(cli: Cli, tmp_path: Path) -> None:
-    words = ("train", "maml", "--data", "sinusoid", "--steps", 3, "--out", tmp_path / "run", "--quiet")
+@pytest.mark.parametrize("words", [("maml",), ("maml", "--width", 16), ("reptile",)], ids=str)
+def test_regression_by_the_command_line(words: tuple[object, ...], cli: Cli, tmp_path: Path) -> None:
+    words = ("train", *words, "--data", "sinusoid", "--steps", 3, "--out", tmp_path / "run", "--quiet")
     assert cli(*words)[0] == 0
-    code, out, _ = cli("evaluate", tmp_path / "run", "--tasks", 5, "--inner-steps", 2, "--json")
+    code, out, _ = cli("evaluate", tmp_path / "run", "--tasks", 5, "--queries", 9, "--inner-steps", 2, "--json")
     report = json.loads(out)
     assert code == 0
     assert report["mse"] > 0

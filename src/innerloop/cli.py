@@ -255,8 +255,6 @@ def _parts(recipe: Any) -> tuple[Any, ...]:
     """Learner, meta-training sampler and validation sampler of a recipe."""
     pools = recipe.pools()
     learner = recipe.build(pools)
-    if recipe.norm != "none" and recipe.data == "sinusoid":
-        recipe.norm = learner.norm
     return learner, recipe.sampler(pools), recipe.validation_sampler(pools)
 
 

@@ -78,7 +78,9 @@ class Recipe:
                     f"{self.learner} is for classification, {self.data} is regression: use "
                     f"{', '.join(n for n in learner_names() if 'regression' in learner_class(n).objectives)}"
                 )
-            net: torch.nn.Module = nets.mlp(1, *net_options.get("width", (40, 40)), 1)
+            width = net_options.get("width", 40)
+            hidden = (width, width) if isinstance(width, int) else tuple(width)
+            net: torch.nn.Module = nets.mlp(1, *hidden, 1)
         else:
             net = self._image_net(kind, pools, net_options)
         if kind.network == "classifier" and self.norm == "running":

@@ -221,7 +221,7 @@ def fit(
             if due(used) and used < 1.0:
                 judge()
                 learner.train()
-                saved = 0.0
+                saved = -math.inf
             if store is not None and time.monotonic() - saved > save_seconds:
                 store.save()
                 saved = time.monotonic()
