@@ -236,7 +236,7 @@ def rates() -> str:
         learner_name, *_, steps = row.train.split()
         recipe = defaults(learner_name, "omniglot")
         recipe.root = str(DATA / "omniglot")
-        pools = recipe.pools()
+        pools = recipe.source()
         learner, sampler = recipe.build(pools), recipe.sampler(pools)
         lifted = il.lift(learner, recipe.training.get("how", "auto"))
         optimiser = torch.optim.Adam(learner.parameters())

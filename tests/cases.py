@@ -74,10 +74,26 @@ def picture_pool(seed: int, classes: int = 40, each: int = 20) -> Pool:
     return Pool.of(patterns[labels] + shade + noise, labels)
 
 
+def drawing_pool(seed: int, classes: int = 40, each: int = 20) -> Pool:
+    """Pixels in 0 to 1, ``[1, 8, 8]``: a spot on the left whose place is the class's, one on the right whose is not."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(classes).repeat_interleave(each)
+    grid = torch.cartesian_prod(torch.arange(8.0), torch.arange(4.0))
+
+    def spots(count: int) -> torch.Tensor:
+        place = torch.rand(count, 1, 2, generator=generator) * torch.tensor([7.0, 3.0])
+        return torch.exp(-(grid - place).square().sum(2) / 1.5).view(count, 1, 8, 4)
+
+    x = torch.cat((spots(classes)[labels], spots(len(labels))), 3)
+    return Pool.of((x + 0.1 * torch.randn(x.shape, generator=generator)).clamp(0, 1), labels)
+
+
 @cache
 def pool(kind: str, split: str) -> Pool:
     """The classes for meta-training or, others, for meta-testing."""
-    return {"blobs": blob_pool, "pictures": picture_pool}[kind]({"train": 0, "test": 1}[split])
+    return {"blobs": blob_pool, "pictures": picture_pool, "drawings": drawing_pool}[kind](
+        {"train": 0, "test": 1}[split]
+    )
 
 
 def episodes(kind: str, split: str, shots: int = 2, queries: int = 5) -> Callable[[], Sampler]:
@@ -114,6 +130,7 @@ def relation(side: int = 4) -> il.nets.RelationModule:
 
 SQUARES = {"likelihood": il.Gaussian(scale=1.0)}
 OUTER_SGD = {"optimizer": "SGD", "lr": 0.5, "steps": 60}
+WEIGHTS = "a shift of all classes' weights alike changes no probability"
 SHIFT = "a shift of all features alike changes no distance"
 SHARED = "all classes start from it, and a shift of all their logits alike changes no probability"
 SCORES = "a shift of all scores alike changes no probability, where classes have equally many shots"
@@ -352,4 +369,51 @@ TRANSFER = [
     ),
 ]
 
-CASES = [*PROTONETS, *RELATIONNETS, *MAMLS, *REPTILES, *TRANSFER]
+GENERATED = [
+    Case(
+        "versa",
+        lambda: il.Versa(il.nets.mlp(8, 32, 16), features=16),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        alone=False,
+        exempt={"head.mean.4.bias": WEIGHTS},
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
+        "versa-as-published",
+        lambda: il.Versa(conv("group"), scale=0.0, hidden=32, draws=3, test_draws=10),
+        **PICTURES,
+        margin=0.1,
+        norm="group",
+        folds=True,
+        alone=False,
+        exempt={"head.mean.4.bias": WEIGHTS},
+        fit={"steps": 80, "lr": 1e-2},
+    ),
+    Case(
+        "statistician",
+        lambda: il.Statistician(conv("group"), context=8, latent=4, hidden=32, width=8),
+        train=episodes("drawings", "train"),
+        test=episodes("drawings", "test"),
+        margin=0.1,
+        norm="group",
+        folds=True,
+        alone=False,
+        fit={"steps": 150, "lr": 1e-2},
+    ),
+    Case(
+        "statistician-discriminative",
+        lambda: il.Statistician(
+            conv("running"), context=8, latent=4, hidden=32, width=8, posterior="support", discriminative=10.0
+        ),
+        **PICTURES,
+        margin=0.1,
+        norm="running",
+        folds=True,
+        alone=False,
+        fit={"steps": 80, "lr": 3e-3},
+    ),
+]
+
+CASES = [*PROTONETS, *RELATIONNETS, *MAMLS, *REPTILES, *TRANSFER, *GENERATED]

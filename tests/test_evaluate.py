@@ -203,6 +203,24 @@ def test_regression_figures_by_hand() -> None:
     assert report.calibration_error is None
 
 
+def test_a_predicted_spread_is_judged_by_likelihood_and_coverage() -> None:
+    """Log likelihood per point is the score; coverage is the share of targets within the central intervals."""
+    spread = math.log(math.expm1(2.0 - 1e-3))
+
+    def normal(state: il.Examples, x: Tensor) -> Tensor:
+        return torch.tensor([0.0, spread]).expand(1, len(x), 2)
+
+    report = il.evaluate(Oracle(normal, il.Gaussian()), Sinusoid(), **QUICK)
+    y = Sinusoid().draw(torch.Generator().manual_seed(0), 12).query.y.squeeze(2)
+    assert report.metric == "log_likelihood"
+    wanted = -0.5 * (y / 2) ** 2 - math.log(2) - 0.5 * math.log(2 * math.pi)
+    assert report.per_task["log_likelihood"].tolist() == pytest.approx(wanted.mean(1).tolist(), rel=1e-4)
+    assert report.score == report.value == pytest.approx(-report.per_task["nll"].mean())
+    assert report.json()["mse"] == pytest.approx(float(y.square().mean()), rel=1e-5)
+    z = {"50": 0.67449, "90": 1.64485, "95": 1.95996}
+    assert report.coverage == pytest.approx({k: float((y.abs() <= 2 * q).float().mean()) for k, q in z.items()})
+
+
 def test_draws_are_mixed() -> None:
     """Several draws a query: the mean answers, the mixture is scored."""
 
@@ -304,6 +322,7 @@ def test_json_is_the_whole_report() -> None:
         "transductive",
         "seed",
         "episodes",
+        "coverage",
     }
     protocol = {"tasks": 12, "ways": 3, "shots": 2, "queries": 5, "norm": "none", "transductive": False, "seed": 3}
     assert {name: facts[name] for name in protocol} == protocol

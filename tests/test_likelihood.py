@@ -90,6 +90,18 @@ def test_bars_mean_is_the_integral() -> None:
     assert il.Bars(BORDERS).mean(bars_raw()).item() == pytest.approx(wanted, abs=1e-3)
 
 
+def test_the_distribution_function_is_the_integral() -> None:
+    """``cdf`` is the integral of the density up to the target, for bars, tails and mixtures of Gaussians."""
+    for value in (-3.5, -1.2, 0.3, 2.4, 5.0):
+        y = torch.tensor([[value]], dtype=torch.float64)
+        wanted = integral(il.Bars(BORDERS), bars_raw(), -40, value)
+        assert il.Bars(BORDERS).cdf(bars_raw(), y).item() == pytest.approx(wanted, abs=1e-3)
+        raw = torch.tensor([[[0.0, 0.5]], [[1.0, -2.0]]], dtype=torch.float64)
+        assert il.Gaussian().cdf(raw, y).item() == pytest.approx(integral(il.Gaussian(), raw, -40, value), abs=1e-3)
+    with pytest.raises(il.InputError, match="Categorical has no distribution function"):
+        il.Categorical().cdf(torch.zeros(1, 1, 2), torch.eye(2)[:1])
+
+
 def test_bars_reach_every_target() -> None:
     """Far outside the borders the density is small, finite and differentiable."""
     raw = bars_raw()[:1].clone().requires_grad_()

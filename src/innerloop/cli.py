@@ -33,7 +33,7 @@ Tasks = Annotated[int, typer.Option(help="how many tasks")]
 def train(
     learner: Annotated[str, typer.Argument(help="see `innerloop learners`")],
     out: Annotated[Path, typer.Option(help="run folder; must not hold a run yet")],
-    data: Annotated[str, typer.Option(help="see `innerloop data`")] = "glyphs",
+    data: Annotated[str | None, typer.Option(help="see `innerloop data`; default the recipe's, or glyphs")] = None,
     root: Annotated[Path | None, typer.Option(help="folder of the data set")] = None,
     ways: Ways = None,
     shots: Shots = None,
@@ -50,6 +50,7 @@ def train(
     width: Annotated[int | None, typer.Option(help="filters of the network")] = None,
     how: Annotated[str | None, typer.Option(help="auto, vmap, loop or chunk")] = None,
     chunk: Annotated[int | None, typer.Option(help="tasks per backward pass")] = None,
+    init: Annotated[Path | None, typer.Option(help="run folder whose network the training starts from")] = None,
     device: Device = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="any value of the recipe, e.g. training.average=0.999")
@@ -57,13 +58,14 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress bar")] = False,
 ) -> None:
     """Meta-train a learner by its committed recipe, and what the options change in it."""
-    from innerloop.recipes import defaults
+    from innerloop.recipes import defaults, start_from
     from innerloop.task import InputError
     from innerloop.training.store import prepare_folder
 
     recipe = defaults(learner, data)
     recipe.seed, recipe.root = seed, str(root.absolute()) if root is not None else None
     recipe.norm = norm or recipe.norm
+    recipe.init = str(init.absolute()) if init is not None else None
     _override(recipe.episodes, ways=ways, shots=shots, queries=queries)
     if steps is not None or minutes is not None:
         recipe.training.pop("steps", None)
@@ -79,6 +81,8 @@ def train(
     if (out / "recipe.json").exists():
         raise InputError(f"{out} already holds a run: give another --out, or resume it; nothing was changed")
     built = _parts(recipe)
+    if recipe.init is not None:
+        start_from(built[0], recipe.init)
     prepare_folder(out)
     recipe.save(out)
     _fit(recipe, built, out, resume=False, quiet=quiet)
@@ -107,6 +111,8 @@ def evaluate(
     split: Split = "test",
     inner_steps: Annotated[int | None, typer.Option(help="inner steps, in place of the recipe's")] = None,
     norm: Annotated[str | None, typer.Option(help="normalisation policy, in place of the recipe's")] = None,
+    data: Annotated[str | None, typer.Option(help="another data set than it was trained on")] = None,
+    root: Annotated[Path | None, typer.Option(help="folder of that data set")] = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
@@ -114,10 +120,14 @@ def evaluate(
     from innerloop.evaluation.evaluate import save_report
     from innerloop.training.store import prepare_folder
 
-    report = _evaluate(run, ways, shots, queries, tasks, seed, split, inner_steps, norm, device)
+    report = _evaluate(
+        run, ways, shots, queries, tasks, seed, split, device, inner_steps=inner_steps, norm=norm, data=data, root=root
+    )
     folder = run / "evaluations"
     prepare_folder(folder)
-    kind = f"{report.ways}w{report.shots}s{report.queries}q" if report.ways else f"{report.shots}s{report.queries}q"
+    sizes = {"w": report.ways, "s": report.shots, "q": report.queries}
+    kind = "".join(f"{size}{letter}" for letter, size in sizes.items() if isinstance(size, int)) or "tasks"
+    kind += f"-{data}" if data else ""
     kind += f"-norm_{norm}" if norm else ""
     kind += f"-{inner_steps}steps" if inner_steps is not None else ""
     save_report(report, folder / f"{split}-{kind}-{tasks}tasks-seed{seed}.safetensors")
@@ -144,9 +154,9 @@ def compare(
     from innerloop.evaluation.stats import paired
     from innerloop.task import InputError
 
-    a = _evaluate(first, ways, shots, queries, tasks, seed, split, None, None, device)
+    a = _evaluate(first, ways, shots, queries, tasks, seed, split, device)
     # What is not given is the first run's, for both.
-    b = _evaluate(second, a.ways, a.shots, a.queries, tasks, seed, split, None, None, device)
+    b = _evaluate(second, a.ways, a.shots, a.queries, tasks, seed, split, device)
     if a.episodes != b.episodes:
         raise InputError(
             f"{first} and {second} do not see the same tasks: their data sets differ; compare runs on one data set"
@@ -172,7 +182,7 @@ def list_learners(as_json: Json = False) -> None:
     rows = []
     for name in learner_names():
         kind = learner_class(name)
-        recipe = defaults(name, "glyphs")
+        recipe = defaults(name)
         rows.append(
             {
                 "learner": name,
@@ -194,17 +204,35 @@ def list_data(
     as_json: Json = False,
 ) -> None:
     """The data sets; with a name, read one (or fetch it) and count its classes and examples."""
-    from innerloop.data import sets
+    from innerloop.data import TableTasks, sets
 
     if name is None:
         rows = [
             {"data": key, "needs": "--root" if s.needs_root else "", "what": s.what} for key, s in sets.SETS.items()
         ]
-        rows.append({"data": "sinusoid", "needs": "", "what": "sine waves of random amplitude and phase: regression"})
+        rows += [{"data": key, "needs": "", "what": f"{f.what}: regression"} for key, f in sets.FAMILIES.items()]
+        rows += [
+            {"data": key, "needs": "--root", "what": f"{' and '.join(t.targets)} by {' and '.join(t.task)}: regression"}
+            for key, t in sets.TABLES.items()
+        ]
         _table(rows, as_json)
         return
     options = {"download": True} if download else {}
     pools = sets.read(name, str(root) if root is not None else None, **options)
+    if isinstance(pools, TableTasks):
+        tables: list[dict[str, Any]] = [
+            {
+                "split": split,
+                "tasks": len(members),
+                "rows": int(pools.sizes[members].sum()),
+                "per task": f"{int(pools.sizes[members].min())} to {int(pools.sizes[members].max())}",
+                "inputs": len(pools.inputs),
+                "targets": list(pools.targets),
+            }
+            for split, members in pools.splits.items()
+        ]
+        _table(tables, as_json)
+        return
     parts = (("train", pools.train), ("val", pools.val), ("test", pools.test))
     counts: list[dict[str, Any]] = [
         {
@@ -253,9 +281,9 @@ def _set(recipe: Any, text: str) -> None:
 
 def _parts(recipe: Any) -> tuple[Any, ...]:
     """Learner, meta-training sampler and validation sampler of a recipe."""
-    pools = recipe.pools()
-    learner = recipe.build(pools)
-    return learner, recipe.sampler(pools), recipe.validation_sampler(pools)
+    source = recipe.source()
+    learner = recipe.build(source)
+    return learner, recipe.sampler(source), recipe.validation_sampler(source)
 
 
 def _fit(recipe: Any, built: tuple[Any, ...], out: Path, *, resume: bool, quiet: bool) -> None:
@@ -292,25 +320,22 @@ def _evaluate(
     tasks: int,
     seed: int,
     split: str,
-    inner_steps: int | None,
-    norm: str | None,
     device: str | None,
+    *,
+    inner_steps: int | None = None,
+    norm: str | None = None,
+    data: str | None = None,
+    root: Path | None = None,
 ) -> Any:
     import innerloop as il
     from innerloop.allocator import keep_memory
-    from innerloop.recipes import load_run
-    from innerloop.training import checkpoint
+    from innerloop.recipes import load
 
     keep_memory()
-    recipe, _ = load_run(run)
-    _override(recipe.options, test_steps=inner_steps)
-    recipe.norm = norm or recipe.norm
-    pools = recipe.pools()
-    learner = recipe.build(pools)
-    weights = run / "best.safetensors"
-    tensors, _ = checkpoint.load(weights)
-    checkpoint.load_weights(learner, tensors, weights)
-    sampler = recipe.episodes_of(pools, split, ways=ways, shots=shots, queries=queries)
+    learner, recipe = load(run, norm=norm, test_steps=inner_steps)
+    if data is not None:
+        recipe.data, recipe.root = data, str(root.absolute()) if root is not None else None
+    sampler = recipe.episodes_of(recipe.source(), split, ways=ways, shots=shots, queries=queries)
     return il.evaluate(learner, sampler, tasks=tasks, seed=seed, device=device)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -65,6 +66,37 @@ class SGD(InnerOptimiser):
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"lr={self.lr}, momentum={self.momentum}, weight_decay={self.weight_decay}, nesterov={self.nesterov}"
+
+
+class LearnedRates(InnerOptimiser):
+    """Gradient descent with a learned rate for each tensor of parameters: the rates are meta-parameters.
+
+    Args:
+        parameters: the names of the parameters that are adapted.
+        lr: the rate that each one starts from.
+
+    Example:
+        >>> rates = LearnedRates(["w"], lr=0.5)
+        >>> rates.update({"w": torch.tensor([1.0])}, {"w": torch.tensor([1.0])}, None)[0]["w"].item()
+        0.5
+
+    References:
+        Li et al., *Meta-SGD*, 2017, https://arxiv.org/abs/1707.09835 (a rate for each number).
+        Antoniou, Edwards, Storkey, *How to Train Your MAML*, ICLR 2019, https://arxiv.org/abs/1810.09502 (for each
+        layer).
+    """
+
+    def __init__(self, parameters: Iterable[str], lr: float) -> None:
+        super().__init__()
+        _positive("learning rate", lr)
+        # ParameterDict takes no dots in its keys.
+        self.rates = nn.ParameterDict({name.replace(".", "/"): nn.Parameter(torch.tensor(lr)) for name in parameters})
+
+    def init(self, parameters: Parameters) -> None:  # noqa: D102
+        return None
+
+    def update(self, gradients: Parameters, parameters: Parameters, memory: None) -> tuple[Parameters, None]:  # noqa: D102
+        return {k: p - self.rates[k.replace(".", "/")] * gradients[k] for k, p in parameters.items()}, memory
 
 
 class Adam(InnerOptimiser):

@@ -25,7 +25,7 @@ How = Literal["auto", "vmap", "loop", "chunk"]
 _TRIAL_TASKS = 16
 
 
-def lift(learner: Learner, how: How = "auto", chunk: int | None = None) -> Lifted:
+def lift(learner: Learner, how: How = "auto", chunk: int | None = None, precision: str | None = None) -> Lifted:
     """Run a single-task learner over batches of tasks.
 
     Args:
@@ -33,9 +33,12 @@ def lift(learner: Learner, how: How = "auto", chunk: int | None = None) -> Lifte
         how: ``"vmap"`` (all tasks in one vectorised call), ``"loop"`` (one after the other, the memory of one),
             ``"chunk"`` (vectorised over ``chunk`` tasks at a time), or ``"auto"`` (the fastest on the first batch).
         chunk: tasks per backward pass; default all of them, 4 for ``"chunk"``.
+        precision: ``"bfloat16"`` or ``"float16"`` runs the encoder of a metric-based learner in mixed precision, where
+            the device has it; its features, the head and the loss keep the precision of the data.
 
     Raises:
-        InputError: for an unknown ``how`` or a ``chunk`` below 1.
+        InputError: for an unknown ``how`` or ``precision``, a ``chunk`` below 1, or a ``precision`` without an encoder
+            that sees each example alone.
 
     Example:
         >>> import innerloop as il
@@ -48,14 +51,23 @@ def lift(learner: Learner, how: How = "auto", chunk: int | None = None) -> Lifte
         raise InputError(f"lift(how={how!r}) is unknown; choose auto, vmap, loop or chunk")
     if chunk is not None and chunk < 1:
         raise InputError(f"the chunk is {chunk} tasks; it must be at least 1")
-    return Lifted(learner, how, 4 if how == "chunk" and chunk is None else chunk)
+    if precision is not None:
+        if precision not in ("bfloat16", "float16"):
+            raise InputError(f"precision {precision!r} is unknown; choose bfloat16 or float16, or leave it out")
+        encoder, _ = learner.split()
+        if encoder is None or not norm.folds(encoder):
+            raise InputError(
+                f"precision={precision!r} is for learners with an encoder that sees each example alone; "
+                f"{type(learner).__name__} has none: leave it out"
+            )
+    return Lifted(learner, how, 4 if how == "chunk" and chunk is None else chunk, precision)
 
 
 class Lifted:
     """A learner over batches of tasks. Made by :func:`lift`."""
 
-    def __init__(self, learner: Learner, how: How, chunk: int | None) -> None:
-        self.learner, self.how, self.chunk = learner, how, chunk
+    def __init__(self, learner: Learner, how: How, chunk: int | None, precision: str | None = None) -> None:
+        self.learner, self.how, self.chunk, self.precision = learner, how, chunk, precision
         #: Why ``how`` was chosen, in words, once ``auto`` has chosen.
         self.why = "as asked"
 
@@ -111,7 +123,10 @@ class Lifted:
         if encoder is None:
             return self.learner, tasks
         (xs, ys), (xq, yq) = tasks
-        z = embed(encoder, torch.cat((xs.flatten(0, 1), xq.flatten(0, 1))))
+        x = torch.cat((xs.flatten(0, 1), xq.flatten(0, 1)))
+        mixed = {"dtype": getattr(torch, self.precision)} if self.precision else {"enabled": False}
+        with torch.autocast(x.device.type, **mixed):
+            z = embed(encoder, x).to(x.dtype)
         zs, zq = z.split((xs.shape[0] * xs.shape[1], xq.shape[0] * xq.shape[1]))
         features = Task(Examples(zs.unflatten(0, xs.shape[:2]), ys), Examples(zq.unflatten(0, xq.shape[:2]), yq))
         return self.learner.split()[1], features
@@ -131,7 +146,7 @@ class Lifted:
         refused = ""
         with torch.random.fork_rng():
             for how in ("vmap", "loop"):
-                trial = Lifted(copy.deepcopy(self.learner), how, self.chunk)  # type: ignore[arg-type]
+                trial = Lifted(copy.deepcopy(self.learner), how, self.chunk, self.precision)  # type: ignore[arg-type]
                 try:
                     work(trial, tasks)
                     start = time.perf_counter()

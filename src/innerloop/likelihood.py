@@ -22,6 +22,11 @@ class Likelihood(nn.Module, ABC):
     #: Whether targets are one-hot rows, so that accuracy and calibration are defined.
     classifies: bool = False
 
+    @property
+    def spreads(self) -> bool:
+        """Whether the spread of real targets is predicted, so that likelihood and coverage are what to judge by."""
+        return False
+
     @abstractmethod
     def size(self, targets: int) -> int:
         """P, the raw numbers that a query needs, for ``targets`` columns D of y."""
@@ -33,6 +38,10 @@ class Likelihood(nn.Module, ABC):
     @abstractmethod
     def mean(self, raw: Tensor) -> Tensor:
         """E[y | raw], averaged over the draws: ``[S, N, P] -> [N, D]``. For one-hot targets the class probabilities."""
+
+    def cdf(self, raw: Tensor, y: Tensor) -> Tensor:
+        """P(Y <= y | raw) for each real target, averaged over the draws: ``[S, N, P], [N, D] -> [N, D]``."""
+        raise InputError(f"{type(self).__name__} has no distribution function: its targets are classes")
 
     def nll(self, raw: Tensor, y: Tensor) -> Tensor:
         """Negative log likelihood, the draws mixed in probability space: ``[S, N, P], [N, D] -> [N]``."""
@@ -95,6 +104,10 @@ class Gaussian(Likelihood):
                 raise InputError(f"the Gaussian's {name} is {value}; a standard deviation must be positive and finite")
         self.scale, self.floor = scale, floor
 
+    @property
+    def spreads(self) -> bool:  # noqa: D102
+        return self.scale is None
+
     def size(self, targets: int) -> int:  # noqa: D102
         return targets if self.scale is not None else 2 * targets
 
@@ -111,6 +124,10 @@ class Gaussian(Likelihood):
 
     def mean(self, raw: Tensor) -> Tensor:  # noqa: D102
         return self.parameters_of(raw)[0].mean(0)
+
+    def cdf(self, raw: Tensor, y: Tensor) -> Tensor:  # noqa: D102
+        mean, scale = self.parameters_of(raw)
+        return torch.special.ndtr((y - mean) / scale).mean(0)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"scale={self.scale}"
@@ -146,6 +163,10 @@ class Bars(Likelihood):
             )
         self.register_buffer("borders", borders)
 
+    @property
+    def spreads(self) -> bool:  # noqa: D102
+        return True
+
     def size(self, targets: int) -> int:  # noqa: D102
         if targets != 1:
             raise InputError(
@@ -171,6 +192,15 @@ class Bars(Likelihood):
         density = torch.where(bar == 0, below, torch.where(bar == len(inner), above, flat))
         mass = raw.log_softmax(-1).gather(-1, bar.expand(raw.shape[0], -1).unsqueeze(-1)).squeeze(-1)
         return mass + density
+
+    def cdf(self, raw: Tensor, y: Tensor) -> Tensor:  # noqa: D102
+        mass, borders, value = raw.softmax(-1), self.borders, y[:, :1].contiguous()
+        left, right = self._tail()
+        inside = ((value - borders[:-1]) / borders.diff()).clamp(0, 1)
+        below = 2 * torch.special.ndtr((value - borders[1]) / left).clamp(max=0.5)
+        above = 2 * torch.special.ndtr((value - borders[-2]) / right).clamp(min=0.5) - 1
+        share = torch.cat((below, inside[:, 1:-1], above), 1)
+        return (mass * share).sum(-1).mean(0).unsqueeze(-1)
 
     def mean(self, raw: Tensor) -> Tensor:  # noqa: D102
         left, right = self._tail()

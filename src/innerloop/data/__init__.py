@@ -4,20 +4,26 @@ from innerloop.data.augment import Augment
 from innerloop.data.cifar_fs import cifar_fs
 from innerloop.data.episodes import Batches, Episodes, FewShot, Sampler
 from innerloop.data.functions import Sinusoid
+from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
 from innerloop.data.glyphs import glyphs
 from innerloop.data.omniglot import omniglot
 from innerloop.data.pool import Pool, Pools
+from innerloop.data.tables import TableTasks, multitask
 
 __all__ = [
     "Augment",
     "Batches",
     "Episodes",
     "FewShot",
+    "GaussianProcess",
     "Pool",
     "Pools",
     "Sampler",
+    "Sawtooth",
     "Sinusoid",
+    "TableTasks",
     "cifar_fs",
     "glyphs",
+    "multitask",
     "omniglot",
 ]

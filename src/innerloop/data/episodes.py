@@ -7,6 +7,7 @@ A draw reads the generator once, one row of uniform numbers a task, so the tasks
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -30,6 +31,10 @@ class Sampler(ABC):
     def plain(self, generator: Generator, tasks: int) -> Task:
         """The tasks that :meth:`draw` would give, as they are before any augmentation."""
         return self.draw(generator, tasks)
+
+    def batches(self, generator: Generator, tasks: int) -> Iterator[Task]:
+        """``tasks`` tasks as one draw or, where tasks drawn together share sizes that vary, as several."""
+        yield self.draw(generator, tasks)
 
 
 class Episodes(NamedTuple):

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from innerloop.data.cifar_fs import cifar_fs
+from innerloop.data.episodes import Sampler
+from innerloop.data.functions import Sinusoid
+from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
 from innerloop.data.glyphs import glyphs
 from innerloop.data.omniglot import omniglot
 from innerloop.data.pool import Pools
+from innerloop.data.tables import FAMILIES as TABLES
+from innerloop.data.tables import TableTasks, multitask
 from innerloop.task import InputError
 
 
@@ -28,24 +34,47 @@ SETS = {
 }
 
 
+class FunctionFamily(NamedTuple):
+    """A family of functions that the command line knows: tasks without a pool, the same in every split."""
+
+    make: Callable[..., Sampler]
+    what: str
+
+
+# The protocol of the convolutional process: one kernel, no noise.
+_FIXED = {"scale": 1.0, "noise": 0.0, "shots": (3, 50), "queries": (3, 50)}
+
+FAMILIES = {
+    "sinusoid": FunctionFamily(Sinusoid, "sine waves of random amplitude and phase"),
+    "gp_rbf": FunctionFamily(partial(GaussianProcess, "rbf"), "Gaussian-process draws, RBF kernels of random scales"),
+    "gp_matern52": FunctionFamily(partial(GaussianProcess, "matern52"), "the same with Matern-5/2 kernels"),
+    "gp_periodic": FunctionFamily(partial(GaussianProcess, "periodic"), "the same with periodic kernels"),
+    "gp_eq": FunctionFamily(partial(GaussianProcess, "rbf", lengthscale=0.25, **_FIXED), "draws of one RBF kernel"),
+    "gp_weakly_periodic": FunctionFamily(
+        partial(GaussianProcess, "weakly_periodic", lengthscale=0.5, period=0.25, **_FIXED), "draws of one such kernel"
+    ),
+    "sawtooth": FunctionFamily(Sawtooth, "sawtooth waves of random frequency and phase"),
+}
+
+
 def check_name(name: str) -> None:
     """Refuse an unknown data set.
 
     Raises:
         InputError: with the nearest known name.
     """
-    known = [*SETS, "sinusoid"]
+    known = [*SETS, *FAMILIES, *TABLES]
     if name not in known:
         close = difflib.get_close_matches(name, known, 1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise InputError(f"data set {name!r} is unknown{hint}; choose one of {', '.join(known)}")
 
 
-def read(name: str, root: str | None, **options: Any) -> Pools:
-    """The pools of a data set.
+def read(name: str, root: str | None, **options: Any) -> Pools | TableTasks:
+    """The pools of a data set, or the tasks of a table.
 
     Args:
-        name: one of ``SETS``.
+        name: one of ``SETS`` or of the tables.
         root: its folder, where it is not embedded.
         options: of its reader.
 
@@ -53,10 +82,15 @@ def read(name: str, root: str | None, **options: Any) -> Pools:
         InputError: for an unknown name, a missing root, or options that the reader does not know.
     """
     check_name(name)
-    data = SETS[name]
-    if data.needs_root and root is None:
-        raise InputError(f"data set {name} needs its folder: give --root DIR (in Python: data.{name}(root))")
+    if name in FAMILIES:
+        raise InputError(f"{name} is a family of functions: there is nothing to read")
+    needs_root = name in TABLES or SETS[name].needs_root
+    if needs_root and root is None:
+        call = f"multitask(root, {name!r})" if name in TABLES else f"{name}(root)"
+        raise InputError(f"data set {name} needs its folder: give --root DIR (in Python: data.{call})")
     try:
-        return data.read(root, **options) if data.needs_root else data.read(**options)
+        if name in TABLES:
+            return multitask(str(root), name, **options)
+        return SETS[name].read(root, **options) if needs_root else SETS[name].read(**options)
     except TypeError as error:
         raise InputError(f"options {options} do not fit the data set {name} ({error})") from None

@@ -27,17 +27,18 @@ class Report:
     """A learner's metrics on a set of tasks, one value a task, and how they were had."""
 
     metric: str
-    """``"accuracy"`` or ``"mse"``."""
+    """``"accuracy"``, ``"log_likelihood"`` (real targets whose spread is predicted) or ``"mse"``."""
     per_task: dict[str, np.ndarray]
-    """Each metric's values, ``[T]``: ``accuracy`` and ``nll``, or ``mse`` and ``nll``."""
+    """Each metric's values, ``[T]``: ``nll`` and the metric; for a predicted spread also ``mse`` and ``coverage50``..."""
     norm: str
     transductive: bool
     seed: int
     episodes: str
     """Digest of the tasks: two reports with the same one saw the same tasks."""
     ways: int | None = None
-    shots: int | None = None
-    queries: int | None = None
+    shots: int | tuple[int, int] | None = None
+    """A number, or the smallest and the largest one."""
+    queries: int | tuple[int, int | None] | None = None
     calibration_error: float | None = None
     open_tasks: np.ndarray | None = None
     """The metric on episodes that share no class."""
@@ -56,7 +57,7 @@ class Report:
     @property
     def score(self) -> float:
         """The metric's mean, signed so that more is better."""
-        return self.value if self.metric == "accuracy" else -self.value
+        return -self.value if self.metric == "mse" else self.value
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -68,15 +69,24 @@ class Report:
         """Open 95 % interval: classes and examples as random draws, from episodes that share no class."""
         return stats.interval(self.open_tasks) if self.open_tasks is not None and len(self.open_tasks) > 1 else None
 
+    @property
+    def coverage(self) -> dict[str, float] | None:
+        """Share of targets within the central 50, 90 and 95 % intervals, where the spread is predicted."""
+        found = {k.removeprefix("coverage"): float(np.mean(v)) for k, v in self.per_task.items() if "coverage" in k}
+        return found or None
+
     def json(self) -> dict[str, Any]:
         """The report as plain values; accuracies are shares, 0 to 1."""
+        squares = {"mse": float(np.mean(self.per_task["mse"]))} if "mse" in self.per_task else {}
         return {
+            **squares,
             self.metric: self.value,
             "interval": list(self.interval),
             "half_width": (self.interval[1] - self.interval[0]) / 2,
             "open_interval": list(self.open_interval) if self.open_interval else None,
             "nll": float(np.mean(self.per_task["nll"])),
             "calibration_error": self.calibration_error,
+            "coverage": self.coverage,
             "tasks": self.tasks,
             "ways": self.ways,
             "shots": self.shots,
@@ -91,7 +101,8 @@ class Report:
         """One line: the mean with its interval, the protocol, the norm policy and whether it is transductive."""
         low, high = self.interval
         scale, unit, digits = (100, " %", 2) if self.metric == "accuracy" else (1, "", 4)
-        kind = f"{self.ways}-way {self.shots}-shot" if self.ways else f"{self.shots}-shot"
+        shots = " to ".join(map(str, self.shots)) if isinstance(self.shots, tuple) else self.shots
+        kind = f"{self.ways}-way {shots}-shot" if self.ways else f"{shots}-shot"
         text = f"{kind}: {self.metric} {scale * self.value:.{digits}f} ± {scale * (high - low) / 2:.{digits}f}{unit}"
         wide = self.open_interval
         if wide is not None:
@@ -179,9 +190,12 @@ def _evaluate(
             facts["open_tasks"] = scored[metric]
         facts |= {"indices": episodes, "calibration_error": probabilities}
     else:
-        drawn = sampler.draw(generator, tasks)
-        digest = hashlib.sha256(b"".join(t.cpu().numpy().tobytes() for part in drawn for t in part)).hexdigest()[:16]
-        per_task, facts["calibration_error"] = _score(lift(learner, how), _slices(drawn, chunk or 256, device), metric)
+        drawn = list(sampler.batches(generator, tasks))
+        leaves = (leaf for batch in drawn for part in batch for leaf in part)
+        digest = hashlib.sha256(b"".join(leaf.cpu().numpy().tobytes() for leaf in leaves)).hexdigest()[:16]
+        slices = (part for batch in drawn for part in _slices(batch, chunk or 256, device))
+        per_task, facts["calibration_error"] = _score(lift(learner, how), slices, metric)
+        metric = "log_likelihood" if "log_likelihood" in per_task else metric
     return Report(metric=metric, per_task=per_task, episodes=digest, **facts)
 
 
@@ -204,6 +218,11 @@ def _score(lifted: Lifted, batches: Iterator[Task], metric: str) -> tuple[dict[s
         if metric == "accuracy" and likelihood.classifies:
             answers.append((mean.flatten(0, 1), batch.query.y.flatten(0, 1)))
         kept.setdefault("nll", []).append(nll)
+        if metric == "mse" and likelihood.spreads:
+            kept.setdefault("log_likelihood", []).append(-nll)
+            cdf = torch.func.vmap(likelihood.cdf)(raw, batch.query.y)
+            for level in metrics.LEVELS:
+                kept.setdefault(f"coverage{100 * level:.0f}", []).append(metrics.coverage(cdf, level))
     error = None
     if answers:
         probabilities, truths = (torch.cat(side) for side in zip(*answers, strict=True))

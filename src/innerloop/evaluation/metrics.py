@@ -21,6 +21,24 @@ def squared_error(mean: Tensor, y: Tensor) -> Tensor:
     return (mean - y).square().mean((-2, -1))
 
 
+#: Central intervals whose coverage is reported.
+LEVELS = (0.5, 0.9, 0.95)
+
+
+def coverage(cdf: Tensor, level: float) -> Tensor:
+    """Share of targets within the central predictive interval: ``[T, Q, D] -> [T]``.
+
+    Args:
+        cdf: the predictive distribution function at each target.
+        level: mass of the interval; a calibrated prediction covers as much.
+
+    Example:
+        >>> coverage(torch.tensor([[[0.5], [0.99]]]), 0.9)
+        tensor([0.5000])
+    """
+    return ((cdf - 0.5).abs() <= level / 2).to(cdf.dtype).mean((-2, -1))
+
+
 def calibration_error(mean: Tensor, y: Tensor, bins: int = 15) -> float:
     """Expected calibration error of the top class over all queries: 0 is calibrated, 1 the worst.
 

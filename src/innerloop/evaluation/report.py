@@ -37,6 +37,12 @@ from innerloop.training.store import History, prepare_folder
 #: Reports by learner, then by protocol: ``results["ProtoNet"]["5-way 1-shot"]``. The first learner is the one compared.
 Results = Mapping[str, Mapping[str, Report]]
 
+_METRICS = {
+    "accuracy": "an accuracy",
+    "log_likelihood": "a log likelihood per point",
+    "mse": "a mean squared error",
+}
+
 
 class Comparison(NamedTuple):
     """The first learner and another on the same tasks; a positive difference is in favour of the first."""
@@ -100,7 +106,7 @@ def compare(results: Results) -> list[Comparison]:
                     f"{first!r} and {second!r} were not evaluated on the same {protocol!r} tasks: give both the same "
                     f"samplers, seed and number of tasks"
                 )
-            sign = 1 if a.metric == "accuracy" else -1
+            sign = -1 if a.metric == "mse" else 1
             gap = stats.paired(sign * a.per_task[a.metric], sign * b.per_task[b.metric])
             found.append(Comparison(protocol, first, second, a.metric, gap))
     return found
@@ -197,7 +203,7 @@ def summary(results: Results) -> str:
     (first, own), *others = results.items()
     protocol, report = next(iter(own.items()))
     rest = " and ".join(f"{other} {score_text(theirs[protocol])}" for other, theirs in others)
-    metric = "an accuracy" if report.metric == "accuracy" else "a mean squared error"
+    metric = _METRICS[report.metric]
     text = f"{first} reaches {metric} of {score_text(report)} on {report.tasks} unseen {protocol} tasks"
     return f"{text} (mean and 95 % interval{f'; on the same tasks {rest}' if rest else ''})."
 
@@ -298,7 +304,7 @@ def _results(results: Results, comparisons: Sequence[Comparison]) -> str:
     for name, reports in results.items():
         about = policy_text(next(iter(reports.values())))
         rows.append([_name(name, about), *(_cell(*cell_text(each)) for each in reports.values())])
-    metric = "Accuracy" if report.metric == "accuracy" else "Mean squared error"
+    metric = _METRICS[report.metric].split(" ", 1)[1].capitalize()
     error = " ECE: expected calibration error, 0 is best." if report.calibration_error is not None else ""
     text = (
         f"<p>{metric} over {report.tasks} tasks, the same for every row, ± its closed 95 % interval (other tasks from "

@@ -1,5 +1,14 @@
 """Learners, a folder for each family."""
 
+from innerloop.learners.generative.anp import ANP, CANP
+from innerloop.learners.generative.cnp import CNP
+from innerloop.learners.generative.convcnp import ConvCNP, GridConvCNP
+from innerloop.learners.generative.gp import ExactGP, MarginalGP
+from innerloop.learners.generative.latent_np import NP
+from innerloop.learners.generative.recalibrated import Recalibrated
+from innerloop.learners.generative.statistician import Statistician, StatisticianHead
+from innerloop.learners.generative.tnp import TNP
+from innerloop.learners.generative.versa import AmortisedHead, Versa
 from innerloop.learners.metric._embedded import Embedded
 from innerloop.learners.metric.protonet import ProtoNet, Prototypes
 from innerloop.learners.metric.relationnet import RelationNet, Relations
@@ -9,14 +18,28 @@ from innerloop.learners.optimization.reptile import Reptile
 from innerloop.learners.transfer.finetune import FineTune, LinearHead
 
 __all__ = [
+    "ANP",
+    "CANP",
+    "CNP",
     "MAML",
+    "NP",
+    "TNP",
+    "AmortisedHead",
+    "ConvCNP",
     "Embedded",
+    "ExactGP",
     "FineTune",
     "GradientLearner",
+    "GridConvCNP",
     "LinearHead",
+    "MarginalGP",
     "ProtoNet",
     "Prototypes",
+    "Recalibrated",
     "RelationNet",
     "Relations",
     "Reptile",
+    "Statistician",
+    "StatisticianHead",
+    "Versa",
 ]

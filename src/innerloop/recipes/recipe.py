@@ -17,7 +17,7 @@ import torch
 
 import innerloop
 from innerloop import learners, nets
-from innerloop.data import Augment, Batches, FewShot, Pools, Sampler, Sinusoid, sets
+from innerloop.data import Augment, Batches, FewShot, Pools, Sampler, TableTasks, sets
 from innerloop.learner import Learner
 from innerloop.likelihood import Categorical, Gaussian
 from innerloop.norm import check_inner_loop
@@ -25,6 +25,11 @@ from innerloop.task import InputError
 from innerloop.training import checkpoint
 
 RECIPE_FILE = "recipe.json"
+#: Where learners keep the network that is theirs to share.
+_NETWORKS = ("encoder.", "net.")
+
+#: What tasks are drawn from: pools of classes, a table with a task column, or nothing for a family of functions.
+Source = Pools | TableTasks | None
 
 
 @dataclass
@@ -39,6 +44,8 @@ class Recipe:
     """Folder of the data set, where it is not embedded."""
     norm: str = "running"
     """Normalisation policy of the network."""
+    init: str | None = None
+    """Run folder whose network the training starts from."""
     seed: int = 0
     """Of the initial weights, the tasks and all else that is random."""
     net: dict[str, Any] = field(default_factory=dict)
@@ -58,42 +65,53 @@ class Recipe:
     training: dict[str, Any] = field(default_factory=dict)
     """Arguments of :func:`innerloop.fit`."""
 
-    def pools(self) -> Pools | None:
-        """The data set's pools; ``None`` for a family of functions."""
-        return None if self.data == "sinusoid" else sets.read(self.data, self.root, **self.pool)
+    def source(self) -> Source:
+        """What tasks are drawn from: a data set's pools, a table with a task column, or ``None`` for functions."""
+        return None if self.data in sets.FAMILIES else sets.read(self.data, self.root, **self.pool)
 
-    def build(self, pools: Pools | None) -> Learner:
+    def build(self, source: Source) -> Learner:
         """The learner with freshly initialised weights, the same for the same seed.
 
         Raises:
             InputError: for an unknown learner, network or option.
         """
         kind = learner_class(self.learner)
+        objective = "classification" if isinstance(source, Pools) else "regression"
+        if objective not in kind.objectives:
+            fitting = ", ".join(n for n in learner_names() if objective in learner_class(n).objectives)
+            raise InputError(
+                f"{self.learner} is for {' and '.join(kind.objectives)}, {self.data} is {objective}: use {fitting}"
+            )
         torch.manual_seed(self.seed)
-        net_options = {k: v for k, v in self.net.items() if k != "name"}
         options = dict(self.options)
-        if pools is None:
-            if "regression" not in kind.objectives:
-                raise InputError(
-                    f"{self.learner} is for classification, {self.data} is regression: use "
-                    f"{', '.join(n for n in learner_names() if 'regression' in learner_class(n).objectives)}"
-                )
-            width = net_options.get("width", 40)
-            hidden = (width, width) if isinstance(width, int) else tuple(width)
-            net: torch.nn.Module = nets.mlp(1, *hidden, 1)
-        else:
-            net = self._image_net(kind, pools, net_options)
-        if kind.network == "classifier" and self.norm == "running":
-            check_inner_loop(net)
-        if kind is learners.FineTune and pools is not None:
-            options["classes"] = pools.train.classes
+        if objective == "classification" or self.likelihood or kind.network != "sizes":
+            options["likelihood"] = self._likelihood(objective == "regression")
+        if kind is learners.FineTune and isinstance(source, Pools):
+            options["classes"] = source.train.classes
+        built_on = self._built_on(kind, source)
         try:
             make: Any = kind
-            return cast(Learner, make(net, likelihood=self._likelihood(regression=pools is None), **options))
+            return cast(Learner, make(*built_on, **options))
         except TypeError as error:
             raise InputError(
                 f"options {options} do not fit {self.learner} ({error}): see `innerloop learners`"
             ) from None
+
+    def _built_on(self, kind: type[Learner], source: Source) -> tuple[Any, ...]:
+        """What the learner's class takes first: a network, or the numbers of input and target columns."""
+        options = {k: v for k, v in self.net.items() if k != "name"}
+        if isinstance(source, Pools):
+            net = self._image_net(kind, source, options)
+            if kind.network == "classifier" and self.norm == "running":
+                check_inner_loop(net)
+            return (net,)
+        one = self.sampler(source).draw(torch.Generator().manual_seed(0), 1)
+        inputs, targets = one.support.x.shape[-1], one.support.y.shape[-1]
+        if kind.network == "sizes":
+            return inputs, targets
+        width = options.get("width", 40)
+        hidden = (width, width) if isinstance(width, int) else tuple(width)
+        return (nets.mlp(inputs, *hidden, targets),)
 
     def _image_net(self, kind: type[Learner], pools: Pools, options: dict[str, Any]) -> torch.nn.Module:
         name = self.net.get("name", "conv4")
@@ -114,37 +132,48 @@ class Recipe:
             return Gaussian(scale=self.likelihood.get("scale", 1.0))
         return Categorical(smoothing=self.likelihood.get("smoothing", 0.0))
 
-    def sampler(self, pools: Pools | None) -> Sampler:
+    def sampler(self, source: Source) -> Sampler:
         """The meta-training sampler."""
-        shots, queries = self.episodes.get("shots", 1), self.episodes.get("queries", 15)
-        if pools is None:
-            return Sinusoid(shots=shots, queries=queries)
+        if not isinstance(source, Pools):
+            return self._real_valued(source, "train", self.episodes)
         augment = Augment(**self.augment) if self.augment else None
         if "batch" in self.episodes:
-            return Batches(pools.train, size=self.episodes["batch"], augment=augment)
-        return FewShot(pools.train, ways=self.episodes["ways"], shots=shots, queries=queries, augment=augment)
+            return Batches(source.train, size=self.episodes["batch"], augment=augment)
+        shots, queries = self.episodes.get("shots", 1), self.episodes.get("queries", 15)
+        return FewShot(source.train, ways=self.episodes["ways"], shots=shots, queries=queries, augment=augment)
 
     def episodes_of(
-        self, pools: Pools | None, split: str, *, ways: int | None, shots: int | None, queries: int | None
+        self, source: Source, split: str, *, ways: int | None, shots: int | None, queries: int | None
     ) -> Sampler:
         """Episodes of a split, unaugmented; what is not given is as in meta-training.
 
         Raises:
             InputError: for an unknown split or sizes that the split cannot give.
         """
-        shots = shots if shots is not None else self.episodes.get("shots", 1)
-        queries = queries if queries is not None else max(self.episodes.get("queries", 15), 1)
-        if pools is None:
-            return Sinusoid(shots=shots, queries=queries)
         if split not in ("train", "val", "test"):
             raise InputError(f"split {split!r} is unknown; choose train, val or test")
+        given = {"shots": shots, "queries": queries}
+        sizes = {**self.episodes, **{name: value for name, value in given.items() if value is not None}}
+        if not isinstance(source, Pools):
+            return self._real_valued(source, split, sizes)
         ways = ways if ways is not None else self.episodes.get("ways", 5)
-        return FewShot(getattr(pools, split), ways=ways, shots=shots, queries=queries)
+        queries = max(sizes.get("queries", 15), 1)
+        return FewShot(getattr(source, split), ways=ways, shots=sizes.get("shots", 1), queries=queries)
 
-    def validation_sampler(self, pools: Pools | None) -> Sampler:
+    def _real_valued(self, source: TableTasks | None, split: str, sizes: dict[str, Any]) -> Sampler:
+        """A family of functions (the same in every split), or a split of a table's tasks."""
+        ranges = {name: tuple(value) if isinstance(value, list) else value for name, value in sizes.items()}
+        try:
+            if source is not None:
+                return source.sampler(split, **ranges)
+            return sets.FAMILIES[self.data].make(**ranges)
+        except TypeError as error:
+            raise InputError(f"episodes {sizes} do not fit {self.data} ({error})") from None
+
+    def validation_sampler(self, source: Source) -> Sampler:
         """The validation sampler."""
         sizes = {name: self.validation.get(name) for name in ("ways", "shots", "queries")}
-        return self.episodes_of(pools, "val", **sizes)
+        return self.episodes_of(source, "val", **sizes)
 
     def save(self, folder: Path, command: list[str] | None = None) -> None:
         """Write the recipe, the versions used and the command into a run folder."""
@@ -189,8 +218,8 @@ def learner_class(name: str) -> type[Learner]:
     return classes[name]  # type: ignore[no-any-return]
 
 
-def defaults(learner: str, data: str) -> Recipe:
-    """The committed recipe of a learner on a data set.
+def defaults(learner: str, data: str | None = None) -> Recipe:
+    """The committed recipe of a learner on a data set (``None``: the recipe's own).
 
     ``recipes/LEARNER.toml`` holds it; a table named after the data set overrides what stands above it.
 
@@ -199,12 +228,12 @@ def defaults(learner: str, data: str) -> Recipe:
         60
     """
     learner_class(learner)
-    if data != "sinusoid":
-        sets.check_name(data)
     file = resources.files(__package__) / f"{learner}.toml"
     values = tomllib.loads(file.read_text()) if file.is_file() else {}
     known = {f.name for f in fields(Recipe)}
     own = {name: value for name, value in values.items() if name in known}
+    data = data or own.get("data", "glyphs")
+    sets.check_name(data)
     for name, value in values.get("on", {}).get(data, {}).items():
         own[name] = {**own.get(name, {}), **value} if isinstance(value, dict) else value
     return Recipe(**{**own, "learner": learner, "data": data})
@@ -235,3 +264,54 @@ def load_run(folder: Path) -> tuple[Recipe, dict[str, Any]]:
         return Recipe(**facts["recipe"]), facts
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} is not a recipe ({error}): it is damaged; train again") from None
+
+
+def start_from(learner: Learner, folder: str | Path) -> list[str]:
+    """Transfer: give the learner's network the trained weights of a run, of whichever learner, where they fit.
+
+    Args:
+        learner: its parameters are changed in place.
+        folder: a run folder; the part of its learner that a network holds is what is taken.
+
+    Returns:
+        the names of the parameters that were taken over.
+
+    Raises:
+        InputError: if no weight of the run fits the learner by name and shape.
+    """
+    path = Path(folder) / "best.safetensors"
+    tensors, _ = checkpoint.load(path)
+    given = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(_NETWORKS)}
+    own = {name: p for name, p in learner.state_dict().items() if name.startswith(_NETWORKS)}
+    fitting = [
+        name for name, p in own.items()
+        if (new := given.get(name.partition(".")[2])) is not None and new.shape == p.shape
+    ]  # fmt: skip
+    if not fitting:
+        raise InputError(
+            f"no weight of {path} fits {type(learner).__name__}: its network must be of the same kind and width"
+        )
+    learner.load_state_dict({name: given[name.partition(".")[2]] for name in fitting}, strict=False)
+    return fitting
+
+
+def load(folder: str | Path, *, norm: str | None = None, test_steps: int | None = None) -> tuple[Learner, Recipe]:
+    """The trained learner of a run folder, in evaluation mode, and its recipe.
+
+    Args:
+        folder: written by ``innerloop train --out``.
+        norm: a normalisation policy in place of the recipe's.
+        test_steps: inner steps in place of the recipe's.
+
+    Raises:
+        InputError: if the folder holds no run, a damaged one, or one of another version.
+    """
+    recipe, _ = load_run(Path(folder))
+    recipe.norm = norm or recipe.norm
+    if test_steps is not None:
+        recipe.options["test_steps"] = test_steps
+    learner = recipe.build(recipe.source())
+    weights = Path(folder) / "best.safetensors"
+    tensors, _ = checkpoint.load(weights)
+    checkpoint.load_weights(learner, tensors, weights)
+    return learner.eval(), recipe

@@ -76,6 +76,7 @@ def fit(
     reduction: Literal["mean", "sum"] = "mean",
     how: How = "auto",
     chunk: int | None = None,
+    precision: str | None = None,
     validate: Sampler | None = None,
     validate_every: int | None = None,
     validate_tasks: int = 200,
@@ -107,6 +108,7 @@ def fit(
         reduction: the meta-loss is the ``"mean"`` or the ``"sum"`` over tasks.
         how: see :func:`innerloop.lift`.
         chunk: tasks per backward pass (gradient accumulation); bounds memory.
+        precision: of a metric-based learner's encoder in training, see :func:`innerloop.lift`.
         validate: draws validation tasks, the same at each validation; ``None``: the last weights are the best ones.
         validate_every: steps between validations; default a tenth of the run.
         validate_tasks: how many tasks.
@@ -140,7 +142,7 @@ def fit(
         )
     device = torch.device(device) if device else next(learner.parameters()).device
     learner.to(device)
-    lifted = lift(learner, how, chunk)
+    lifted = lift(learner, how, chunk, precision)
     optimiser = _optimiser(optimizer, learner, lr, weight_decay)
     base_rates = [group["lr"] for group in optimiser.param_groups]
     scheduler = None if isinstance(schedule, str) else schedule(optimiser)
@@ -151,7 +153,7 @@ def fit(
     store = Store(Path(out), parts, history, resume) if out is not None else None
     best = store.best() if store is not None else None
     if history.how != "auto":
-        lifted = lift(learner, history.how, chunk)
+        lifted = lift(learner, history.how, chunk, precision)
     step = first = history.step
     start, before, saved = time.monotonic(), history.seconds, time.monotonic()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from innerloop.inner import SGD, InnerOptimiser
+from innerloop.inner import SGD, InnerOptimiser, LearnedRates
 from innerloop.learners.optimization._gradient import GradientLearner
 from innerloop.likelihood import Likelihood
 
@@ -21,6 +21,7 @@ class MAML(GradientLearner):
         steps: inner steps k.
         lr: inner learning rate alpha; ignored if ``inner`` is given.
         first_order: take the inner gradients for constants (FOMAML).
+        learn_lr: learn a rate for each tensor of parameters, starting at ``lr``.
         test_steps: inner steps outside training; default ``steps``.
         inner: an inner optimiser in place of plain gradient descent.
         shared_head: name of a final one-output layer repeated for each class: any number of ways from one model
@@ -49,6 +50,7 @@ class MAML(GradientLearner):
         steps: int = 1,
         lr: float = 0.4,
         first_order: bool = False,
+        learn_lr: bool = False,
         test_steps: int | None = None,
         inner: InnerOptimiser | None = None,
         shared_head: str | None = None,
@@ -56,7 +58,7 @@ class MAML(GradientLearner):
     ) -> None:
         super().__init__(
             net,
-            inner=inner or SGD(lr),
+            inner=inner or (LearnedRates(dict(net.named_parameters()), lr) if learn_lr else SGD(lr)),
             steps=steps,
             test_steps=test_steps,
             first_order=first_order,

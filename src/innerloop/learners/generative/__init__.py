@@ -1,0 +1,1 @@
+"""Learning as inference: a model of how tasks are generated."""

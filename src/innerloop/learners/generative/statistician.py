@@ -1,0 +1,234 @@
+"""Neural Statistician (Edwards, Storkey, ICLR 2017, https://arxiv.org/abs/1606.02185).
+
+A variational autoencoder of data sets and not of examples: one latent vector c says what a class looks like, another,
+z, how one example of it varies. Trained without a classification loss it draws new examples of a class from one
+example, and classifies by comparing the posteriors of c. Choose it where examples are to be generated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from innerloop.learner import Learner
+from innerloop.learners.generative._draws import Draws
+from innerloop.learners.generative._features import vector_size
+from innerloop.learners.metric._embedded import Embedded, EmbeddedState
+from innerloop.learners.metric.protonet import ClassSums
+from innerloop.likelihood import Categorical, Likelihood
+from innerloop.nets.decoder import Decoder
+from innerloop.nets.mlp import mlp
+from innerloop.task import Examples, InputError, Task
+
+#: Log-variances stay within this bound, so that no variance vanishes or overflows.
+_BOUND = 8.0
+
+
+class Normal(nn.Module):
+    """A network that gives a diagonal Gaussian: ``[..., inputs] ->`` mean and log-variance, each ``[..., size]``."""
+
+    def __init__(self, inputs: int, hidden: int, size: int) -> None:
+        super().__init__()
+        self.net = mlp(inputs, hidden, hidden, 2 * size, activation=nn.ELU)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance."""
+        mean, log_variance = self.net(x).chunk(2, -1)
+        return mean, _BOUND * torch.tanh(log_variance / _BOUND)
+
+
+def divergence(q: tuple[Tensor, Tensor], p: tuple[Tensor, Tensor]) -> Tensor:
+    """KL(q || p) of diagonal Gaussians given as mean and log-variance ``[..., size]``: ``[...]`` in nats."""
+    (mean, log_v), (prior, prior_log_v) = q, p
+    return 0.5 * (prior_log_v - log_v + ((mean - prior).square() + log_v.exp()) / prior_log_v.exp() - 1).sum(-1)
+
+
+class StatisticianHead(Learner):
+    """The neural statistician on features and, beside them, the pixels that they came from: ``[N, H + C * S * S]``.
+
+    Args:
+        features: H, numbers in a feature vector.
+        shape: of one image ``(C, S, S)``, values in 0 to 1.
+        context: numbers in c, the latent vector of a class.
+        latent: numbers in z, the latent vector of an example.
+        hidden: units of the hidden layers; default H.
+        width: filters of the decoder.
+        posterior: what c is inferred from in training, see :class:`Statistician`.
+        discriminative: weight of the classifier's negative log likelihood in the loss.
+        likelihood: default :class:`~innerloop.Categorical`.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        shape: Sequence[int],
+        context: int = 64,
+        latent: int = 16,
+        hidden: int | None = None,
+        width: int = 32,
+        posterior: Literal["all", "support"] = "all",
+        discriminative: float = 0.0,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(likelihood or Categorical())
+        if posterior not in ("all", "support"):
+            raise InputError(f"posterior={posterior!r} is unknown; choose 'all' or 'support'")
+        if not (math.isfinite(discriminative) and discriminative >= 0):
+            raise InputError(f"the discriminative weight is {discriminative}; it must be finite and 0 or more")
+        units = hidden or features
+        self.features, self.posterior, self.discriminative = features, posterior, discriminative
+        self.statistic = Normal(features, units, context)
+        self.prior_z = Normal(context, units, latent)
+        self.posterior_z = Normal(features + context, units, latent)
+        self.decoder = Decoder(latent + context, shape, width)
+        self.noise_c, self.noise_z = Draws(context, test=256), Draws(latent, test=256)
+
+    def adapt(self, support: Examples, state: ClassSums | None = None) -> ClassSums:  # noqa: D102
+        h, y = support.x[:, : self.features], support.y
+        sums, counts = y.mT @ h, y.sum(0)
+        return ClassSums(sums, counts) if state is None else ClassSums(state.sums + sums, state.counts + counts)
+
+    def context(self, state: ClassSums) -> tuple[Tensor, Tensor]:
+        """q(c | the examples of a class): mean and log-variance, each ``[D, context]``."""
+        q: tuple[Tensor, Tensor] = self.statistic(state.sums / state.counts.clamp(min=1e-12).unsqueeze(1))
+        return q
+
+    def predict(self, state: ClassSums, x: Tensor) -> Tensor:
+        """Minus the divergence of q(c | the query alone) from q(c | the class's support)."""
+        alone, classes = self.statistic(x[:, : self.features]), self.context(state)
+        logits = -divergence(tuple(part.unsqueeze(1) for part in alone), classes)  # type: ignore[arg-type]
+        # A class that has no support example cannot be the answer.
+        return logits.masked_fill(state.counts == 0, -math.inf).unsqueeze(0)
+
+    def loss(self, task: Task) -> Tensor:
+        """Negative evidence lower bound of the task's data sets, one a class, in nats per example."""
+        (xs, ys), (xq, yq) = task
+        x, y = torch.cat((xs, xq)), torch.cat((ys, yq))
+        state = self.adapt(Examples(x, y))
+        bound = self.bound(x, y, state if self.posterior == "all" else self.adapt(task.support))
+        loss = -torch.stack(bound).sum() / len(x)
+        return loss + self.discriminative * super().loss(task) if self.discriminative else loss
+
+    def bound(self, x: Tensor, y: Tensor, state: ClassSums) -> tuple[Tensor, Tensor, Tensor]:
+        """The parts of the evidence lower bound, summed over examples and classes, in nats.
+
+        Returns:
+            the log likelihood of the pixels, minus the divergence of the examples' latents z from their prior given c,
+            and minus the divergence of the classes' latents c from theirs.
+        """
+        h, pixels = x[:, : self.features], x[:, self.features :]
+        q_c = self.context(state)
+        c = y @ self._draw(q_c, self.noise_c)
+        q_z = self.posterior_z(torch.cat((h, c), 1))
+        logits = self.decoder(torch.cat((self._draw(q_z, self.noise_z), c), 1)).flatten(1)
+        pixels = -F.binary_cross_entropy_with_logits(logits, pixels.clamp(0, 1), reduction="sum")
+        standard = (torch.zeros_like(q_c[0]), torch.zeros_like(q_c[1]))
+        # A class without any example is no data set.
+        present = (y.sum(0) > 0).to(x.dtype)
+        return pixels, -divergence(q_z, self.prior_z(c)).sum(), -(divergence(q_c, standard) * present).sum()
+
+    def _draw(self, q: tuple[Tensor, Tensor], noise: Draws) -> Tensor:
+        mean, log_variance = q
+        return mean + (0.5 * log_variance).exp() * noise.each(mean)[0]
+
+    def sample(self, state: ClassSums, count: int, generator: Generator | None = None) -> Tensor:
+        """New examples of each class, as pixel probabilities in 0 to 1: ``[D, count, C, S, S]``.
+
+        c is its posterior's mean, z is drawn from its prior given c.
+        """
+        c = self.context(state)[0].repeat_interleave(count, 0)
+        mean, log_variance = self.prior_z(c)
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        pixels = self.decoder(torch.cat((mean + (0.5 * log_variance).exp() * noise, c), 1)).sigmoid()
+        return pixels.unflatten(0, (-1, count))
+
+
+class WithPixels(nn.Module):
+    """Features, followed by the pixels that they came from: ``[N, C, S, S] -> [N, H + C * S * S]``."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features and pixels."""
+        return torch.cat((self.encoder(x).flatten(1), x.flatten(1)), 1)
+
+
+class Statistician(Embedded):
+    """Neural statistician: a generative model of classes that classifies, and draws new examples of a class.
+
+    Pixels are Bernoulli: values in 0 to 1 (what lies outside is clipped). A class's data set is its support and query
+    examples together. Any number of ways and shots is taken.
+
+    Args:
+        encoder: a module ``[N, C, S, S] -> [N, H]``.
+        shape: of one image ``(C, S, S)``; default ``encoder.shape``.
+        features: H; default ``encoder.features``.
+        context: numbers in c, the latent vector of a class.
+        latent: numbers in z, the latent vector of an example.
+        hidden: units of the hidden layers; default H.
+        width: filters of the decoder.
+        posterior: what the posterior of c sees in training: ``"all"`` examples of the class, as in the paper, or its
+            ``"support"`` only, as at test time. Both give a lower bound of the same evidence.
+        discriminative: weight of the classifier's negative log likelihood (nats per query) beside the bound (nats per
+            example); 0, the default, is the paper's objective.
+        likelihood: default :class:`~innerloop.Categorical`.
+
+    Raises:
+        InputError: if neither the arguments nor the encoder say ``shape`` and H, or for an unknown ``posterior``.
+
+    Example:
+        >>> import torch, innerloop as il
+        >>> learner = il.Statistician(il.nets.conv4()).eval()
+        >>> state = learner.adapt(il.Examples(torch.rand(5, 1, 28, 28), torch.eye(5)))
+        >>> learner.sample(state, count=3).shape
+        torch.Size([5, 3, 1, 28, 28])
+
+    References:
+        Edwards, Storkey, *Towards a Neural Statistician*, ICLR 2017, https://arxiv.org/abs/1606.02185.
+    """
+
+    network = "encoder"
+    head: StatisticianHead
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        shape: Sequence[int] | None = None,
+        features: int | None = None,
+        context: int = 64,
+        latent: int = 16,
+        hidden: int | None = None,
+        width: int = 32,
+        posterior: Literal["all", "support"] = "all",
+        discriminative: float = 0.0,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        shape = shape or getattr(encoder, "shape", None)
+        if shape is None:
+            raise InputError(f"{type(encoder).__name__} does not say the shape of its images: pass shape=(C, S, S)")
+        size = vector_size(encoder, features)
+        head = StatisticianHead(
+            size, shape, context, latent, hidden, width, posterior, discriminative, likelihood
+        )  # fmt: skip
+        super().__init__(WithPixels(encoder), head)
+
+    def sample(self, state: EmbeddedState, count: int, generator: Generator | None = None) -> Tensor:
+        """New examples of each class of an adapted state, as pixel probabilities in 0 to 1.
+
+        Args:
+            state: from :meth:`adapt`.
+            count: examples a class.
+            generator: of the draws; default torch's global one.
+
+        Returns:
+            ``[D, count, C, S, S]``.
+        """
+        return self.head.sample(state.head, count, generator)

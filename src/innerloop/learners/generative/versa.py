@@ -1,0 +1,134 @@
+"""VERSA (Gordon, Bronskill, Bauer, Nowozin, Turner, ICLR 2019, https://arxiv.org/abs/1805.09921).
+
+A network reads the mean feature of a class and answers with a Gaussian over that class's row of a linear classifier; a
+prediction averages over classifiers drawn from it. Choose it where one forward pass must do at test time, and where the
+uncertainty of a classifier that one example supports should show in its probabilities.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from innerloop.learner import Learner
+from innerloop.learners.generative._draws import Draws
+from innerloop.learners.generative._features import vector_size
+from innerloop.learners.metric._embedded import Embedded
+from innerloop.learners.metric.protonet import ClassSums
+from innerloop.likelihood import Categorical, Likelihood
+from innerloop.nets.mlp import mlp
+from innerloop.task import Examples, InputError
+
+_START = 0.01
+_START_LOG_VARIANCE = -6.0
+
+
+class AmortisedHead(Learner):
+    """The head of VERSA, on feature vectors: q(weights of a class | its mean feature).
+
+    Args:
+        features: H, numbers in a feature vector.
+        hidden: units of both hidden layers of the two networks; default H.
+        draws: classifiers S drawn for a prediction in training mode.
+        test_draws: the same, otherwise.
+        scale: the weights' mean is that of a prototype classifier whose squared distances are multiplied by this, and a
+            learned correction, which starts small. 0: the correction alone, the paper's network.
+        likelihood: default :class:`~innerloop.Categorical`.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        hidden: int | None = None,
+        draws: int = 10,
+        test_draws: int = 50,
+        scale: float = 0.1,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(likelihood or Categorical())
+        if not (math.isfinite(scale) and scale >= 0):
+            raise InputError(f"the scale of the prototypes' distances is {scale}; it must be finite and 0 or more")
+        width = hidden or features
+        self.mean = mlp(features, width, width, features + 1, activation=nn.ELU)
+        self.log_variance = mlp(features, width, width, features + 1, activation=nn.ELU)
+        self.draws = Draws(features + 1, train=draws, test=test_draws)
+        self.scale = scale
+        last = self.log_variance[-1]
+        nn.init.constant_(last.bias, _START_LOG_VARIANCE)  # type: ignore[arg-type]
+        with torch.no_grad():
+            last.weight.mul_(_START)  # type: ignore[operator, union-attr]
+            if scale:
+                for parameter in self.mean[-1].parameters():
+                    parameter.mul_(_START)
+
+    def adapt(self, support: Examples, state: ClassSums | None = None) -> ClassSums:  # noqa: D102
+        z, y = support.x.flatten(1), support.y
+        sums, counts = y.mT @ z, y.sum(0)
+        return ClassSums(sums, counts) if state is None else ClassSums(state.sums + sums, state.counts + counts)
+
+    def posterior(self, state: ClassSums) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each class's weights, the bias last: each ``[D, H + 1]``."""
+        pooled = state.sums / state.counts.clamp(min=1e-12).unsqueeze(1)
+        prototype = torch.cat((2 * pooled, -pooled.square().sum(1, keepdim=True)), 1)
+        return self.scale * prototype + self.mean(pooled), (0.5 * self.log_variance(pooled)).exp()
+
+    def predict(self, state: ClassSums, x: Tensor) -> Tensor:  # noqa: D102
+        mean, deviation = self.posterior(state)
+        weights = mean + deviation * self.draws.each(mean)
+        raw = F.pad(x.flatten(1), (0, 1), value=1.0) @ weights.mT
+        # A class that has no support example cannot be the answer.
+        return raw.masked_fill(state.counts == 0, -math.inf)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"scale={self.scale}"
+
+
+class Versa(Embedded):
+    """VERSA: a network infers a distribution over linear classifiers from the mean feature of each class.
+
+    The classes' weights are independent given the support set, as in the paper. Examples fold in exactly, and any
+    number of ways and shots is taken.
+
+    Args:
+        encoder: any module ``[N, *F] -> [N, H]``.
+        features: H; default ``encoder.features``.
+        hidden: units of both hidden layers of the inference networks; default H.
+        draws: classifiers S drawn for a prediction in training mode.
+        test_draws: the same, otherwise; they are the same draws on every call.
+        scale: factor of the squared distances of the prototype classifier that the weights' mean starts as; 0 starts
+            at random, as the paper does, and trains more slowly.
+        likelihood: default :class:`~innerloop.Categorical`.
+
+    Raises:
+        InputError: if neither ``features`` nor the encoder says H, or for a negative scale.
+
+    Example:
+        >>> import torch, innerloop as il
+        >>> learner = il.Versa(il.nets.conv4()).eval()
+        >>> support = il.Examples(torch.rand(5, 1, 28, 28), torch.eye(5))
+        >>> learner.predict(learner.adapt(support), torch.rand(7, 1, 28, 28)).shape
+        torch.Size([50, 7, 5])
+
+    References:
+        Gordon et al., *Meta-Learning Probabilistic Inference for Prediction*, ICLR 2019,
+        https://arxiv.org/abs/1805.09921.
+    """
+
+    network = "encoder"
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        features: int | None = None,
+        hidden: int | None = None,
+        draws: int = 10,
+        test_draws: int = 50,
+        scale: float = 0.1,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        size = vector_size(encoder, features)
+        super().__init__(encoder, AmortisedHead(size, hidden, draws, test_draws, scale, likelihood))
