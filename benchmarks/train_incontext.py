@@ -1,6 +1,7 @@
 """Train the in-context learners that the package ships: ``python benchmarks/train_incontext.py --out runs/incontext``.
 
-Writes a run folder (interrupt it and start again with ``--resume``) and, with ``--bundle``, the weights with their recipe.
+Writes a run folder (interrupt it and start again with ``--resume``) and, with ``--bundle``, the weights with their
+recipe.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import json
 import platform
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,11 +29,15 @@ def arguments() -> argparse.Namespace:
     budget.add_argument("--steps", type=int)
     budget.add_argument("--minutes", type=float, help="the schedule then follows the clock")
     parser.add_argument("--tasks", type=int, default=8, help="tables a step")
-    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--width", type=int, default=96)
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--schedule", default="cosine")
     parser.add_argument("--rows", type=int, default=300, help="the most training rows of a table")
+    parser.add_argument("--features", type=int, default=24, help="the most features")
+    parser.add_argument("--queries", type=int, default=40, help="test rows of a table")
+    parser.add_argument("--init", type=Path, help="start from the weights of this run folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--no-autocast", action="store_true", help="train in float32 throughout")
@@ -44,9 +50,12 @@ def main() -> None:
     given = arguments()
     allocator.keep_memory()
     options = {"regression": given.regression, "width": given.width, "depth": given.depth, "heads": given.heads}
-    prior = {"regression": given.regression, "rows": (10, given.rows)}
+    prior: dict[str, Any] = {"regression": given.regression, "queries": given.queries}
+    prior |= {"rows": (10, given.rows), "features": (2, given.features)}
     torch.manual_seed(given.seed)
     learner = InContext(**options, hide=0.15, autocast=not given.no_autocast)
+    if given.init:
+        learner.load_state_dict(weights(given.init, learner))
     if not given.only_bundle:
         history = il.fit(
             learner,
@@ -57,6 +66,7 @@ def main() -> None:
             optimizer="AdamW",
             lr=given.lr,
             weight_decay=1e-2,
+            schedule=given.schedule,
             warmup=0.03,
             clip=1.0,
             average=0.998,
@@ -70,20 +80,22 @@ def main() -> None:
         bundle(given, options)
 
 
-def bundle(given: argparse.Namespace, options: dict[str, object]) -> None:
-    """The run's averaged weights, with the options that build the learner and how it was trained."""
-    name = "best.safetensors" if (given.out / "best.safetensors").exists() else "last.safetensors"
-    tensors, _ = checkpoint.load(given.out / name)
-    wanted = InContext(**options).state_dict()
-    for prefix in ("", "average.module.", "learner."):
-        if all(prefix + key in tensors for key in wanted):
-            tensors = {key: tensors[prefix + key] for key in wanted}
-            break
-    rows = (given.out / "metrics.jsonl").read_text().splitlines()
-    training = {
-        key: value for key, value in vars(given).items() if key not in ("out", "bundle", "resume", "only_bundle")
-    }
-    facts = {"options": options, "training": training, "steps": len(rows), "torch": torch.__version__}
+def weights(folder: Path, learner: InContext) -> dict[str, torch.Tensor]:
+    """A run's averaged weights: the best ones of a run that ended, the last ones of one that has not."""
+    path = folder / "best.safetensors"
+    if path.exists():
+        return checkpoint.load(path)[0]
+    tensors, _ = checkpoint.load(folder / "last.safetensors")
+    return {name: tensors[f"average.module.{name}"] for name in learner.state_dict()}
+
+
+def bundle(given: argparse.Namespace, options: dict[str, Any]) -> None:
+    """The run's weights, with the options that build the learner and how it was trained."""
+    tensors = weights(given.out, InContext(**options))
+    left_out = ("out", "bundle", "resume", "only_bundle", "init")
+    training = {key: value for key, value in vars(given).items() if key not in left_out}
+    training["steps"] = len((given.out / "metrics.jsonl").read_text().splitlines())
+    facts = {"options": options, "training": training, "torch": torch.__version__}
     facts |= {"python": platform.python_version(), "innerloop": il.__version__}
     checkpoint.save(given.bundle, tensors, facts)
     given.bundle.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import innerloop as il
-from innerloop.data import Batches, FewShot, Pool, Sampler, Sinusoid
+from innerloop.data import Batches, FewShot, Pool, Sampler, Sinusoid, TablePrior
 
 WAYS = 3
 SHAPE = (1, 8, 8)
@@ -62,6 +62,12 @@ def blob_pool(seed: int, classes: int = 40, each: int = 20) -> Pool:
     return Pool.of(torch.cat((centres[labels] + 0.5 * noise[:, :2], 3 * noise[:, 2:]), 1), labels)
 
 
+def place_pool(seed: int) -> Pool:
+    """The blobs without the noise: feature vectors ``[2]``."""
+    blobs = blob_pool(seed)
+    return Pool(blobs.x[:, :2].clone(), blobs.sizes, blobs.names)
+
+
 def picture_pool(seed: int, classes: int = 40, each: int = 20) -> Pool:
     """Images ``[1, 8, 8]``: a class is a black-and-white pattern, under a shade that differs from image to image."""
     generator = torch.Generator().manual_seed(seed)
@@ -91,7 +97,7 @@ def drawing_pool(seed: int, classes: int = 40, each: int = 20) -> Pool:
 @cache
 def pool(kind: str, split: str) -> Pool:
     """The classes for meta-training or, others, for meta-testing."""
-    return {"blobs": blob_pool, "pictures": picture_pool, "drawings": drawing_pool}[kind](
+    return {"blobs": blob_pool, "places": place_pool, "pictures": picture_pool, "drawings": drawing_pool}[kind](
         {"train": 0, "test": 1}[split]
     )
 
@@ -126,6 +132,12 @@ def calibrated(norm: str, **options: Any) -> il.nets.Conv4:
 def relation(side: int = 4) -> il.nets.RelationModule:
     """A relation module for the pictures' feature maps. No normalisation: its last maps are a single pixel."""
     return il.nets.RelationModule((16, side, side), width=16, hidden=16, norm="none")
+
+
+def calibration() -> il.DistributionCalibration:
+    """Statistics of classes that lie about the origin: the encoder that they belong to is not trained yet."""
+    means = 0.1 * torch.randn(40, 16, generator=torch.Generator().manual_seed(0))
+    return il.DistributionCalibration(means, 0.01 * torch.eye(16).repeat(40, 1, 1), count=5, alpha=0.01, steps=20)
 
 
 SQUARES = {"likelihood": il.Gaussian(scale=1.0)}
@@ -414,6 +426,143 @@ GENERATED = [
         alone=False,
         fit={"steps": 80, "lr": 3e-3},
     ),
+    Case(
+        "calibration",
+        lambda: il.Embedded(il.nets.mlp(8, 32, 16), calibration()),
+        train=batches("blobs"),
+        test=episodes("blobs", "test"),
+        margin=0.1,
+        fit={"steps": 150, "lr": 1e-2, "tasks_per_step": 1},
+    ),
+    Case(
+        "hallucinator",
+        lambda: il.Hallucinator(il.nets.mlp(8, 32, 16), features=16, noise=8, count=2),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        alone=False,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
+        "metagan",
+        lambda: il.MetaGAN(il.nets.mlp(8, 32, 16), features=16, noise=8),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        alone=False,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
+        "metagan-relations",
+        lambda: il.MetaGAN(
+            conv("group", maps=True, pools=1), head=il.Relations(relation()), features=256, noise=8, hidden=16
+        ),
+        **PICTURES,
+        margin=0.2,
+        norm="group",
+        folds=True,
+        alone=False,
+        fit={"steps": 80, "lr": 1e-2},
+    ),
 ]
 
-CASES = [*PROTONETS, *RELATIONNETS, *MAMLS, *REPTILES, *TRANSFER, *GENERATED]
+
+class Edges(Sampler):
+    """Pictures of 6x6 pixels as functions of their place: white on one side of an edge, black on the other."""
+
+    classifies = False
+
+    def draw(self, generator: torch.Generator, tasks: int) -> il.Task:
+        """Twelve pixels to learn from, and the others."""
+        place = torch.linspace(0, 1, 6)
+        x = torch.cartesian_prod(place, place)
+        u = torch.rand(tasks, 1 + len(x), generator=generator)
+        y = torch.sign(x[:, 1] - u[:, :1]).unsqueeze(2)
+        order = u[:, 1:].argsort(1)
+        x, y = x[order], y.gather(1, order.unsqueeze(2))
+        return il.Task(il.Examples(x[:, :12], y[:, :12]), il.Examples(x[:, 12:], y[:, 12:]))
+
+
+OF_ONE_INPUT = {**SINES, "margin": 0.5, "relabels": False, "folds": True}
+NEURAL_PROCESSES = [
+    Case("cnp", lambda: il.CNP(1, 1, width=32), **OF_ONE_INPUT, fit={"steps": 120, "lr": 3e-3}),
+    Case("canp", lambda: il.CANP(1, 1, width=32, heads=4), **OF_ONE_INPUT, fit={"steps": 120, "lr": 3e-3}),
+    Case("tnp", lambda: il.TNP(1, 1, width=16, layers=2), **OF_ONE_INPUT, fit={"steps": 120, "lr": 1e-2}),
+    Case(
+        "convcnp",
+        lambda: il.ConvCNP(1, 1, lo=-5, hi=5, points_per_unit=4, width=16, layers=4),
+        **OF_ONE_INPUT,
+        fit={"steps": 120, "lr": 1e-2},
+    ),
+    Case(
+        "gridconvcnp",
+        lambda: il.GridConvCNP(2, 1, size=(6, 6), width=8, layers=2),
+        train=Edges,
+        test=Edges,
+        margin=0.5,
+        relabels=False,
+        folds=True,
+        fit={"steps": 80, "lr": 1e-2},
+    ),
+    Case("np", lambda: il.NP(1, 1, width=32), **OF_ONE_INPUT, alone=False, fit={"steps": 120, "lr": 3e-3}),
+    Case(
+        "np-latent-only",
+        lambda: il.NP(1, 1, width=32, latent=8, deterministic=False, bound="importance", draws=(4, 20)),
+        **OF_ONE_INPUT,
+        alone=False,
+        fit={"steps": 120, "lr": 3e-3},
+    ),
+    Case(
+        "anp",
+        lambda: il.ANP(1, 1, width=32, heads=4, draws=(2, 20)),
+        **OF_ONE_INPUT,
+        alone=False,
+        fit={"steps": 120, "lr": 3e-3},
+    ),
+    Case(
+        "anp-likelihood",
+        lambda: il.ANP(1, 1, width=32, heads=4, latent=8, layers=0, bound="likelihood", draws=(2, 20)),
+        **OF_ONE_INPUT,
+        alone=False,
+        fit={"steps": 120, "lr": 3e-3},
+    ),
+    Case(
+        "recalibrated",
+        lambda: il.Recalibrated(il.CNP(1, 1, width=32), folds=3),
+        **{**OF_ONE_INPUT, "margin": 0.1},
+        fit={"steps": 160, "lr": 3e-3},
+    ),
+]
+
+TABLE = {"rows": (20, 20), "features": (1, 1), "queries": 20}
+PLACES = {"train": episodes("places", "train"), "test": episodes("places", "test")}
+
+IN_CONTEXT = [
+    *(
+        Case(
+            name,
+            lambda hide=hide: il.InContext(classes=WAYS, width=16, depth=2, heads=2, hide=hide),
+            **PLACES,
+            margin=0.2,
+            norm="group",
+            folds=True,
+            relabels=False,
+            alone=not hide,
+            fit={"steps": 100, "lr": 5e-3, "clip": 1.0, "tasks_per_step": 8},
+        )
+        for name, hide in (("in-context", 0.0), ("in-context-hiding", 0.5))
+    ),
+    Case(
+        "in-context-regression",
+        lambda: il.InContext(regression=True, width=16, depth=2, heads=2, bars=20),
+        train=lambda: TablePrior(regression=True, **TABLE),
+        test=lambda: TablePrior(regression=True, **TABLE),
+        margin=0.05,
+        norm="group",
+        folds=True,
+        relabels=False,
+        fit={"steps": 150, "lr": 5e-3, "clip": 1.0, "tasks_per_step": 8},
+    ),
+]
+
+CASES = [*PROTONETS, *RELATIONNETS, *MAMLS, *REPTILES, *TRANSFER, *GENERATED, *NEURAL_PROCESSES, *IN_CONTEXT]

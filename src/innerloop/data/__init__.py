@@ -2,17 +2,20 @@
 
 from innerloop.data.augment import Augment
 from innerloop.data.cifar_fs import cifar_fs
+from innerloop.data.completion import Completion
 from innerloop.data.episodes import Batches, Episodes, FewShot, Sampler
 from innerloop.data.functions import Sinusoid
 from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
 from innerloop.data.glyphs import glyphs
 from innerloop.data.omniglot import omniglot
 from innerloop.data.pool import Pool, Pools
+from innerloop.data.prior import TablePrior
 from innerloop.data.tables import TableTasks, multitask
 
 __all__ = [
     "Augment",
     "Batches",
+    "Completion",
     "Episodes",
     "FewShot",
     "GaussianProcess",
@@ -21,6 +24,7 @@ __all__ = [
     "Sampler",
     "Sawtooth",
     "Sinusoid",
+    "TablePrior",
     "TableTasks",
     "cifar_fs",
     "glyphs",

@@ -13,8 +13,8 @@ from innerloop.task import Examples, InputError, Task
 class Completion(Sized):
     """Image completion: a task is one image of a pool, an example is one of its pixels.
 
-    Inputs are the pixel's row and column, each from -1 (top, left) to 1; targets are its channels, 0 to 1 for the images
-    of a pool of bytes. Support and query pixels of a task differ. All tasks of one draw share their numbers.
+    Inputs are the pixel's row and column, each from -1 (top, left) to 1; targets are its channels, 0 to 1 for a pool of
+    bytes. Support and query pixels of a task differ. All tasks of one draw share their numbers.
 
     Args:
         pool: images ``[C, H, W]``; their classes play no part.

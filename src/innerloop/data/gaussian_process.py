@@ -259,7 +259,7 @@ def limits(name: str, value: Range, zero: bool = False) -> tuple[float, float]:
 def _ordered(name: str, value: tuple[float, float]) -> tuple[float, float]:
     low, high = value
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise InputError(f"{name}={value!r}: give two finite numbers, the lowest and the highest one")
+        raise InputError(f"{name} runs from {low} to {high}: give two finite numbers, the lower one first")
     return low, high
 
 

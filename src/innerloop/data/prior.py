@@ -1,7 +1,7 @@
 """Tables that are drawn, not collected: a prior over small tabular tasks for in-context learners.
 
-A draw is a batch of tables of one size; how a table comes about differs from table to table. Five kinds of table share a
-batch, each made for all its tables at once:
+A draw is a batch of tables of one size; how a table comes about differs from table to table. Five kinds of table share
+a batch, each made for all its tables at once:
 
 - **causal**: a random network with noise at every node is a structural causal model; the features and the target are
   nodes of it, so the target may be a cause, an effect or a sibling of a feature;
@@ -10,9 +10,9 @@ batch, each made for all its tables at once:
 - **trees**: a sum of shallow trees, each of which asks a few features;
 - **clusters**: each class is a mixture of Gaussians.
 
-A class target comes from cutting a real one at random quantiles (in order, or with the pieces dealt out at random), or from
-the largest of several; a share of labels is then noise. Features are last warped, given heavy tails, rounded or made into
-categories.
+A class target comes from cutting a real one at random quantiles (in order, or with the pieces dealt out at random), or
+from the largest of several; a share of labels is then noise. Features are last warped, given heavy tails, rounded or
+made into categories.
 
 References: Hollmann et al., *TabPFN*, ICLR 2023, https://arxiv.org/abs/2207.01848, and Nature 637, 2025, appendix: the
 causal and network kinds follow their idea; the ranges here are our own.
@@ -36,9 +36,9 @@ KINDS = {"causal": 0.35, "network": 0.2, "linear": 0.15, "trees": 0.15, "cluster
 class TablePrior(Sampler):
     """Random tables, classification or regression.
 
-    Sizes (rows, features, classes) are drawn per batch, everything else per table. Unlike the samplers of episodes, a larger
-    batch does not begin with the tables of a smaller one. Every class of a table has a training row, unless the training
-    rows are fewer; a query's class is one of those.
+    Sizes (rows, features, classes) are drawn per batch, everything else per table. Unlike the samplers of episodes, a
+    larger batch does not begin with the tables of a smaller one. Every class of a table has a training row, unless the
+    training rows are fewer; a query's class is one of those.
 
     Args:
         regression: a real target, standardised by the training rows, in place of classes.
@@ -74,7 +74,8 @@ class TablePrior(Sampler):
                 )
         if (classes < 2 and not regression) or queries < 1 or cells < 1:
             raise InputError(
-                f"classes={classes}, queries={queries}, cells={cells}: a table needs at least 2 classes, 1 query and 1 cell"
+                f"classes={classes}, queries={queries}, cells={cells}: a table needs at least 2 classes, 1 query "
+                f"and 1 cell"
             )
         self.classifies = not regression
         self.rows, self.features, self.classes, self.queries, self.cells = rows, features, classes, queries, cells
@@ -94,7 +95,8 @@ class TablePrior(Sampler):
         x, y = (torch.cat(side) for side in zip(*parts, strict=True))
         order = r.uniform(tasks).argsort()
         x, y = _dressed(r, x[order], n), y[order]
-        return Task(Examples(x[:, :n], y[:, :n]), Examples(x[:, n:], y[:, n:]))
+        parts = (Examples(*(t[:, rows].contiguous() for t in (x, y))) for rows in (slice(n), slice(n, None)))
+        return Task(*parts)
 
 
 class _Random:
@@ -144,8 +146,10 @@ _ACTIVATIONS: tuple[Callable[[Tensor], Tensor], ...] = (
 def _activated(r: _Random, z: Tensor) -> Tensor:
     """Each table has an activation, some tables one for each node. ``z [T, R, H]``."""
     tables, _, nodes = z.shape
-    one = r.whole(len(_ACTIVATIONS), tables, 1)
-    kind = torch.where(r.uniform(tables, 1) < 0.3, r.whole(len(_ACTIVATIONS), tables, nodes), one).unsqueeze(1)
+    # The first three are gentle: half of the tables use no other.
+    few = torch.where(r.uniform(tables, 1) < 0.5, 3, len(_ACTIVATIONS))
+    one, each = r.uniform(tables, 1), r.uniform(tables, nodes)
+    kind = (few * torch.where(r.uniform(tables, 1) < 0.3, each, one)).long().unsqueeze(1)
     out = z
     for i, activation in enumerate(_ACTIVATIONS[1:], 1):
         out = torch.where(kind == i, activation(z), out)
@@ -167,15 +171,16 @@ def _causes(r: _Random, tables: int, rows: int, count: int) -> Tensor:
 
 
 def _weights(r: _Random, tables: int, inputs: int, outputs: int) -> Tensor:
-    """Random connections ``[T, inputs, outputs]``, a share of which a table drops."""
+    """Random connections ``[T, inputs, outputs]``: some inputs matter more, some tables are sparse."""
     kept = torch.where(r.uniform(tables, 1, 1) < 0.6, r.uniform(tables, 1, 1, low=0.1, high=0.7), 1.0)
-    return r.normal(tables, inputs, outputs) * (r.uniform(tables, inputs, outputs) < kept)
+    weight = r.normal(tables, inputs, outputs) * r.normal(tables, inputs, 1).exp()
+    return weight * (r.uniform(tables, inputs, outputs) < kept)
 
 
 def _layers(r: _Random, x: Tensor, depth: int, width: int) -> list[Tensor]:
     """The nodes of a random network, layer by layer, each with noise of its own."""
     tables, rows, _ = x.shape
-    loud = r.log_uniform(tables, 1, 1, low=0.01, high=0.4)
+    loud = r.log_uniform(tables, 1, 1, low=0.01, high=0.3)
     out = []
     for _ in range(depth):
         z = _standard(x @ _weights(r, tables, x.shape[2], width))
@@ -187,7 +192,7 @@ def _layers(r: _Random, x: Tensor, depth: int, width: int) -> list[Tensor]:
 
 
 def _causal(r: _Random, tables: int, n: int, queries: int, features: int, classes: int) -> tuple[Tensor, Tensor]:
-    rows, depth = n + queries, r.size(2, 5)
+    rows, depth = n + queries, r.size(1, 4)
     width = max(math.ceil(1.3 * (features + classes) / depth), r.size(4, 24))
     layers = _layers(r, _causes(r, tables, rows, r.size(2, 8)), depth, width)
     nodes = torch.cat(layers, 2)
@@ -207,13 +212,13 @@ def _network(r: _Random, tables: int, n: int, queries: int, features: int, class
     x = _causes(r, tables, n + queries, features)
     used = (r.uniform(tables, 1, features) < r.uniform(tables, 1, 1, low=0.2, high=1.2)).to(x)
     width = max(classes, r.size(4, 32))
-    hidden = _layers(r, x * used, r.size(1, 3), width)[-1]
+    hidden = _layers(r, x * used, r.size(1, 2), width)[-1]
     return x, _targets(r, hidden @ _weights(r, tables, width, classes), n)
 
 
 def _linear(r: _Random, tables: int, n: int, queries: int, features: int, classes: int) -> tuple[Tensor, Tensor]:
     x = _causes(r, tables, n + queries, features)
-    return x, _targets(r, x @ (_weights(r, tables, features, classes) * r.normal(tables, features, 1)), n)
+    return x, _targets(r, x @ _weights(r, tables, features, classes), n)
 
 
 def _trees(r: _Random, tables: int, n: int, queries: int, features: int, classes: int) -> tuple[Tensor, Tensor]:
@@ -289,7 +294,7 @@ def _cut(r: _Random, value: Tensor, classes: int, n: int) -> Tensor:
 
 
 def _labels(r: _Random, label: Tensor, classes: int, n: int) -> Tensor:
-    """One-hot rows ``[T, R, D]``: some labels wrong, classes in random order, queries only of classes seen in training."""
+    """One-hot rows ``[T, R, D]``: some labels wrong, classes in random order, queries only of classes in training."""
     tables, rows = label.shape
     wrong = torch.where(r.uniform(tables, 1) < 0.2, r.uniform(tables, 1, high=0.2), 0.0)
     label = torch.where(r.uniform(tables, rows) < wrong, r.whole(classes, tables, rows), label)

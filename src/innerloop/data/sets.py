@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from innerloop.data import tables
 from innerloop.data.cifar_fs import cifar_fs
 from innerloop.data.episodes import Sampler
 from innerloop.data.functions import Sinusoid
@@ -14,7 +15,6 @@ from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
 from innerloop.data.glyphs import glyphs
 from innerloop.data.omniglot import omniglot
 from innerloop.data.pool import Pools
-from innerloop.data.tables import FAMILIES as TABLES
 from innerloop.data.tables import TableTasks, multitask
 from innerloop.task import InputError
 
@@ -42,7 +42,7 @@ class FunctionFamily(NamedTuple):
 
 
 # The protocol of the convolutional process: one kernel, no noise.
-_FIXED = {"scale": 1.0, "noise": 0.0, "shots": (3, 50), "queries": (3, 50)}
+_FIXED: dict[str, Any] = {"scale": 1.0, "noise": 0.0, "shots": (3, 50), "queries": (3, 50)}
 
 FAMILIES = {
     "sinusoid": FunctionFamily(Sinusoid, "sine waves of random amplitude and phase"),
@@ -55,6 +55,9 @@ FAMILIES = {
     ),
     "sawtooth": FunctionFamily(Sawtooth, "sawtooth waves of random frequency and phase"),
 }
+
+
+TABLES = tables.FAMILIES
 
 
 def check_name(name: str) -> None:

@@ -23,14 +23,14 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, eq=False)
 class TableTasks:
-    """The rows of a table, task after task, and a split of the tasks. Made by :meth:`read`.
+    r"""The rows of a table, task after task, and a split of the tasks. Made by :meth:`read`.
 
-    Numbers are standardised by the mean and standard deviation of the training tasks' rows; one-hot columns are 0 and 1.
+    Numbers are standardised by the mean and standard deviation of the training tasks' rows; one-hot columns are 0 or 1.
 
     Example:
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "growth.csv"
-        >>> _ = path.write_text("boy,age,height\\n" + "".join(f"{i % 9},{i},{2 * i}\\n" for i in range(90)))
+        >>> _ = path.write_text("boy,age,height\n" + "".join(f"{i % 9},{i},{2 * i}\n" for i in range(90)))
         >>> table = TableTasks.read(path, task="boy", inputs="age", targets="height")
         >>> table.sampler("train", shots=4, queries=6).draw(torch.Generator(), 5).query.x.shape
         torch.Size([5, 6, 1])
@@ -85,7 +85,7 @@ class TableTasks:
             delimiter: between the columns.
 
         Raises:
-            InputError: for a file that is not there or is no table, a column that it lacks, a column that is used twice,
+            InputError: for a file that is not there or is no table, a column that it lacks or that is used twice,
                 shares that do not sum to 1, or a split that leaves training without a task.
         """
         groups = [[part] if isinstance(part, str) else list(part) for part in (task, inputs, targets)]
@@ -194,8 +194,7 @@ def _columns(path: Path, used: Sequence[str], delimiter: str) -> tuple[dict[str,
     """The columns that are used, as text, without the rows in which one is missing; and how many those were."""
     if not path.is_file():
         raise InputError(f"there is no file {path}: check the path")
-    opened = gzip.open(path, "rt", encoding="utf-8-sig", newline="") if path.suffix == ".gz" else None
-    with opened or path.open(encoding="utf-8-sig", newline="") as file:
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter)
         header = [name.strip() for name in next(reader, [])]
         for name in used:

@@ -29,7 +29,7 @@ class Report:
     metric: str
     """``"accuracy"``, ``"log_likelihood"`` (real targets whose spread is predicted) or ``"mse"``."""
     per_task: dict[str, np.ndarray]
-    """Each metric's values, ``[T]``: ``nll`` and the metric; for a predicted spread also ``mse`` and ``coverage50``..."""
+    """Each metric's values, ``[T]``: ``nll`` and the metric; for a predicted spread ``mse`` and ``coverage50``, too."""
     norm: str
     transductive: bool
     seed: int

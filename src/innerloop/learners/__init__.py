@@ -1,10 +1,15 @@
 """Learners, a folder for each family."""
 
+from innerloop.learners.generative._process import autoregressive, log_likelihood
 from innerloop.learners.generative.anp import ANP, CANP
+from innerloop.learners.generative.calibration import DistributionCalibration
 from innerloop.learners.generative.cnp import CNP
 from innerloop.learners.generative.convcnp import ConvCNP, GridConvCNP
 from innerloop.learners.generative.gp import ExactGP, MarginalGP
+from innerloop.learners.generative.hallucinator import Hallucinating, Hallucinator
 from innerloop.learners.generative.latent_np import NP
+from innerloop.learners.generative.metagan import Adversarial, MetaGAN
+from innerloop.learners.generative.pfn import InContext
 from innerloop.learners.generative.recalibrated import Recalibrated
 from innerloop.learners.generative.statistician import Statistician, StatisticianHead
 from innerloop.learners.generative.tnp import TNP
@@ -24,15 +29,21 @@ __all__ = [
     "MAML",
     "NP",
     "TNP",
+    "Adversarial",
     "AmortisedHead",
     "ConvCNP",
+    "DistributionCalibration",
     "Embedded",
     "ExactGP",
     "FineTune",
     "GradientLearner",
     "GridConvCNP",
+    "Hallucinating",
+    "Hallucinator",
+    "InContext",
     "LinearHead",
     "MarginalGP",
+    "MetaGAN",
     "ProtoNet",
     "Prototypes",
     "Recalibrated",
@@ -42,4 +53,6 @@ __all__ = [
     "Statistician",
     "StatisticianHead",
     "Versa",
+    "autoregressive",
+    "log_likelihood",
 ]

@@ -8,6 +8,7 @@ from innerloop.nets.relation import RelationModule
 from innerloop.nets.resnet12 import ResNet12, resnet12
 from innerloop.nets.separable import SeparableBlock1d, SeparableBlock2d
 from innerloop.nets.sets import SetEncoder, SetSums
+from innerloop.nets.tabular import TableTransformer
 
 __all__ = [
     "Conv4",
@@ -19,6 +20,7 @@ __all__ = [
     "SeparableBlock2d",
     "SetEncoder",
     "SetSums",
+    "TableTransformer",
     "TransformerBlock",
     "attend",
     "conv4",

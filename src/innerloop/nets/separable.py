@@ -1,4 +1,4 @@
-"""Residual networks of separable convolutions: each channel is filtered by itself, then each place mixes its channels."""
+"""Residual blocks of separable convolutions: a filter for each channel, then a mixture of channels at each place."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from innerloop.task import InputError
 class SeparableBlock1d(nn.Module):
     """A residual block on a line of places: ``[G, width] -> [G, width]``, of the same length and without strides.
 
-    The filter is a sum of shifted copies, which on a CPU beats a grouped convolution, and every place counts in the last
-    axis, where linear layers mix.
+    The filter is a sum of shifted copies, which on a CPU beats a grouped convolution, above all a dilated one.
 
     Args:
         width: channels.

@@ -1,4 +1,4 @@
-"""The network of in-context learning on tables: attention between the columns of a row and between the rows of a column."""
+"""The network of in-context learning on tables: attention between columns, and between rows."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from innerloop.nets.attention import Memory, attend, check_heads, heads_of
 from innerloop.task import InputError
+
+#: Attention scores that are worked out at a time.
+_SCORES = 2**21
 
 
 class TableTransformer(nn.Module):
     """A transformer whose tokens are the cells of a table; the last column is the target.
 
     Each block mixes a row's columns, then a column's rows (all rows read the training rows and no others, so a query is
-    judged alone), then each cell. Columns and training rows are sets: neither order matters. The last block is worked out
-    for the target column only, which alone is read.
+    judged alone), then each cell. Columns and training rows are sets: neither order matters. The last block is worked
+    out for the target column only, which alone is read.
 
     Args:
         targets: columns of the target rows that it can read (classes at most, or 1 for regression).
-        outputs: raw numbers a query.
+        outputs: raw numbers a query; ``None``: one for each target column, read off with the vectors that write the
+            targets, so that all classes share what is learned about reading.
         width: of a cell's vector.
         depth: blocks.
         heads: attention heads, a divisor of ``width``.
@@ -29,12 +34,12 @@ class TableTransformer(nn.Module):
 
     Shape:
         support ``[..., N, F, inputs]``, their targets ``[..., N, D]`` with ``D <= targets``, queries
-        ``[..., M, F, inputs]`` to raw ``[..., M, outputs]``.
+        ``[..., M, F, inputs]`` to raw ``[..., M, outputs]`` (``[..., M, D]`` for ``outputs=None``).
 
     Example:
-        >>> net = TableTransformer(targets=3, outputs=3, width=16, depth=2, heads=2)
+        >>> net = TableTransformer(targets=3, outputs=None, width=16, depth=2, heads=2)
         >>> net(torch.randn(8, 5, 3), torch.eye(2).repeat(4, 1), torch.randn(6, 5, 3)).shape
-        torch.Size([6, 3])
+        torch.Size([6, 2])
 
     References:
         Hollmann et al., *Accurate predictions on small data with a tabular foundation model*, Nature 637, 2025,
@@ -44,7 +49,7 @@ class TableTransformer(nn.Module):
     def __init__(
         self,
         targets: int,
-        outputs: int,
+        outputs: int | None,
         *,
         width: int = 96,
         depth: int = 4,
@@ -53,19 +58,23 @@ class TableTransformer(nn.Module):
         inputs: int = 3,
     ) -> None:
         super().__init__()
-        sizes = {"targets": targets, "outputs": outputs, "width": width, "depth": depth, "heads": heads}
+        sizes = {"targets": targets, "outputs": outputs or 1, "width": width, "depth": depth, "heads": heads}
         for name, value in sizes.items():
             if value < 1:
                 raise InputError(f"{name} is {value}; it must be at least 1")
-        if width % heads:
-            raise InputError(f"a width of {width} does not split into {heads} heads: choose a multiple")
+        check_heads(width, heads)
         hidden = hidden or 2 * width
         self.targets = targets
         self.cell = nn.Sequential(nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, width))
         self.target = nn.Linear(targets, width)
         self.unknown = nn.Parameter(torch.randn(width) / math.sqrt(width))
         self.blocks = nn.ModuleList(_Block(width, heads, hidden) for _ in range(depth))
-        self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+        self.out = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, outputs or width)
+        )
+        self.tied = outputs is None
+        if self.tied:
+            nn.init.normal_(self.target.weight)
 
     def forward(self, support: Tensor, y: Tensor, query: Tensor) -> Tensor:  # noqa: D102
         n = support.shape[-3]
@@ -75,7 +84,10 @@ class TableTransformer(nn.Module):
         h = torch.cat((cells, torch.cat((known, unknown), -2).unsqueeze(-2)), -2)
         for block in self.blocks[:-1]:
             h = block(h, n)
-        return self.out(self.blocks[-1](h, n, last=True)[..., n:, 0, :])
+        raw = self.out(self.blocks[-1](h, n, last=True)[..., n:, 0, :])
+        if not self.tied:
+            return raw
+        return raw @ self.target.weight[:, : y.shape[-1]].to(raw.dtype) / math.sqrt(raw.shape[-1])
 
 
 class _Block(nn.Module):
@@ -88,7 +100,7 @@ class _Block(nn.Module):
         self.cell = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(self, h: Tensor, n: int, last: bool = False) -> Tensor:
-        """``h [..., R, C, E]``, the first ``n`` rows are for training; the ``last`` block keeps the last column only."""
+        """``h [..., R, C, E]``, its first ``n`` rows for training; the ``last`` block keeps the last column only."""
         context = self.norms[0](h)
         if last:
             h = h[..., -1:, :]
@@ -99,7 +111,7 @@ class _Block(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Multi-head attention ``[..., Q, E], [..., K, E] -> [..., Q, E]`` by plain products, which vmap can batch."""
+    """Multi-head attention ``[..., Q, E], [..., K, E] -> [..., Q, E]``."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -107,7 +119,8 @@ class _Attention(nn.Module):
         self.query, self.pair, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        q = self.query(x).unflatten(-1, (self.heads, -1)).transpose(-2, -3)
-        k, v = (part.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for part in self.pair(context).chunk(2, -1))
-        weights = (q / math.sqrt(q.shape[-1]) @ k.mT).softmax(-1)
-        return self.out((weights @ v).transpose(-2, -3).flatten(-2))
+        keys, values = (heads_of(part, self.heads) for part in self.pair(context).chunk(2, -1))
+        # A few queries at a time: tables of scores that fit the cache, and that the allocator keeps.
+        rows = max(1, _SCORES // (keys.shape[:-1].numel()))
+        read = [attend(part, Memory(keys, values)) for part in heads_of(self.query(x), self.heads).split(rows, -2)]
+        return self.out(torch.cat(read, -2))

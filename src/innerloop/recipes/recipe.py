@@ -162,7 +162,9 @@ class Recipe:
 
     def _real_valued(self, source: TableTasks | None, split: str, sizes: dict[str, Any]) -> Sampler:
         """A family of functions (the same in every split), or a split of a table's tasks."""
-        ranges = {name: tuple(value) if isinstance(value, list) else value for name, value in sizes.items()}
+        ranges: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in sizes.items()
+        }
         try:
             if source is not None:
                 return source.sampler(split, **ranges)

@@ -1,16 +1,18 @@
-"""The size of an encoder's feature vectors."""
+"""Feature vectors: their size, and a network that makes new ones."""
 
 from __future__ import annotations
 
 import math
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from innerloop.nets.mlp import mlp
 from innerloop.task import InputError
 
 
 def vector_size(encoder: nn.Module, features: int | None = None) -> int:
-    """H, as given or as the encoder says.
+    """H, as given or as the encoder says (for feature maps all their numbers).
 
     Raises:
         InputError: if neither does.
@@ -24,3 +26,33 @@ def vector_size(encoder: nn.Module, features: int | None = None) -> int:
     if not size:
         raise InputError(f"{type(encoder).__name__} does not say the size of its features: pass features=")
     return int(size)
+
+
+class FeatureGenerator(nn.Module):
+    """A new feature from a real one, a context and noise: the real one and a learned change, which starts small.
+
+    Args:
+        features: H, numbers in a feature.
+        noise: numbers of noise.
+        context: numbers of context.
+        hidden: units of both hidden layers; default H.
+        start: factor of the last layer's initial weights.
+    """
+
+    def __init__(
+        self, features: int, noise: int, context: int = 0, hidden: int | None = None, start: float = 0.1
+    ) -> None:
+        super().__init__()
+        width = hidden or features
+        self.change = mlp(features + context + noise, width, width, features)
+        with torch.no_grad():
+            for parameter in self.change[-1].parameters():
+                parameter.mul_(start)
+
+    def forward(self, z: Tensor, noise: Tensor, context: Tensor | None = None) -> Tensor:
+        """``[N, *H], [S, noise], [context] -> [S * N, *H]``: under each noise, the features running fastest."""
+        rows = z.flatten(1)
+        parts = [rows.repeat(len(noise), 1), noise.repeat_interleave(len(rows), 0)]
+        if context is not None:
+            parts.append(context.expand(len(parts[0]), -1))
+        return (parts[0] + self.change(torch.cat(parts, 1))).unflatten(1, z.shape[1:])

@@ -52,7 +52,7 @@ class NeuralProcess(Learner):
         return f"inputs={self.inputs}, targets={self.targets}"
 
 
-class Decoder(nn.Module):
+class PointDecoder(nn.Module):
     """From a point and codes to the raw numbers of the likelihood.
 
     The first layer of a perceptron on all of them, side by side, is a sum of one map of each; so a code that all points
@@ -163,7 +163,7 @@ def log_likelihood(learner: Learner, support: Examples, query: Examples, order: 
 
     Example:
         >>> import torch, innerloop as il
-        >>> support, query = il.Examples(torch.rand(5, 1), torch.rand(5, 1)), il.Examples(torch.rand(3, 1), torch.rand(3, 1))
+        >>> support, query = (il.Examples(torch.rand(n, 1), torch.rand(n, 1)) for n in (5, 3))
         >>> log_likelihood(il.CNP(1, 1, width=16).eval(), support, query).shape
         torch.Size([3])
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from innerloop.learners.generative._process import Decoder, NeuralProcess, joined
+from innerloop.learners.generative._process import NeuralProcess, PointDecoder, joined
 from innerloop.learners.generative.latent_np import Bound, LatentProcess, Normal
 from innerloop.likelihood import Likelihood
 from innerloop.nets.attention import Memory, TransformerBlock, attend, check_heads, heads_of
@@ -106,7 +106,7 @@ class CANP(NeuralProcess):
         super().__init__(inputs, targets, likelihood)
         sizes: Any = {"width": width, "layers": layers, "heads": heads, "depth": tuple(depth[:3])}
         self.encoder = AttentiveEncoder(inputs, targets, width, **sizes)
-        self.decoder = Decoder(inputs, (width, width), self.raws, width=width, depth=depth[3])
+        self.decoder = PointDecoder(inputs, (width, width), self.raws, width=width, depth=depth[3])
 
     def adapt(self, support: Examples, state: AttentiveState | None = None) -> AttentiveState:  # noqa: D102
         context = joined(state.context if state else None, support)
@@ -163,7 +163,7 @@ class ANP(LatentProcess):
         super().__init__(inputs, targets, latent, draws, bound, likelihood)
         sizes: Any = {"width": width, "layers": layers, "heads": heads, "depth": tuple(depth[:3])}
         self.encoder = AttentiveEncoder(inputs, targets, 2 * latent, **sizes)
-        self.decoder = Decoder(inputs, (latent, width), self.raws, width=width, depth=depth[3])
+        self.decoder = PointDecoder(inputs, (latent, width), self.raws, width=width, depth=depth[3])
 
     def adapt(self, support: Examples, state: AttentiveState | None = None) -> AttentiveState:  # noqa: D102
         context = joined(state.context if state else None, support)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from innerloop.learners.generative._process import Decoder, NeuralProcess
+from innerloop.learners.generative._process import NeuralProcess, PointDecoder
 from innerloop.likelihood import Likelihood
 from innerloop.nets.sets import SetEncoder, SetSums
 from innerloop.task import Examples
@@ -49,7 +49,7 @@ class CNP(NeuralProcess):
     ) -> None:
         super().__init__(inputs, targets, likelihood)
         self.encoder = SetEncoder(inputs + targets, width, width=width, depth=(depth[0], depth[1]))
-        self.decoder = Decoder(inputs, (width,), self.raws, width=width, depth=depth[2])
+        self.decoder = PointDecoder(inputs, (width,), self.raws, width=width, depth=depth[2])
 
     def adapt(self, support: Examples, state: SetSums | None = None) -> SetSums:  # noqa: D102
         return self.encoder.sums(self.pairs(support)).plus(state)

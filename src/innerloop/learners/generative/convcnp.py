@@ -1,9 +1,9 @@
 """Convolutional Conditional Neural Processes (Gordon et al., ICLR 2020, https://arxiv.org/abs/1910.13556).
 
 The context becomes a function on a grid (a smoothed density of the points, and the smoothed values), a convolutional
-network works on it, and its result is read at the target points. Shifting all points shifts the prediction: choose it for
-stationary processes of one input (:class:`ConvCNP`: time series) and for images (:class:`GridConvCNP`), where it
-learns from fewer tasks and extends to places that training never saw. More points fold in exactly: the grids of sums add.
+network works on it, and its result is read at the target points. Shifting all points shifts the prediction: choose it
+for stationary processes of one input (:class:`ConvCNP`: time series) and for images (:class:`GridConvCNP`), where it
+learns from fewer tasks and carries over to places that training never saw. More points fold in exactly: sums add up.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class ConvState(NamedTuple):
 class ConvCNP(NeuralProcess):
     """Convolutional conditional neural process of one input, off the grid.
 
-    The network sees the line from ``lo - margin`` to ``hi + margin``; points beyond it are not seen, and targets beyond it
-    read the nearest place.
+    The network sees the line from ``lo - margin`` to ``hi + margin``. Context points beyond it are not seen, and
+    targets beyond it read its end.
 
     Args:
         inputs: columns of x: 1.
@@ -60,8 +60,6 @@ class ConvCNP(NeuralProcess):
         Gordon et al., *Convolutional Conditional Neural Processes*, ICLR 2020, https://arxiv.org/abs/1910.13556.
     """
 
-    grid: Tensor
-
     def __init__(
         self,
         inputs: int,
@@ -85,10 +83,7 @@ class ConvCNP(NeuralProcess):
                 f"a grid from {lo} to {hi} with margin {margin} and {points_per_unit} points per unit: lo < hi, "
                 f"margin >= 0 and at least 2 points are needed"
             )
-        places = torch.arange(round(length * points_per_unit) + 1, dtype=torch.float64)
-        self.register_buffer(
-            "grid", (lo - margin + places / points_per_unit).to(torch.get_default_dtype()), persistent=False
-        )
+        self.start, self.places, self.density = lo - margin, round(length * points_per_unit) + 1, points_per_unit
         # Of the kernel that spreads points onto the grid, and of the one that reads it: two grid steps to begin with.
         self.log_scales = nn.Parameter(torch.full((2,), math.log(2 / points_per_unit)))
         self.first = nn.Linear(1 + targets, width)
@@ -106,7 +101,8 @@ class ConvCNP(NeuralProcess):
 
     def _closeness(self, x: Tensor, which: int) -> Tensor:
         """Log of the Gaussian kernel between points and grid: ``[N, 1] -> [N, G]``."""
-        return -0.5 * ((x - self.grid) / self.log_scales[which].exp()) ** 2
+        grid = self.start + torch.arange(self.places, dtype=x.dtype, device=x.device) / self.density
+        return -0.5 * ((x - grid) / self.log_scales[which].exp()) ** 2
 
 
 class GridConvCNP(NeuralProcess):
@@ -153,9 +149,7 @@ class GridConvCNP(NeuralProcess):
     ) -> None:
         super().__init__(inputs, targets, likelihood)
         if inputs != 2:
-            raise InputError(
-                f"a GridConvCNP has 2 inputs, row and column, not {inputs}: ConvCNP takes 1, TNP any number"
-            )
+            raise InputError(f"a GridConvCNP has 2 inputs, row and column, not {inputs}: TNP takes any number")
         if min(size) < 2 or not (math.isfinite(hi - lo) and hi > lo):
             raise InputError(f"an image of {tuple(size)} pixels from {lo} to {hi}: 2 or more on a side and lo < hi")
         self.size, self.lo, self.hi = tuple(size), lo, hi

@@ -2,8 +2,8 @@
 
 The posterior that a neural process approximates, in closed form: the best that any predictor can do on functions which
 were drawn from the process. Nothing is trained. Choose it as the ceiling of a benchmark on Gaussian-process draws
-(:func:`oracle` where each task's hyperparameters are known, :class:`MarginalGP` where only their range is), or for small
-real tasks whose kernel is known. All matrices are float64, whatever the data are.
+(:func:`oracle` where each task's hyperparameters are known, :class:`MarginalGP` where only their range is), or for
+small real tasks whose kernel is known. All matrices are float64, whatever the data are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from innerloop.data.gaussian_process import (
 )
 from innerloop.learner import Learner
 from innerloop.likelihood import Gaussian
-from innerloop.task import Examples, InputError, Task, count
+from innerloop.task import Examples, InputError, Task
 
 
 class Posterior(NamedTuple):
@@ -52,7 +52,7 @@ def condition(kernel: str, hyperparameters: Hyperparameters, support: Examples) 
 
 
 def marginals(kernel: str, posterior: Posterior, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean ``[..., M, D]`` and standard deviation ``[..., M, 1]`` of an observation at each query of ``[..., M, F]``."""
+    """Mean ``[..., M, D]`` and standard deviation ``[..., M, 1]`` of an observation at each query, ``[..., M, F]``."""
     mean, root = _project(kernel, posterior, x)
     scale, noise = posterior.hyperparameters.scale, noise_variance(posterior.hyperparameters)
     left = (scale.unsqueeze(-1) ** 2 - root.square().sum(-2)).clamp(min=0)
@@ -98,6 +98,7 @@ class _Process(Learner):
 
     objectives = ("regression",)
     hyperparameters: Tensor
+    likelihood: Gaussian
 
     def __init__(self, kernel: str, points: int, **ranges: Range) -> None:
         check_kernel(kernel)
@@ -107,8 +108,8 @@ class _Process(Learner):
         drawn = [name for name, (low, high) in known.items() if low < high and name != unused]
         engine = torch.quasirandom.SobolEngine(max(1, len(drawn)), scramble=True, seed=0)
         u = dict(zip(drawn, engine.draw(points, dtype=torch.float64).T, strict=False))
-        columns = [low + (high - low) * u.get(name, torch.zeros(points)) for name, (low, high) in known.items()]
-        values = torch.stack([column.double() for column in columns], 1)
+        unit = [u.get(name, torch.zeros(points, dtype=torch.float64)) for name in known]
+        values = torch.stack([low + (high - low) * at for at, (low, high) in zip(unit, known.values(), strict=True)], 1)
         smallest = noise_variance(Hyperparameters(*values.unbind(1))).min().sqrt()
         # The floor lies below every deviation that can occur, so that it changes none.
         super().__init__(Gaussian(scale=None, floor=0.1 * float(smallest)))
@@ -164,28 +165,29 @@ class ExactGP(_Process):
     ) -> None:
         super().__init__(kernel, 1, lengthscale=lengthscale, scale=scale, noise=noise, period=period)
 
-    def adapt(self, support: Examples, state: Posterior | None = None) -> Posterior:
+    def adapt(self, support: Examples, state: Posterior | None = None) -> Posterior:  # noqa: D102
         known = Hyperparameters(*self.hyperparameters[0].double())
         return condition(self.kernel, known, self._examples(support, state))
 
-    def predict(self, state: Posterior, x: Tensor) -> Tensor:
+    def predict(self, state: Posterior, x: Tensor) -> Tensor:  # noqa: D102
         return self._raw(*marginals(self.kernel, state, x.flatten(1)), x.dtype).unsqueeze(0)
 
 
 class MarginalGP(_Process):
-    """A Gaussian process whose hyperparameters are unknown: the posterior, averaged over those that explain the support.
+    """A Gaussian process with unknown hyperparameters: the posteriors of all, weighted by what the support says.
 
     Hyperparameters at quasi-random points of their uniform prior are weighted by the marginal likelihood of the support
-    set; systematic resampling, without chance, turns the weights into equally weighted draws. What a perfect neural
-    process would predict that was trained on :class:`~innerloop.data.GaussianProcess` with the same ranges (its
-    attribute ``ranges``). A vectorised batch of T tasks needs ``8 T points N^2`` bytes a few times over.
+    set. Systematic resampling, without chance, turns the weights into equally weighted draws; :meth:`log_likelihood`
+    keeps the weights, which matters far from the mode. It is what a perfect neural process predicts that was trained on
+    :class:`~innerloop.data.GaussianProcess` with the same ranges (that sampler's ``ranges``). A vectorised batch of T
+    tasks needs ``8 T points N^2`` bytes a few times over: choose ``chunk`` accordingly.
 
     Args:
         kernel: as for :class:`ExactGP`.
         lengthscale: in the units of x: a value, or the lowest and the highest one.
         scale: standard deviation of the function, in the units of y, likewise.
         noise: standard deviation of the noise, in the units of y, likewise.
-        period: in the units of x, likewise; a range of periods needs more ``points``, for few of them fit a support set.
+        period: in the units of x, likewise; a range of periods needs more ``points``: few of them fit a support set.
         points: hyperparameters that are weighted.
         draws: equally weighted ones that predictions keep.
         mixture: predict the mixture, ``draws`` Gaussians a query; ``False``: one Gaussian with its mean and deviation.
@@ -225,7 +227,7 @@ class MarginalGP(_Process):
         grid = Hyperparameters(*self.hyperparameters.double().unbind(1))
         return condition(self.kernel, grid, self._examples(support, state))
 
-    def adapt(self, support: Examples, state: Posterior | None = None) -> Posterior:
+    def adapt(self, support: Examples, state: Posterior | None = None) -> Posterior:  # noqa: D102
         whole = self._candidates(support, state)
         cumulative = evidence(whole).softmax(0).cumsum(0)
         place = (torch.arange(self.draws, dtype=cumulative.dtype, device=cumulative.device) + 0.5) / self.draws
@@ -233,7 +235,7 @@ class MarginalGP(_Process):
         kept = Hyperparameters(*(value[chosen] for value in whole.hyperparameters))
         return Posterior(whole.x, whole.y, kept, whole.factor[chosen], whole.weights[chosen])
 
-    def predict(self, state: Posterior, x: Tensor) -> Tensor:
+    def predict(self, state: Posterior, x: Tensor) -> Tensor:  # noqa: D102
         mean, deviation = marginals(self.kernel, state, x.flatten(1))
         if not self.mixture:
             variance = (deviation**2).mean(0, keepdim=True) + mean.var(0, correction=0, keepdim=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.learners.generative._draws import Draws
-from innerloop.learners.generative._process import Decoder, NeuralProcess
+from innerloop.learners.generative._process import NeuralProcess, PointDecoder
 from innerloop.likelihood import Likelihood
 from innerloop.nets.sets import SetEncoder, SetSums
 from innerloop.task import Examples, InputError, Task
@@ -166,7 +166,7 @@ class NP(LatentProcess):
         self.encoder = SetEncoder(inputs + targets, 2 * latent, **of_set)
         self.path = SetEncoder(inputs + targets, width, **of_set) if deterministic else None
         codes = (latent, width) if deterministic else (latent,)
-        self.decoder = Decoder(inputs, codes, self.raws, width=width, depth=depth[2])
+        self.decoder = PointDecoder(inputs, codes, self.raws, width=width, depth=depth[2])
 
     def adapt(self, support: Examples, state: NPState | None = None) -> NPState:  # noqa: D102
         pairs = self.pairs(support)

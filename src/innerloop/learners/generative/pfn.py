@@ -1,10 +1,10 @@
-"""Prior-fitted networks (Müller, Hollmann, Arango, Grabocka, Hutter, *Transformers Can Do Bayesian Inference*, ICLR 2022,
+"""Prior-fitted networks (Müller et al., *Transformers Can Do Bayesian Inference*, ICLR 2022,
 https://arxiv.org/abs/2112.10510; for tables Hollmann et al., *TabPFN*, ICLR 2023, https://arxiv.org/abs/2207.01848, and
 Nature 637, 2025).
 
 A transformer reads the whole training set beside the query and gives the posterior predictive distribution in one pass:
-adapting is keeping the data. It is meta-trained on tables drawn from a prior, so it costs hours once and nothing at each
-new table. Choose it for small tables of numbers (tens to a thousand rows), without tuning.
+adapting is keeping the data. It is meta-trained on tables drawn from a prior, so it costs hours once and nothing at
+each new table. Choose it for small tables of numbers (tens to a thousand rows), without tuning.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ class InContext(Learner):
     """In-context learner for tables: a prior-fitted network.
 
     Cells may be missing (NaN). Features are standardised by the support set as it stands when a prediction is made, so
-    folding is exact. Neither the order of the rows nor that of the columns matters; the order of the classes does, a little
-    (:class:`~innerloop.InContextClassifier` averages over orders).
+    folding is exact. Neither the order of the rows nor that of the columns matters; the order of the classes does, a
+    little (``innerloop.estimators.InContextClassifier`` averages over orders).
 
     Args:
         classes: the most classes a task can have; ignored for regression.
-        regression: one real target, about standardised by the support set, with a binned density (:class:`~innerloop.Bars`).
+        regression: one real target, about standardised by the support set, with a binned density
+            (:class:`~innerloop.Bars`).
         width: of a cell's vector.
         depth: blocks of the transformer.
         heads: attention heads.
@@ -71,7 +72,7 @@ class InContext(Learner):
             raise InputError(f"hide is {hide}; it is a share of tables, between 0 and 1")
         self.regression, self.hide, self.autocast = regression, hide, autocast
         self.targets = 1 if regression else classes
-        outputs = self.likelihood.size(1) if regression else classes
+        outputs = self.likelihood.size(1) if regression else None
         self.net = TableTransformer(self.targets, outputs, width=width, depth=depth, heads=heads)
 
     def adapt(self, support: Examples, state: Examples | None = None) -> Examples:  # noqa: D102
@@ -85,8 +86,7 @@ class InContext(Learner):
         return Examples(torch.cat((state.x, support.x)), torch.cat((state.y, support.y)))
 
     def predict(self, state: Examples, x: Tensor) -> Tensor:  # noqa: D102
-        raw = self.net(describe(state.x, state.x), state.y, describe(x, state.x))
-        return (raw if self.regression else raw[:, : state.y.shape[1]]).unsqueeze(0)
+        return self.net(describe(state.x, state.x), state.y, describe(x, state.x)).unsqueeze(0)
 
     def loss(self, task: Task) -> Tensor:  # noqa: D102
         if self.training and self.hide:
@@ -108,8 +108,9 @@ class InContext(Learner):
 
 
 def describe(x: Tensor, support: Tensor) -> Tensor:
-    """Each cell as three numbers: its standard score (clipped softly at 10), its rank among the support rows, and whether
-    it is missing. ``x [M, F], support [N, F] -> [M, F, 3]``; a missing cell has score and rank 0.
+    """Each cell as its standard score, its rank among the support rows, and whether it is missing.
+
+    ``x [M, F], support [N, F] -> [M, F, 3]``. Scores are clipped softly at 10; a missing cell has score and rank 0.
     """
     there = support.isfinite()
     count = there.sum(0).clamp(min=1)

@@ -1,9 +1,9 @@
 """Predictive deviations widened until they fit the support set: the standardised residuals of cross-validation
 (Stone, JRSS B 36, 1974, https://doi.org/10.1111/j.2517-6161.1974.tb00994.x) around any regression learner.
 
-A neural process is sure of itself on functions unlike those of its meta-training, and wrong. The support set shows it: each
-fold of it is predicted from the rest, and where the errors are larger than the deviations said, all deviations
-of this task are multiplied by what is missing. Choose it where tasks may differ from those of meta-training; on tasks like
+A neural process is sure of itself on functions unlike those of its meta-training, and wrong. The support set shows it:
+each fold of it is predicted from the rest, and where the errors are larger than the deviations said, all deviations of
+this task are multiplied by what is missing. Choose it where tasks may differ from those of meta-training; on tasks like
 them it changes little. It costs one more adaptation per fold and never looks at a query.
 """
 
@@ -33,8 +33,8 @@ class Recalibrated(Learner):
     """A learner whose predictive deviations are multiplied by what its support set asks for.
 
     With z the errors of the held-out support points over their deviations, the factor is
-    ``sqrt((shrink + sum z^2) / (shrink + N))``, and never below 1. Folds are interleaved along the first input column. Training is that
-    of the learner within.
+    ``sqrt((shrink + sum z^2) / (shrink + N))``, and never below 1. Folds are interleaved along the first input column.
+    Training is that of the learner within.
 
     Args:
         process: a learner with a Gaussian likelihood whose deviation is learned.

@@ -56,7 +56,7 @@ class StatisticianHead(Learner):
         shape: of one image ``(C, S, S)``, values in 0 to 1.
         context: numbers in c, the latent vector of a class.
         latent: numbers in z, the latent vector of an example.
-        hidden: units of the hidden layers; default H.
+        hidden: units of the hidden layers.
         width: filters of the decoder.
         posterior: what c is inferred from in training, see :class:`Statistician`.
         discriminative: weight of the classifier's negative log likelihood in the loss.
@@ -69,7 +69,7 @@ class StatisticianHead(Learner):
         shape: Sequence[int],
         context: int = 64,
         latent: int = 16,
-        hidden: int | None = None,
+        hidden: int = 256,
         width: int = 32,
         posterior: Literal["all", "support"] = "all",
         discriminative: float = 0.0,
@@ -80,11 +80,10 @@ class StatisticianHead(Learner):
             raise InputError(f"posterior={posterior!r} is unknown; choose 'all' or 'support'")
         if not (math.isfinite(discriminative) and discriminative >= 0):
             raise InputError(f"the discriminative weight is {discriminative}; it must be finite and 0 or more")
-        units = hidden or features
         self.features, self.posterior, self.discriminative = features, posterior, discriminative
-        self.statistic = Normal(features, units, context)
-        self.prior_z = Normal(context, units, latent)
-        self.posterior_z = Normal(features + context, units, latent)
+        self.statistic = Normal(features, hidden, context)
+        self.prior_z = Normal(context, hidden, latent)
+        self.posterior_z = Normal(features + context, hidden, latent)
         self.decoder = Decoder(latent + context, shape, width)
         self.noise_c, self.noise_z = Draws(context, test=256), Draws(latent, test=256)
 
@@ -172,7 +171,7 @@ class Statistician(Embedded):
         features: H; default ``encoder.features``.
         context: numbers in c, the latent vector of a class.
         latent: numbers in z, the latent vector of an example.
-        hidden: units of the hidden layers; default H.
+        hidden: units of the hidden layers.
         width: filters of the decoder.
         posterior: what the posterior of c sees in training: ``"all"`` examples of the class, as in the paper, or its
             ``"support"`` only, as at test time. Both give a lower bound of the same evidence.
@@ -205,7 +204,7 @@ class Statistician(Embedded):
         features: int | None = None,
         context: int = 64,
         latent: int = 16,
-        hidden: int | None = None,
+        hidden: int = 256,
         width: int = 32,
         posterior: Literal["all", "support"] = "all",
         discriminative: float = 0.0,

@@ -1,0 +1,202 @@
+"""In-context learning beside scikit-learn on small real tables: ``python benchmarks/tables.py``, minutes on one core.
+
+For each table and number of training rows, seeded stratified splits; mean ROC-AUC (one against the rest, macro, for
+more than two classes), rank by it, Brier score (squared error of the probability vector), calibration error over all
+queries, and seconds to fit and predict. ``--tuned`` adds each baseline with settings chosen by inner cross-validation
+on the training rows (left at the default where a class has one training row). Classes of fewer than 10 rows are dropped
+(two in ecoli have 2). Tables come from INNERLOOP_DATA (default ../shared/data) and from scikit-learn. The in-context
+learner takes text columns as they are, the baselines take them one-hot, and all but boosting take missing cells imputed
+by the mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, train_test_split
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from innerloop.estimators import InContextClassifier
+from innerloop.evaluation.metrics import calibration_error
+
+DATA = Path(os.environ.get("INNERLOOP_DATA", Path(__file__).parents[2] / "shared/data"))
+OURS = "in-context"
+
+
+class Table(NamedTuple):
+    """A table: with text columns as they are (ours), and with text columns one-hot (the baselines)."""
+
+    name: str
+    mixed: np.ndarray
+    encoded: np.ndarray
+    labels: np.ndarray
+
+
+def tables() -> Iterator[Table]:
+    folder = DATA / "tabular_small"
+    for name, facts in json.loads((folder / "index.json").read_text()).items():
+        if facts["task"] != "classification":
+            continue
+        with (folder / facts["file"]).open() as file:
+            rows = list(csv.reader(file))
+        header = rows.pop(0) if facts["header"] else [str(i) for i in range(len(rows[0]))]
+        target = header.index(str(facts["target_column"]))
+        dropped = {target, *(header.index(column) for column in facts.get("drop_columns", []))}
+        columns = [column([row[i] for row in rows]) for i in range(len(header)) if i not in dropped]
+        mixed, encoded = zip(*columns, strict=True)
+        yield frequent(name, np.stack(mixed, 1), np.concatenate(encoded, 1), np.array([row[target] for row in rows]))
+    for name, load in (("breast_cancer", load_breast_cancer), ("iris", load_iris)):
+        x, y = load(return_X_y=True)
+        yield frequent(name, x, x, y)
+
+
+def frequent(name: str, mixed: np.ndarray, encoded: np.ndarray, y: np.ndarray) -> Table:
+    """Without the classes of fewer than 10 rows."""
+    classes, counts = np.unique(y, return_counts=True)
+    kept = np.isin(y, classes[counts >= 10])
+    return Table(name, mixed[kept], encoded[kept], y[kept])
+
+
+def column(cells: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """A column ``[N]`` of floats or strings, NaN where a cell is missing, and as floats ``[N, 1]`` or one-hot."""
+    missing = np.isin(cells, ("", "NA", "?"))
+    try:
+        value = np.array([np.nan if gone else float(cell) for cell, gone in zip(cells, missing, strict=True)])
+    except ValueError:
+        levels = sorted({cell for cell, gone in zip(cells, missing, strict=True) if not gone})
+        text = np.array(cells, dtype=object)
+        text[missing] = np.nan
+        return text, np.array(cells)[:, None] == np.array(levels)
+    return value, value[:, None]
+
+
+def methods(tuned: bool, ours: dict[str, Any]) -> dict[str, Callable[[np.ndarray], Any]]:
+    """By name, a function from the training labels to an estimator."""
+    grids: dict[str, tuple[Any, dict[str, list[Any]]]] = {
+        "logistic": (
+            make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression(max_iter=1000)),
+            {"logisticregression__C": [0.01, 0.1, 1.0, 10.0, 100.0]},
+        ),
+        "random forest": (
+            make_pipeline(SimpleImputer(), RandomForestClassifier(random_state=0)),
+            {
+                "randomforestclassifier__min_samples_leaf": [1, 3, 8],
+                "randomforestclassifier__max_features": ["sqrt", 0.7],
+            },
+        ),
+        "boosting": (
+            HistGradientBoostingClassifier(random_state=0),
+            {"learning_rate": [0.03, 0.1], "min_samples_leaf": [3, 10, 20], "max_iter": [50]},
+        ),
+        "nearest neighbours": (
+            make_pipeline(SimpleImputer(), StandardScaler(), KNeighborsClassifier()),
+            {
+                "kneighborsclassifier__n_neighbors": [1, 3, 5, 9],
+                "kneighborsclassifier__weights": ["uniform", "distance"],
+            },
+        ),
+    }
+    made: dict[str, Callable[[np.ndarray], Any]] = {OURS: lambda y: InContextClassifier(**ours)}
+    for name, (model, grid) in grids.items():
+        made[name] = lambda y, model=model: model
+        if tuned:
+            made[f"{name}, tuned"] = lambda y, model=model, grid=grid: searched(model, grid, y)
+    return made
+
+
+def searched(model: Any, grid: dict[str, list[Any]], y: np.ndarray) -> Any:
+    folds = min(5, int(np.unique(y, return_counts=True)[1].min()))
+    if folds < 2:
+        return model
+    return GridSearchCV(model, grid, scoring="neg_log_loss", cv=StratifiedKFold(folds, shuffle=True, random_state=0))
+
+
+def score(make: Callable[[np.ndarray], Any], x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray) -> Any:
+    """AUC, Brier score and seconds on one split, and the probabilities ``[Q, D]``; ``y`` holds 0 to D - 1."""
+    model = make(y[train])
+    start = time.perf_counter()
+    model.fit(x[train], y[train])
+    found = model.predict_proba(x[test])
+    seconds = time.perf_counter() - start
+    p = np.zeros((len(test), int(y.max()) + 1))
+    p[:, model.classes_] = found / found.sum(1, keepdims=True)
+    truth = np.eye(p.shape[1])[y[test]]
+    auc = np.mean([roc_auc_score(truth[:, c], p[:, c]) for c in range(p.shape[1])])
+    return float(auc), float(((p - truth) ** 2).sum(1).mean()), seconds, p, truth
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--rows", nargs="+", default=["20", "50", "100", "half"])
+    parser.add_argument("--tuned", action="store_true")
+    parser.add_argument("--members", type=int, default=4, help="of our ensemble")
+    parser.add_argument("--weights", help="a checkpoint in place of the package's")
+    parser.add_argument("--only", nargs="+", help="names of tables")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    given = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    made = methods(given.tuned, {"n_estimators": given.members, "weights": given.weights})
+    figures: list[dict[str, Any]] = []
+    for table in tables():
+        if given.only and table.name not in given.only:
+            continue
+        y = np.unique(table.labels, return_inverse=True)[1]
+        for rows in given.rows:
+            size = len(y) // 2 if rows == "half" else int(rows)
+            for name, make in made.items():
+                x = table.mixed if name == OURS else table.encoded
+                scores, answers = [], []
+                for split in range(given.splits):
+                    train, test = train_test_split(np.arange(len(y)), train_size=size, stratify=y, random_state=split)
+                    auc, brier, seconds, p, truth = score(make, x, y, train, test)
+                    scores.append((auc, brier, seconds))
+                    answers.append((p, truth))
+                p, truth = (torch.from_numpy(np.concatenate(side)) for side in zip(*answers, strict=True))
+                auc, brier, seconds = (float(value) for value in np.mean(scores, 0))
+                figures.append({"table": table.name, "rows": rows, "method": name, "auc": auc, "brier": brier})
+                figures[-1] |= {"ece": calibration_error(p, truth), "seconds": seconds, "aucs": [s[0] for s in scores]}
+        if given.json:
+            given.json.write_text(json.dumps(figures, indent=1) + "\n")
+    report(figures, list(made), given.rows)
+
+
+def report(figures: list[dict[str, Any]], names: list[str], rows: list[str]) -> None:
+    """Print the means over tables, and the AUC table by table."""
+    value = {(f["table"], f["rows"], f["method"]): f for f in figures}
+    places = list(dict.fromkeys((f["table"], f["rows"]) for f in figures))
+    ranks = {place: rankdata([-value[(*place, name)]["auc"] for name in names]) for place in places}
+    print(f"| method | {' | '.join(f'AUC, {r} rows' for r in rows)} | mean rank | Brier | ECE | seconds |")
+    print("|---|" + "---|" * (len(rows) + 4))
+    for i, name in enumerate(names):
+        cells = [f"{np.mean([value[(*p, name)]['auc'] for p in places if p[1] == r]):.4f}" for r in rows]
+        cells.append(f"{np.mean([ranks[p][i] for p in places]):.2f}")
+        cells += [f"{np.mean([value[(*p, name)][key] for p in places]):.3f}" for key in ("brier", "ece", "seconds")]
+        print(f"| {name} | {' | '.join(cells)} |")
+    print(f"\n| table, rows | {' | '.join(names)} |\n|---|" + "---|" * len(names))
+    for place in places:
+        cells = [f"{value[(*place, name)]['auc']:.3f}" for name in names]
+        print(f"| {place[0]}, {place[1]} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

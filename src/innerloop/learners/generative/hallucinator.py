@@ -1,0 +1,99 @@
+"""Hallucinator (Wang, Girshick, Hebert, Hariharan, CVPR 2018, https://arxiv.org/abs/1801.05401).
+
+A generator turns each support feature and noise into further features of the same class, and the head adapts to real
+and imagined ones together; both are meta-trained end to end, so what is generated is whatever helps to classify. Choose
+it for one or two examples a class; with more, generation is neutral or does harm.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from innerloop.learner import Learner, State
+from innerloop.learners.generative._draws import Draws
+from innerloop.learners.generative._features import FeatureGenerator, vector_size
+from innerloop.learners.metric._embedded import Embedded
+from innerloop.learners.metric.protonet import Prototypes
+from innerloop.likelihood import Likelihood
+from innerloop.task import Examples, InputError
+
+
+class Hallucinating(Learner):
+    """A head whose support set is enlarged by generated features.
+
+    Args:
+        head: any learner on features.
+        features: H, numbers in a feature.
+        count: features generated from each support feature; 0: the head alone.
+        noise: numbers of noise; default H.
+        hidden: units of both hidden layers of the generator; default H.
+    """
+
+    def __init__(
+        self, head: Learner, features: int, count: int = 3, noise: int | None = None, hidden: int | None = None
+    ) -> None:
+        super().__init__(head.likelihood)
+        if count < 0:
+            raise InputError(f"count is {count} generated features for each support feature; it must be 0 or more")
+        self.head, self.count, self.looks_at_queries = head, count, head.looks_at_queries
+        if count:
+            size = noise or features
+            self.generator = FeatureGenerator(features, size, hidden=hidden)
+            self.draws = Draws(size, train=count, test=count)
+
+    def adapt(self, support: Examples, state: State | None = None) -> State:  # noqa: D102
+        z, y = support
+        if self.count:
+            z = torch.cat((z, self.generator(z, self.draws(z))))
+            y = y.repeat(1 + self.count, 1)
+        return self.head.adapt(Examples(z, y), state)
+
+    def predict(self, state: State, x: Tensor) -> Tensor:  # noqa: D102
+        return self.head.predict(state, x)
+
+
+class Hallucinator(Embedded):
+    """Imagined features: a generator enlarges the support set, trained end to end with the classifier.
+
+    The generated feature is the real one and a learned change, which starts small; so at first this is the head alone.
+
+    Args:
+        encoder: any module ``[N, *F] -> [N, *H]``.
+        head: a learner on features; default :class:`~innerloop.Prototypes` with ``scale``.
+        scale: factor of the squared distances of the default head.
+        count: features generated from each support feature (outside training always by the same noise); 0: none.
+        features: numbers in a feature; default ``encoder.features``.
+        noise: numbers of noise; default as many.
+        hidden: units of both hidden layers of the generator; default as many.
+        likelihood: of the default head; default :class:`~innerloop.Categorical`.
+
+    Raises:
+        InputError: if neither ``features`` nor the encoder says the size, or for a negative count.
+
+    Example:
+        >>> import torch, innerloop as il
+        >>> learner = il.Hallucinator(il.nets.conv4(), count=2).eval()
+        >>> learner.adapt(il.Examples(torch.rand(5, 1, 28, 28), torch.eye(5))).head.counts
+        tensor([3., 3., 3., 3., 3.])
+
+    References:
+        Wang et al., *Low-Shot Learning from Imaginary Data*, CVPR 2018, https://arxiv.org/abs/1801.05401.
+    """
+
+    network = "encoder"
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        head: Learner | None = None,
+        scale: float | None = None,
+        count: int = 3,
+        features: int | None = None,
+        noise: int | None = None,
+        hidden: int | None = None,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        head = head or Prototypes(scale=scale, likelihood=likelihood)
+        super().__init__(encoder, Hallucinating(head, vector_size(encoder, features), count, noise, hidden))
