@@ -41,9 +41,8 @@ from innerloop.learners import (
     Statistician,
     StatisticianHead,
     Versa,
-    autoregressive,
-    log_likelihood,
 )
+from innerloop.learners.generative._process import autoregressive, log_likelihood
 from innerloop.lift import Lifted, lift
 from innerloop.likelihood import Bars, Categorical, Gaussian, Likelihood
 from innerloop.task import Examples, InputError, Task, one_hot

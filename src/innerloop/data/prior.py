@@ -95,8 +95,10 @@ class TablePrior(Sampler):
         x, y = (torch.cat(side) for side in zip(*parts, strict=True))
         order = r.uniform(tasks).argsort()
         x, y = _dressed(r, x[order], n), y[order]
-        parts = (Examples(*(t[:, rows].contiguous() for t in (x, y))) for rows in (slice(n), slice(n, None)))
-        return Task(*parts)
+        support, query = (
+            Examples(x[:, rows].contiguous(), y[:, rows].contiguous()) for rows in (slice(n), slice(n, None))
+        )
+        return Task(support, query)
 
 
 class _Random:

@@ -15,6 +15,7 @@ from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
 from innerloop.data.glyphs import glyphs
 from innerloop.data.omniglot import omniglot
 from innerloop.data.pool import Pools
+from innerloop.data.prior import TablePrior
 from innerloop.data.tables import TableTasks, multitask
 from innerloop.task import InputError
 
@@ -53,6 +54,7 @@ FAMILIES = {
     "gp_weakly_periodic": FunctionFamily(
         partial(GaussianProcess, "weakly_periodic", lengthscale=0.5, period=0.25, **_FIXED), "draws of one such kernel"
     ),
+    "table_prior": FunctionFamily(TablePrior, "random small tables to classify, for in-context learners"),
     "sawtooth": FunctionFamily(Sawtooth, "sawtooth waves of random frequency and phase"),
 }
 

@@ -1,6 +1,5 @@
 """Learners, a folder for each family."""
 
-from innerloop.learners.generative._process import autoregressive, log_likelihood
 from innerloop.learners.generative.anp import ANP, CANP
 from innerloop.learners.generative.calibration import DistributionCalibration
 from innerloop.learners.generative.cnp import CNP
@@ -53,6 +52,4 @@ __all__ = [
     "Statistician",
     "StatisticianHead",
     "Versa",
-    "autoregressive",
-    "log_likelihood",
 ]

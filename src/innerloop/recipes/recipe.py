@@ -10,14 +10,14 @@ import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import numpy
 import torch
 
 import innerloop
 from innerloop import learners, nets
-from innerloop.data import Augment, Batches, FewShot, Pools, Sampler, TableTasks, sets
+from innerloop.data import Augment, Batches, Completion, FewShot, Pools, Sampler, TableTasks, sets
 from innerloop.learner import Learner
 from innerloop.likelihood import Categorical, Gaussian
 from innerloop.norm import check_inner_loop
@@ -75,8 +75,7 @@ class Recipe:
         Raises:
             InputError: for an unknown learner, network or option.
         """
-        kind = learner_class(self.learner)
-        objective = "classification" if isinstance(source, Pools) else "regression"
+        kind, objective = learner_class(self.learner), self._objective(source)
         if objective not in kind.objectives:
             fitting = ", ".join(n for n in learner_names() if objective in learner_class(n).objectives)
             raise InputError(
@@ -84,7 +83,7 @@ class Recipe:
             )
         torch.manual_seed(self.seed)
         options = dict(self.options)
-        if objective == "classification" or self.likelihood or kind.network != "sizes":
+        if objective == "classification" or self.likelihood or kind.network not in ("sizes", "table"):
             options["likelihood"] = self._likelihood(objective == "regression")
         if kind is learners.FineTune and isinstance(source, Pools):
             options["classes"] = source.train.classes
@@ -97,10 +96,16 @@ class Recipe:
                 f"options {options} do not fit {self.learner} ({error}): see `innerloop learners`"
             ) from None
 
+    def _objective(self, source: Source) -> str:
+        """Classes of images, or the images themselves for a learner that knows no classes (see ``Completion``)."""
+        return "classification" if self.sampler(source).classifies else "regression"
+
     def _built_on(self, kind: type[Learner], source: Source) -> tuple[Any, ...]:
         """What the learner's class takes first: a network, or the numbers of input and target columns."""
         options = {k: v for k, v in self.net.items() if k != "name"}
-        if isinstance(source, Pools):
+        if kind.network == "table":
+            return ()
+        if isinstance(source, Pools) and kind.network != "sizes":
             net = self._image_net(kind, source, options)
             if kind.network == "classifier" and self.norm == "running":
                 check_inner_loop(net)
@@ -111,7 +116,7 @@ class Recipe:
             return inputs, targets
         width = options.get("width", 40)
         hidden = (width, width) if isinstance(width, int) else tuple(width)
-        return (nets.mlp(inputs, *hidden, targets),)
+        return (nets.mlp(inputs, *hidden, *([targets] if kind.network == "classifier" else [])),)
 
     def _image_net(self, kind: type[Learner], pools: Pools, options: dict[str, Any]) -> torch.nn.Module:
         name = self.net.get("name", "conv4")
@@ -134,8 +139,8 @@ class Recipe:
 
     def sampler(self, source: Source) -> Sampler:
         """The meta-training sampler."""
-        if not isinstance(source, Pools):
-            return self._real_valued(source, "train", self.episodes)
+        if not self._has_classes(source):
+            return self._other(source, "train", self.episodes)
         augment = Augment(**self.augment) if self.augment else None
         if "batch" in self.episodes:
             return Batches(source.train, size=self.episodes["batch"], augment=augment)
@@ -154,18 +159,22 @@ class Recipe:
             raise InputError(f"split {split!r} is unknown; choose train, val or test")
         given = {"shots": shots, "queries": queries}
         sizes = {**self.episodes, **{name: value for name, value in given.items() if value is not None}}
-        if not isinstance(source, Pools):
-            return self._real_valued(source, split, sizes)
+        if not self._has_classes(source):
+            return self._other(source, split, sizes)
         ways = ways if ways is not None else self.episodes.get("ways", 5)
         queries = max(sizes.get("queries", 15), 1)
         return FewShot(getattr(source, split), ways=ways, shots=sizes.get("shots", 1), queries=queries)
 
-    def _real_valued(self, source: TableTasks | None, split: str, sizes: dict[str, Any]) -> Sampler:
-        """A family of functions (the same in every split), or a split of a table's tasks."""
-        ranges: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in sizes.items()
-        }
+    def _has_classes(self, source: Source) -> TypeGuard[Pools]:
+        return isinstance(source, Pools) and "classification" in learner_class(self.learner).objectives
+
+    def _other(self, source: Source, split: str, sizes: dict[str, Any]) -> Sampler:
+        """Images to complete, a split of a table's tasks, or a family of functions (the same in every split)."""
+        given = {name: value for name, value in sizes.items() if name != "ways"}
+        ranges: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
         try:
+            if isinstance(source, Pools):
+                return Completion(getattr(source, split), **ranges)
             if source is not None:
                 return source.sampler(split, **ranges)
             return sets.FAMILIES[self.data].make(**ranges)
@@ -223,7 +232,8 @@ def learner_class(name: str) -> type[Learner]:
 def defaults(learner: str, data: str | None = None) -> Recipe:
     """The committed recipe of a learner on a data set (``None``: the recipe's own).
 
-    ``recipes/LEARNER.toml`` holds it; a table named after the data set overrides what stands above it.
+    ``recipes/LEARNER.toml`` holds it; a table named after the data set, or ``regression`` for any with real targets,
+    overrides what stands above it.
 
     Example:
         >>> defaults("protonet", "omniglot").episodes["ways"]
@@ -236,8 +246,10 @@ def defaults(learner: str, data: str | None = None) -> Recipe:
     own = {name: value for name, value in values.items() if name in known}
     data = data or own.get("data", "glyphs")
     sets.check_name(data)
-    for name, value in values.get("on", {}).get(data, {}).items():
-        own[name] = {**own.get(name, {}), **value} if isinstance(value, dict) else value
+    kinds = (["regression"] if data in sets.FAMILIES or data in sets.TABLES else []) + [data]
+    for kind in kinds:
+        for name, value in values.get("on", {}).get(kind, {}).items():
+            own[name] = {**own.get(name, {}), **value} if isinstance(value, dict) else value
     return Recipe(**{**own, "learner": learner, "data": data})
 
 

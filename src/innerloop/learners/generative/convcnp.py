@@ -140,7 +140,7 @@ class GridConvCNP(NeuralProcess):
         targets: int,
         *,
         size: tuple[int, int] = (28, 28),
-        lo: float = 0.0,
+        lo: float = -1.0,
         hi: float = 1.0,
         width: int = 64,
         layers: int = 6,
