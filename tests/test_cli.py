@@ -99,14 +99,15 @@ def test_compare_pairs_two_runs_on_the_same_tasks(cli: Cli, run_folder: Path, tm
     assert "points" in cli("compare", run_folder, tmp_path / "untrained", "--tasks", 12)[1]
 
 
-@pytest.mark.parametrize("learner", ["maml", "reptile", "relationnet", "finetune"])
+CLASSIFIERS = ["maml", "reptile", "relationnet", "finetune", "versa", "statistician", "hallucinator", "metagan"]
+
+
+@pytest.mark.parametrize("learner", CLASSIFIERS)
 def test_each_learner_trains_and_is_scored(cli: Cli, learner: str, tmp_path: Path) -> None:
     extra = {
-        "maml": TINY,
-        "relationnet": TINY,
         "reptile": [*TINY, "--queries", "0", "--shots", "2", "--inner-steps", "2"],
         "finetune": ["--set", "net.width=8", "--set", "episodes.batch=8", "--set", "validation.tasks=4"],
-    }[learner]
+    }.get(learner, TINY)
     assert cli("train", learner, "--steps", 2, "--out", tmp_path / "run", "--quiet", *extra)[0] == 0
     code, out, _ = cli("evaluate", tmp_path / "run", "--ways", 5, "--shots", 1, "--queries", 2, "--tasks", 3, "--json")
     assert code == 0
@@ -115,13 +116,87 @@ def test_each_learner_trains_and_is_scored(cli: Cli, learner: str, tmp_path: Pat
 
 @pytest.mark.parametrize("words", [("maml",), ("maml", "--width", 16), ("reptile",)], ids=str)
 def test_regression_by_the_command_line(words: tuple[object, ...], cli: Cli, tmp_path: Path) -> None:
-    words = ("train", *words, "--data", "sinusoid", "--steps", 3, "--out", tmp_path / "run", "--quiet")
+    words = ("train", *words, "--data", "sinusoid", "--steps", 3, "--set", "validation.tasks=4")
+    words = (*words, "--out", tmp_path / "run", "--quiet")
     assert cli(*words)[0] == 0
     code, out, _ = cli("evaluate", tmp_path / "run", "--tasks", 5, "--queries", 9, "--inner-steps", 2, "--json")
     report = json.loads(out)
     assert code == 0
     assert report["mse"] > 0
     assert report["ways"] is None
+
+
+PROCESSES = ["cnp", "np", "canp", "anp", "tnp", "convcnp"]
+
+
+@pytest.mark.parametrize("learner", PROCESSES)
+def test_each_process_trains_and_is_scored_on_another_family(cli: Cli, learner: str, tmp_path: Path) -> None:
+    words = ["--steps", 2, "--tasks-per-step", 2, "--set", "validation.tasks=4", "--out", tmp_path / "run", "--quiet"]
+    assert cli("train", learner, *words)[0] == 0
+    for extra in ([], ["--data", "gp_periodic"]):
+        code, out, _ = cli("evaluate", tmp_path / "run", "--tasks", 20, "--json", *extra)
+        report = json.loads(out)
+        assert code == 0
+        assert report["log_likelihood"] == pytest.approx(-report["nll"])
+        assert set(report["coverage"]) == {"50", "90", "95"}
+    saved = {path.name for path in (tmp_path / "run" / "evaluations").iterdir()}
+    assert saved == {f"test-tasks{data}-20tasks-seed0.safetensors" for data in ("", "-gp_periodic")}
+
+
+def test_images_are_completed_by_a_learner_of_functions(cli: Cli, tmp_path: Path) -> None:
+    words = ["--set", "options.width=4", "--set", "options.layers=1", "--set", "validation.tasks=2", "--quiet"]
+    words = ["--steps", 2, "--tasks-per-step", 2, *words, "--out", tmp_path / "run"]
+    assert cli("train", "gridconvcnp", *words)[0] == 0
+    code, out, _ = cli("evaluate", tmp_path / "run", "--shots", 100, "--queries", 50, "--tasks", 3, "--json")
+    assert code == 0
+    assert json.loads(out)["mse"] > 0
+
+
+def test_a_table_with_a_task_column_is_for_every_learner_of_real_targets(
+    cli: Cli, data_root: Path, tmp_path: Path
+) -> None:
+    for learner in ("cnp", "maml"):
+        words = ["--data", "Hsb82", "--root", data_root, "--shots", 8, "--queries", 4, "--steps", 2, "--quiet"]
+        assert cli("train", learner, *words, "--out", tmp_path / learner)[0] == 0
+        code, out, _ = cli("evaluate", tmp_path / learner, "--tasks", 5, "--json")
+        assert code == 0
+        assert json.loads(out)["mse"] > 0
+    rows = json.loads(cli("data", "Hsb82", "--root", data_root, "--json")[1])
+    assert sum(row["tasks"] for row in rows) == 160
+    code, _, err = cli("train", "protonet", *words, "--out", tmp_path / "none")
+    assert code == 2
+    assert "Hsb82 is regression" in err
+
+
+def test_tables_to_classify_are_for_classifiers(cli: Cli, tmp_path: Path) -> None:
+    small = ["--set", "options.width=8", "--set", "options.heads=2", "--set", "options.depth=1"]
+    for learner, extra in (("incontext", small), ("cnp", [])):
+        words = ["--data", "table_prior", "--steps", 1, "--tasks-per-step", 2, "--set", "validation.tasks=2", *extra]
+        code, _, err = cli("train", learner, *words, "--out", tmp_path / learner, "--quiet")
+        assert code == (0 if learner == "incontext" else 2), err
+    assert "table_prior is classification" in err
+
+
+def test_training_starts_from_the_network_of_another_run(cli: Cli, run_folder: Path, tmp_path: Path) -> None:
+    words = ["train", "maml", "--steps", 0, "--quiet", *TINY]
+    assert cli(*words, "--init", run_folder, "--out", tmp_path / "run")[0] == 0
+    given, _ = checkpoint.load(run_folder / "best.safetensors")
+    got, _ = checkpoint.load(tmp_path / "run" / "best.safetensors")
+    for layer in range(4):
+        weight = given[f"encoder.convolutions.{layer}.weight"]
+        assert torch.equal(got[f"net.convolutions.{layer}.weight"], weight)
+    code, _, err = cli(*words, "--set", "net.width=16", "--init", run_folder, "--out", tmp_path / "other")
+    assert code == 2
+    assert "convolutions.0.weight" in err
+    assert not (tmp_path / "other").exists()
+
+
+def test_mixed_precision_is_for_encoders(cli: Cli, tmp_path: Path) -> None:
+    words = ["--steps", 2, "--quiet", *TINY, "--set", "training.precision=bfloat16"]
+    assert cli("train", "protonet", *words, "--out", tmp_path / "run")[0] == 0
+    code, _, err = cli("train", "maml", *words, "--out", tmp_path / "maml")
+    assert code == 2
+    assert "MAML has none" in err
 
 
 def test_train_on_real_omniglot(cli: Cli, data_root: Path, tmp_path: Path) -> None:
@@ -138,9 +213,9 @@ def test_train_on_real_omniglot(cli: Cli, data_root: Path, tmp_path: Path) -> No
 
 def test_learners_and_data_are_listed(cli: Cli) -> None:
     names = [row["learner"] for row in json.loads(cli("learners", "--json")[1])]
-    assert names == ["finetune", "maml", "protonet", "relationnet", "reptile"]
+    assert names == sorted([*CLASSIFIERS, *PROCESSES, "protonet", "gridconvcnp", "incontext"])
     sets = [row["data"] for row in json.loads(cli("data", "--json")[1])]
-    assert sets == ["glyphs", "omniglot", "cifar_fs", "sinusoid"]
+    assert {"glyphs", "omniglot", "cifar_fs", "sinusoid", "gp_rbf", "table_prior", "storms"} <= set(sets)
 
 
 def test_resume_has_the_losses_of_an_uninterrupted_run(cli: Cli, tmp_path: Path) -> None:

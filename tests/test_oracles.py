@@ -226,6 +226,31 @@ def test_inner_optimiser_is_torchs(
             torch.testing.assert_close(phi[name], p.detach(), rtol=1e-13, atol=1e-14)
 
 
+def test_learned_rates_start_as_plain_descent_and_have_a_gradient() -> None:
+    """MAML with learned rates is MAML at first; each rate's gradient is that of the outer loss, by differences."""
+    tasks = il.data.Sinusoid(shots=4, queries=5).draw(torch.Generator().manual_seed(0), 1)
+    tasks = il.Task(*(il.Examples(part.x.double(), part.y.double()) for part in tasks))
+
+    def maml(**options: Any) -> il.MAML:
+        torch.manual_seed(0)
+        return il.MAML(il.nets.mlp(1, 6, 1), lr=0.05, steps=2, likelihood=il.Gaussian(scale=1.0), **options).double()
+
+    plain, learned = maml(), maml(learn_lr=True)
+    loss = il.lift(learned, "loop").loss(tasks)
+    torch.testing.assert_close(loss, il.lift(plain, "loop").loss(tasks), rtol=1e-6, atol=0)
+    loss.backward()
+    rates = dict(learned.inner.named_parameters())
+    assert len(rates) == 4
+    for rate in rates.values():
+        with torch.no_grad():
+            ends = []
+            for step in (1e-6, -2e-6):
+                rate += step
+                ends.append(float(il.lift(learned, "loop").loss(tasks)))
+            rate += 1e-6
+        assert float(rate.grad) == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-4, abs=1e-8)
+
+
 def test_gradient_through_adam_survives_a_zero_gradient() -> None:
     """A weight that the support set does not touch has gradient 0; the outer gradient stays finite, and right."""
     net = nn.Linear(2, 1, bias=False).double()

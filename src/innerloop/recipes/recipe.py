@@ -291,19 +291,23 @@ def start_from(learner: Learner, folder: str | Path) -> list[str]:
         the names of the parameters that were taken over.
 
     Raises:
-        InputError: if no weight of the run fits the learner by name and shape.
+        InputError: if the networks have nothing in common, or a layer of other sizes.
     """
     path = Path(folder) / "best.safetensors"
     tensors, _ = checkpoint.load(path)
     given = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(_NETWORKS)}
     own = {name: p for name, p in learner.state_dict().items() if name.startswith(_NETWORKS)}
-    fitting = [
-        name for name, p in own.items()
-        if (new := given.get(name.partition(".")[2])) is not None and new.shape == p.shape
-    ]  # fmt: skip
-    if not fitting:
+    common = {name: given[key] for name in own if (key := name.partition(".")[2]) in given}
+    # The last layer of a classifier belongs to the classes of its run.
+    fitting = [name for name, value in common.items() if value.shape == own[name].shape]
+    odd = [name for name in common if name not in fitting and not name.startswith("net.out.")]
+    if odd or not fitting:
+        what = (
+            f"{odd[0]} has shape {tuple(own[odd[0]].shape)} here and {tuple(common[odd[0]].shape)} there"
+            if odd else "they have no parameter in common"
+        )  # fmt: skip
         raise InputError(
-            f"no weight of {path} fits {type(learner).__name__}: its network must be of the same kind and width"
+            f"the network of {path} does not fit {type(learner).__name__}: {what}; give both the same [net]"
         )
     learner.load_state_dict({name: given[name.partition(".")[2]] for name in fitting}, strict=False)
     return fitting
