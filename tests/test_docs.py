@@ -37,8 +37,8 @@ def python_blocks(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-def test_readme_examples_run_on_embedded_data() -> None:
-    first, second = python_blocks(HOME / "README.md")
+def test_readme_examples_run_on_embedded_data(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, table, process = python_blocks(HOME / "README.md")
     # The reader's folder becomes the embedded data set, the budgets become short; every other word is README's.
     first = first.replace('il.data.omniglot("path/to/omniglot", download=True)', "il.data.glyphs()")
     first = first.replace("minutes=10", "steps=2").replace("tasks=1000", "tasks=5")
@@ -48,6 +48,12 @@ def test_readme_examples_run_on_embedded_data() -> None:
     assert probabilities.shape == (75, 5)
     assert float(probabilities.sum()) == pytest.approx(75, rel=1e-5)
     exec(second.replace("40_000", "2"), {"il": il})
+    capsys.readouterr()
+    exec(table, {"il": il})
+    first_row = capsys.readouterr().out.splitlines()[0]
+    assert max(float(p) for p in re.findall(r"[\d.]+", first_row)) > 0.8
+    exec(process.replace("minutes=10", "steps=2").replace("1600", "16"), {"il": il})
+    assert "log_likelihood" in capsys.readouterr().out
 
 
 def test_the_pages_name_things_that_exist() -> None:

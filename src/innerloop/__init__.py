@@ -4,6 +4,10 @@ Train on many small tasks, then learn a new one from a handful of examples. A le
 one task: ``adapt(support) -> state``, ``predict(state, x) -> raw``. The engine lifts it over batches of tasks.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from innerloop import data, inner, nets, norm
 from innerloop.data.episodes import Batches, FewShot, Sampler
 from innerloop.data.pool import Pool, Pools
@@ -49,6 +53,9 @@ from innerloop.task import Examples, InputError, Task, one_hot
 from innerloop.training.fit import NonFiniteLoss, fit
 from innerloop.training.store import History
 
+if TYPE_CHECKING:
+    from innerloop.estimators import InContextClassifier, InContextRegressor
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -77,6 +84,8 @@ __all__ = [
     "Hallucinator",
     "History",
     "InContext",
+    "InContextClassifier",
+    "InContextRegressor",
     "InputError",
     "Learner",
     "Lifted",
@@ -112,3 +121,12 @@ __all__ = [
     "one_hot",
     "paired",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # scikit-learn is slow to import and serves the estimators alone: it waits until one is asked for.
+    if name in ("InContextClassifier", "InContextRegressor"):
+        from innerloop import estimators
+
+        return getattr(estimators, name)
+    raise AttributeError(f"module 'innerloop' has no attribute {name!r}")
