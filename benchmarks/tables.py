@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from results import DATA, PAGE, put
 from scipy.stats import rankdata
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -37,7 +37,6 @@ from sklearn.preprocessing import StandardScaler
 from innerloop.estimators import InContextClassifier
 from innerloop.evaluation.metrics import calibration_error
 
-DATA = Path(os.environ.get("INNERLOOP_DATA", Path(__file__).parents[2] / "shared/data"))
 OURS = "in-context"
 
 
@@ -177,25 +176,32 @@ def main() -> None:
                 figures[-1] |= {"ece": calibration_error(p, truth), "seconds": seconds, "aucs": [s[0] for s in scores]}
         if given.json:
             given.json.write_text(json.dumps(figures, indent=1) + "\n")
-    report(figures, list(made), given.rows)
+    text = report(figures, list(made), given.rows)
+    print(text)
+    if not given.only and not given.weights:
+        PAGE.write_text(put(PAGE.read_text(), "tables", text))
 
 
-def report(figures: list[dict[str, Any]], names: list[str], rows: list[str]) -> None:
-    """Print the means over tables, and the AUC table by table."""
+def report(figures: list[dict[str, Any]], names: list[str], rows: list[str]) -> str:
+    """The means over tables, and the AUC table by table, in Markdown."""
     value = {(f["table"], f["rows"], f["method"]): f for f in figures}
     places = list(dict.fromkeys((f["table"], f["rows"]) for f in figures))
     ranks = {place: rankdata([-value[(*place, name)]["auc"] for name in names]) for place in places}
-    print(f"| method | {' | '.join(f'AUC, {r} rows' for r in rows)} | mean rank | Brier | ECE | seconds |")
-    print("|---|" + "---|" * (len(rows) + 4))
+    wanted = [f"AUC (rank), {r} rows" for r in rows]
+    lines = [f"| method | {' | '.join(wanted)} | Brier | ECE | seconds |", "|---|" + "---|" * (len(rows) + 3)]
     for i, name in enumerate(names):
-        cells = [f"{np.mean([value[(*p, name)]['auc'] for p in places if p[1] == r]):.4f}" for r in rows]
-        cells.append(f"{np.mean([ranks[p][i] for p in places]):.2f}")
+        cells = []
+        for r in rows:
+            here = [place for place in places if place[1] == r]
+            auc = np.mean([value[(*place, name)]["auc"] for place in here])
+            cells.append(f"{auc:.4f} ({np.mean([ranks[place][i] for place in here]):.2f})")
         cells += [f"{np.mean([value[(*p, name)][key] for p in places]):.3f}" for key in ("brier", "ece", "seconds")]
-        print(f"| {name} | {' | '.join(cells)} |")
-    print(f"\n| table, rows | {' | '.join(names)} |\n|---|" + "---|" * len(names))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", f"| table, rows | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
     for place in places:
         cells = [f"{value[(*place, name)]['auc']:.3f}" for name in names]
-        print(f"| {place[0]}, {place[1]} | {' | '.join(cells)} |")
+        lines.append(f"| {place[0]}, {place[1]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
