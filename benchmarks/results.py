@@ -69,6 +69,9 @@ class Row:
         return self.tasks[0] if ways == 5 else self.tasks[1]
 
 
+REPTILE = (
+    "reptile --set net.pool=max --set options.shared_head=out --inner-lr 1e-3 --set training.validate_every=350 --steps"
+)
 MAML_PUBLISHED = "98.7 / 99.9 / 95.8 / 98.9 (transductive)"
 
 ROWS = {
@@ -104,8 +107,8 @@ ROWS = {
     ),
     "reptile": Row(
         "Reptile, from ProtoNet, 64 filters",
-        "reptile --set net.pool=max --set training.validate_every=350 --steps 1400",
-        16,
+        f"{REPTILE} 700",
+        13,
         FIVE,
         published="95.39 / 98.90 / 88.14 / 96.65",
         tasks=(300, 60),
@@ -113,13 +116,16 @@ ROWS = {
     ),
     "reptile-batch": Row(
         "the same run, batch statistics",
-        "reptile --set net.pool=max --set training.validate_every=350 --steps 1400",
-        16,
+        f"{REPTILE} 700",
+        13,
         FIVE,
         published="97.68 / 99.48 / 89.43 / 97.12",
         run="reptile",
         norm="batch",
         tasks=(300, 60),
+    ),
+    "reptile-start": Row(
+        "where that run started (no Reptile step)", f"{REPTILE} 0", 10, FIVE, tasks=(300, 60), init="protonet-64"
     ),
     "reptile-scratch": Row(
         "Reptile, from random weights",
