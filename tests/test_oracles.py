@@ -184,6 +184,19 @@ def test_one_reptile_task_is_exact() -> None:
         torch.testing.assert_close(p.grad, p.detach() - phi[name], **EXACT)
 
 
+def test_reptile_moves_a_shared_row_to_the_mean_of_its_copies() -> None:
+    """With a shared head the gradient of its row is theta - the mean of the classes' adapted rows."""
+    task = classification_task()
+    reptile = il.Reptile(il.nets.mlp(4, 8, 1), steps=4, lr=0.05, shared_head="2").double()
+    reptile.loss(task).backward()
+    with torch.no_grad():
+        phi = reptile.adapt(task.support).parameters
+    for name in ("2.weight", "2.bias"):
+        p = reptile.net.get_parameter(name)
+        assert phi[name].shape[0] == 3
+        torch.testing.assert_close(p.grad, p.detach() - phi[name].mean(0, keepdim=True), **CLOSE)
+
+
 def test_minibatches_take_their_turns() -> None:
     """An inner step sees the next ``batch_size`` examples; a remainder is left out of the turn."""
     x, y = torch.arange(7.0).view(7, 1), torch.zeros(7, 1)

@@ -70,4 +70,6 @@ class Reptile(GradientLearner):
         theta = self.initial(task.support.y.shape[1])
         with torch.no_grad():
             phi = self.adapt(task.support).parameters
-        return sum(((theta[k] - phi[k]) ** 2).sum() / 2 for k in theta)  # type: ignore[return-value]
+        # The copies of a shared row move it to their mean, as the copies of all else in different tasks do.
+        copies = {k: len(p) if k in self.shared else 1 for k, p in theta.items()}
+        return sum(((theta[k] - phi[k]) ** 2).sum() / (2 * copies[k]) for k in theta)  # type: ignore[return-value]
