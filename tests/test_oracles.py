@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -195,6 +196,24 @@ def test_reptile_moves_a_shared_row_to_the_mean_of_its_copies() -> None:
         p = reptile.net.get_parameter(name)
         assert phi[name].shape[0] == 3
         torch.testing.assert_close(p.grad, p.detach() - phi[name].mean(0, keepdim=True), **CLOSE)
+
+
+def test_reptile_by_gradient_descent_is_the_naive_one() -> None:
+    """``optimizer="SGD"``: phi is where plain gradient descent leads."""
+    task = classification_task()
+    reptile = il.Reptile(il.nets.mlp(4, 8, 3), steps=3, lr=0.1, optimizer="SGD").double()
+    net = copy.deepcopy(reptile.net)
+    for _ in range(3):
+        loss = -(net(task.support.x).log_softmax(1) * task.support.y).sum(1).mean()
+        gradients = torch.autograd.grad(loss, list(net.parameters()))
+        with torch.no_grad():
+            for p, g in zip(net.parameters(), gradients, strict=True):
+                p -= 0.1 * g
+    phi = reptile.adapt(task.support).parameters
+    for name, p in net.named_parameters():
+        torch.testing.assert_close(phi[name], p, **CLOSE)
+    with pytest.raises(il.InputError, match="choose 'Adam' or 'SGD'"):
+        il.Reptile(il.nets.mlp(4, 8, 3), optimizer="adam")  # type: ignore[arg-type]
 
 
 def test_minibatches_take_their_turns() -> None:

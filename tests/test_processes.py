@@ -308,7 +308,7 @@ def test_the_grid_holds_the_kernel_sums() -> None:
 
 
 def image(size: tuple[int, int], channels: int = 1) -> il.Examples:
-    rows, columns = (torch.linspace(0, 1, side, dtype=torch.float64) for side in size)
+    rows, columns = (torch.linspace(-1, 1, side, dtype=torch.float64) for side in size)
     x = torch.cartesian_prod(rows, columns)
     return il.Examples(x, torch.rand(len(x), channels, dtype=torch.float64))
 

@@ -6,13 +6,15 @@ set, memory independent of the number of steps; it wants many more tasks than MA
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
-from innerloop.inner import Adam, InnerOptimiser
+from innerloop.inner import SGD, Adam, InnerOptimiser
 from innerloop.learners.optimization._gradient import GradientLearner
 from innerloop.likelihood import Likelihood
-from innerloop.task import Task
+from innerloop.task import InputError, Task
 
 
 class Reptile(GradientLearner):
@@ -25,7 +27,10 @@ class Reptile(GradientLearner):
     Args:
         net: any module ``[N, *F] -> [N, P]``.
         steps: inner steps k.
-        lr: learning rate of the inner Adam (betas 0 and 0.999, as published); ignored if ``inner`` is given.
+        lr: learning rate of the inner optimiser; ignored if ``inner`` is given.
+        optimizer: ``"Adam"`` (betas 0 and 0.999, as published) or ``"SGD"``. Adam starts afresh with each task, and its
+            first steps move every parameter by the whole rate, however small its gradient: from pre-trained weights
+            take SGD.
         test_steps: inner steps outside training; default ``steps``.
         batch_size: support examples an inner step sees, in turn; ``None`` for all.
         inner: an inner optimiser in place of Adam.
@@ -49,15 +54,18 @@ class Reptile(GradientLearner):
         *,
         steps: int = 5,
         lr: float = 1e-3,
+        optimizer: Literal["Adam", "SGD"] = "Adam",
         test_steps: int | None = None,
         batch_size: int | None = None,
         inner: InnerOptimiser | None = None,
         shared_head: str | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
+        if optimizer not in ("Adam", "SGD"):
+            raise InputError(f"inner optimizer {optimizer!r} is unknown; choose 'Adam' or 'SGD', or pass inner=")
         super().__init__(
             net,
-            inner=inner or Adam(lr, betas=(0.0, 0.999)),
+            inner=inner or (SGD(lr) if optimizer == "SGD" else Adam(lr, betas=(0.0, 0.999))),
             steps=steps,
             test_steps=test_steps,
             first_order=True,
