@@ -112,7 +112,7 @@ ROWS = {
         12,
         FIVE,
         published="95.39 / 98.90 / 88.14 / 96.65",
-        tasks=(300, 60),
+        tasks=(200, 60),
         init="protonet-64",
     ),
     "reptile-batch": Row(
@@ -123,10 +123,10 @@ ROWS = {
         published="97.68 / 99.48 / 89.43 / 97.12",
         run="reptile",
         norm="batch",
-        tasks=(300, 60),
+        tasks=(200, 60),
     ),
     "reptile-start": Row(
-        "where that run started (no Reptile step)", f"{REPTILE} 0", 10, FIVE, tasks=(300, 60), init="protonet-64"
+        "where that run started (no Reptile step)", f"{REPTILE} 0", 10, FIVE, tasks=(200, 60), init="protonet-64"
     ),
     "reptile-scratch": Row(
         "Reptile, from random weights",
