@@ -35,6 +35,9 @@ demo: .venv/ready
 
 results: .venv/ready
 	$(BIN)/python benchmarks/results.py
+	$(BIN)/python benchmarks/processes.py
+	$(BIN)/python benchmarks/generated.py
+	$(BIN)/python benchmarks/tables.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -31,10 +31,10 @@ def encoder(data: str, steps: int) -> tuple[torch.nn.Module, il.Pools]:
     if not (folder / "best.safetensors").exists():
         words = ["--data", data, "--root", str(DATA / data), "--steps", str(steps), "--seed", "0"]
         run(["train", "finetune", *words, "--out", str(folder)])
-    learner, recipe = load(folder)
+    learner, _, pools = load(folder)
     network, _ = learner.split()
     assert network is not None
-    return network, recipe.source()
+    return network, pools
 
 
 @torch.no_grad()

@@ -57,7 +57,7 @@ def score(folder: Path, data: str, tasks: int, recalibrated: bool) -> dict:
     """Log likelihood and coverage of a run on a family of functions, computed once and kept beside the run."""
     kept = folder / f"{data}-{tasks}{'-recalibrated' if recalibrated else ''}.json"
     if not kept.exists():
-        learner, _ = load(folder)
+        learner, *_ = load(folder)
         report: Report = il.evaluate(
             il.Recalibrated(learner) if recalibrated else learner,
             sets.FAMILIES[data].make(),

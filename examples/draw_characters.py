@@ -22,8 +22,7 @@ from innerloop import recipes
 
 def load(run: Path) -> tuple[il.Statistician, il.Pools]:
     """The trained model and its pools."""
-    learner, recipe = recipes.load(run)
-    pools = recipe.source()
+    learner, recipe, pools = recipes.load(run)
     if not isinstance(learner, il.Statistician) or not isinstance(pools, il.Pools):
         raise il.InputError(f"{run} holds a run of {recipe.learner}, which draws no examples: give a statistician's")
     return learner, pools

@@ -474,10 +474,10 @@ class Edges(Sampler):
 
     def draw(self, generator: torch.Generator, tasks: int) -> il.Task:
         """Twelve pixels to learn from, and the others."""
-        place = torch.linspace(0, 1, 6)
+        place = torch.linspace(-1, 1, 6)
         x = torch.cartesian_prod(place, place)
         u = torch.rand(tasks, 1 + len(x), generator=generator)
-        y = torch.sign(x[:, 1] - u[:, :1]).unsqueeze(2)
+        y = torch.sign(x[:, 1] - (2 * u[:, :1] - 1)).unsqueeze(2)
         order = u[:, 1:].argsort(1)
         x, y = x[order], y.gather(1, order.unsqueeze(2))
         return il.Task(il.Examples(x[:, :12], y[:, :12]), il.Examples(x[:, 12:], y[:, 12:]))

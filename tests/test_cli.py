@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from laws import assert_same
 
+import innerloop as il
 from innerloop.cli import main
+from innerloop.recipes import load
 from innerloop.training import checkpoint
 
 TINY = ["--set", "net.width=8", "--ways", "5", "--queries", "3", "--tasks-per-step", "2", "--set", "validation.tasks=4"]
@@ -175,6 +178,20 @@ def test_tables_to_classify_are_for_classifiers(cli: Cli, tmp_path: Path) -> Non
         code, _, err = cli("train", learner, *words, "--out", tmp_path / learner, "--quiet")
         assert code == (0 if learner == "incontext" else 2), err
     assert "table_prior is classification" in err
+
+
+def test_a_run_becomes_weights_of_the_estimator(cli: Cli, tmp_path: Path) -> None:
+    small = ["--set", "options.width=8", "--set", "options.heads=2", "--set", "options.depth=1"]
+    words = ["--steps", 1, "--tasks-per-step", 2, "--set", "validation.tasks=2", *small, "--quiet"]
+    assert cli("train", "incontext", *words, "--out", tmp_path / "run")[0] == 0
+    script = Path(__file__).resolve().parents[1] / "benchmarks" / "bundle_incontext.py"
+    file = tmp_path / "weights.safetensors"
+    subprocess.run([sys.executable, str(script), str(tmp_path / "run"), str(file)], check=True, capture_output=True)
+    model = il.InContextClassifier(n_estimators=1, weights=file).fit([[0.0], [1.0], [2.0]], ["a", "b", "a"])
+    learner, *_ = load(tmp_path / "run")
+    assert model.predict_proba([[0.5]]).sum() == pytest.approx(1, abs=1e-5)
+    assert_same(model._model().state_dict(), learner.state_dict())
+    assert json.loads(file.with_suffix(".json").read_text())["recipe"]["learner"] == "incontext"
 
 
 def test_training_starts_from_the_network_of_another_run(cli: Cli, run_folder: Path, tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_diverg
 
 import innerloop as il
 from innerloop.learners.generative._draws import Draws
+from innerloop.learners.generative._draws import Normal as Gaussian
 from innerloop.learners.generative._features import FeatureGenerator
 from innerloop.learners.generative.metagan import Reverse
-from innerloop.learners.generative.statistician import StatisticianHead, divergence
+from innerloop.learners.generative.statistician import StatisticianHead
 
 H = 6
 
@@ -145,16 +146,16 @@ def head_and_task(posterior: str = "all", **options: object) -> tuple[Statistici
     return head.double().eval(), il.Task(*flat)
 
 
-def as_normal(q: tuple[Tensor, Tensor]) -> Normal:
-    return Normal(q[0], (0.5 * q[1]).exp())
+def random_gaussian() -> Gaussian:
+    return Gaussian(torch.randn(50, 5, dtype=torch.float64), torch.randn(50, 5, dtype=torch.float64).exp())
 
 
 def test_divergence_is_that_of_torch_and_never_negative() -> None:
-    q, p = torch.randn(2, 2, 50, 5, dtype=torch.float64)
-    wanted = kl_divergence(as_normal((q[0], q[1])), as_normal((p[0], p[1]))).sum(-1)
-    torch.testing.assert_close(divergence((q[0], q[1]), (p[0], p[1])), wanted)
-    assert float(wanted.min()) >= 0
-    assert float(divergence((q[0], q[1]), (q[0], q[1])).abs().max()) < 1e-12
+    q, p = random_gaussian(), random_gaussian()
+    wanted = kl_divergence(Normal(*q), Normal(*p)).sum(-1)
+    torch.testing.assert_close(q.divergence(p), wanted)
+    assert float(q.divergence(p).min()) >= 0
+    assert float(q.divergence(q).abs().max()) < 1e-12
 
 
 def test_statistician_predicts_minus_the_divergence_from_each_class() -> None:
@@ -163,9 +164,9 @@ def test_statistician_predicts_minus_the_divergence_from_each_class() -> None:
     raw = head.predict(state, task.query.x)[0]
     means = torch.stack([task.support.x[task.support.y[:, d] == 1, :H].mean(0) for d in range(WAYS)])
     for n in range(len(raw)):
-        alone = as_normal(head.statistic(task.query.x[n, :H]))
+        alone = Normal(*head.statistic(task.query.x[n, :H]))
         for d in range(WAYS):
-            wanted = -kl_divergence(alone, as_normal(head.statistic(means[d]))).sum()
+            wanted = -kl_divergence(alone, Normal(*head.statistic(means[d]))).sum()
             torch.testing.assert_close(raw[n, d], wanted)
 
 
@@ -176,17 +177,17 @@ def test_bound_is_the_one_of_the_paper_class_by_class(posterior: str) -> None:
     seen = il.Examples(x, y) if posterior == "all" else task.support
     q_c = head.context(head.adapt(seen))
     noise_c = head.noise_c.each(q_c[0])[0]
-    c = q_c[0] + (0.5 * q_c[1]).exp() * noise_c
+    c = q_c.mean + q_c.scale * noise_c
     q_z = head.posterior_z(torch.cat((x[:, :H], y @ c), 1))
-    z = q_z[0] + (0.5 * q_z[1]).exp() * head.noise_z.each(q_z[0])[0]
+    z = q_z.mean + q_z.scale * head.noise_z.each(q_z[0])[0]
     total = 0.0
     for d in range(WAYS):
         mine = y[:, d] == 1
-        mean, log_variance = (part[d] for part in q_c)
+        mean, scale = (part[d] for part in q_c)
         standard = Normal(torch.zeros_like(mean), torch.ones_like(mean))
-        total -= kl_divergence(as_normal((mean, log_variance)), standard).sum()
+        total -= kl_divergence(Normal(mean, scale), standard).sum()
         for n in mine.nonzero()[:, 0].tolist():
-            q, p = as_normal((q_z[0][n], q_z[1][n])), as_normal(head.prior_z(c[d]))
+            q, p = Normal(q_z.mean[n], q_z.scale[n]), Normal(*head.prior_z(c[d]))
             total -= kl_divergence(q, p).sum()
             logits = head.decoder(torch.cat((z[n], c[d])).unsqueeze(0)).flatten()
             total += Bernoulli(logits=logits, validate_args=False).log_prob(x[n, H:]).sum()
@@ -204,9 +205,9 @@ def test_bound_on_a_conjugate_model_is_below_the_evidence_and_tight_at_the_poste
     zero = torch.zeros(1, dtype=torch.float64)
 
     def bound(mean: float, variance: float) -> Tensor:
-        q = (torch.full_like(zero, mean), torch.full_like(zero, math.log(variance)))
+        q = Gaussian(torch.full_like(zero, mean), torch.full_like(zero, math.sqrt(variance)))
         fit = (-0.5 * ((x - mean) ** 2 + variance) / s**2 - math.log(s) - 0.5 * math.log(2 * math.pi)).sum()
-        return fit - divergence(q, (zero, zero))
+        return fit - q.divergence(Gaussian(zero, zero + 1))
 
     torch.testing.assert_close(bound(float(x.sum()) / s**2 / precision, 1 / precision), evidence)
     for mean, variance in ((0.0, 1.0), (0.5, 0.3), (-1.0, 0.01)):

@@ -154,15 +154,6 @@ def test_quantiles_bracket_their_share() -> None:
         model.quantiles(x, (0.0,))
 
 
-def test_quantiles_of_flat_bars() -> None:
-    from innerloop.estimators import _quantile
-
-    bars = il.Bars(torch.arange(5.0))
-    masses = torch.full((1, 4), 0.25, dtype=torch.float64)
-    got = [float(_quantile(bars, masses, q)) for q in (0.125, 0.25, 0.3, 0.5, 0.75, 0.875)]
-    np.testing.assert_allclose(got, [0.0, 1.0, 1.2, 2.0, 3.0, 4.0], atol=1e-6)
-
-
 @pytest.mark.parametrize("model", [InContextClassifier, InContextRegressor])
 def test_same_seed_same_predictions_and_pickles(model: type) -> None:
     x, y = load_iris(return_X_y=True)

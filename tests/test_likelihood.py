@@ -102,6 +102,25 @@ def test_the_distribution_function_is_the_integral() -> None:
         il.Categorical().cdf(torch.zeros(1, 1, 2), torch.eye(2)[:1])
 
 
+def test_quantiles_invert_the_distribution_function() -> None:
+    """On flat bars by hand (the tails are half-normals whose median is the outer border), and on any mixture."""
+    bars = il.Bars(torch.arange(5.0, dtype=torch.float64))
+    flat = torch.zeros(1, 1, 4, dtype=torch.float64)
+    got = [float(bars.quantile(flat, q)) for q in (0.125, 0.25, 0.3, 0.5, 0.75, 0.875)]
+    assert got == pytest.approx([0.0, 1.0, 1.2, 2.0, 3.0, 4.0], abs=1e-6)
+    for share in (0.001, 0.2, 0.5, 0.9, 0.999):
+        reached = il.Bars(BORDERS).cdf(bars_raw(), il.Bars(BORDERS).quantile(bars_raw(), share))
+        assert reached.item() == pytest.approx(share, abs=1e-9)
+
+
+def test_raw_numbers_of_a_gaussian_invert_its_parameters() -> None:
+    """``raw_of`` and ``parameters_of`` undo each other, down to scales just above the floor."""
+    gaussian, mean = il.Gaussian(floor=0.01), torch.randn(2, 5, 1, dtype=torch.float64)
+    scale = torch.tensor([0.0101, 0.02, 0.5, 3.0, 80.0], dtype=torch.float64).view(1, 5, 1).expand(2, 5, 1)
+    for got, wanted in zip(gaussian.parameters_of(gaussian.raw_of(mean, scale)), (mean, scale), strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
 def test_bars_reach_every_target() -> None:
     """Far outside the borders the density is small, finite and differentiable."""
     raw = bars_raw()[:1].clone().requires_grad_()

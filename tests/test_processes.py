@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import innerloop as il
-from innerloop.learners.generative.latent_np import Normal
+from innerloop.learners.generative._draws import Normal
 from innerloop.nets import Memory, SetEncoder, TransformerBlock, attend
 
 PROCESSES = {

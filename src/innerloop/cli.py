@@ -210,7 +210,7 @@ def list_data(
         rows = [
             {"data": key, "needs": "--root" if s.needs_root else "", "what": s.what} for key, s in sets.SETS.items()
         ]
-        rows += [{"data": key, "needs": "", "what": f"{f.what}: regression"} for key, f in sets.FAMILIES.items()]
+        rows += [{"data": key, "needs": "", "what": f"{f.what}: {f.objective}"} for key, f in sets.FAMILIES.items()]
         rows += [
             {"data": key, "needs": "--root", "what": f"{' and '.join(t.targets)} by {' and '.join(t.task)}: regression"}
             for key, t in sets.TABLES.items()
@@ -332,10 +332,11 @@ def _evaluate(
     from innerloop.recipes import load
 
     keep_memory()
-    learner, recipe = load(run, norm=norm, test_steps=inner_steps)
+    learner, recipe, source = load(run, norm=norm, test_steps=inner_steps)
     if data is not None:
         recipe.data, recipe.root = data, str(root.absolute()) if root is not None else None
-    sampler = recipe.episodes_of(recipe.source(), split, ways=ways, shots=shots, queries=queries)
+        source = recipe.source()
+    sampler = recipe.episodes_of(source, split, ways=ways, shots=shots, queries=queries)
     return il.evaluate(learner, sampler, tasks=tasks, seed=seed, device=device)
 
 

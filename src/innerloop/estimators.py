@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from innerloop.learners.generative.pfn import InContext
-from innerloop.likelihood import Bars, Likelihood
+from innerloop.likelihood import Bars
 from innerloop.task import Examples, InputError, one_hot
 from innerloop.training import checkpoint
 
@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.floating[Any]]
 _WEIGHTS = Path(__file__).parent / "weights"
 #: Most columns of a table, most rows that a member of the ensemble reads, and queries at a time.
 MAX_FEATURES, MAX_ROWS, _QUERIES = 100, 2000, 2000
-#: Averaging over members blunts probabilities; TabPFN sharpens them by as much.
+#: Averaging over members blunts probabilities; this sharpens them again.
 _TEMPERATURE = 0.9
 
 
@@ -118,7 +118,7 @@ class InContextClassifier(ClassifierMixin, _InContextEstimator):  # type: ignore
         n_estimators: members of the ensemble; each sees the classes in an order of its own, and every other one the
             features by their quantiles.
         random_state: of the members.
-        weights: a checkpoint that ``benchmarks/train_incontext.py`` bundled; default the one of the package.
+        weights: a checkpoint that ``benchmarks/bundle_incontext.py`` wrote; default the one of the package.
 
     Attributes:
         classes_: the labels, sorted.
@@ -178,7 +178,7 @@ class InContextRegressor(RegressorMixin, _InContextEstimator):  # type: ignore[m
     Args:
         n_estimators: members of the ensemble; every other one sees the features by their quantiles.
         random_state: of the members' rows, above 2,000.
-        weights: a checkpoint that ``benchmarks/train_incontext.py`` bundled; default the one of the package.
+        weights: a checkpoint that ``benchmarks/bundle_incontext.py`` wrote; default the one of the package.
 
     Attributes:
         n_features_in_: number of features.
@@ -215,14 +215,9 @@ class InContextRegressor(RegressorMixin, _InContextEstimator):  # type: ignore[m
         self._keep(X, torch.from_numpy(standard).float().unsqueeze(1), np.zeros(len(y), dtype=np.intp))
         return self
 
-    def _masses(self, X: Any) -> Tensor:
-        """Probability of each bar, averaged over the members, ``[N, P]``."""
-        return torch.stack([raw.softmax(1) for raw in self._raw(X)]).mean(0)
-
     def predict(self, X: Any) -> Floats:
         """The mean of each row's distribution, float32 ``[N]``, in the units of y."""
-        masses = self._masses(X)
-        mean = self._model().likelihood.mean(masses.log().unsqueeze(0))[:, 0]
+        mean = self._model().likelihood.mean(torch.stack(self._raw(X)))[:, 0]
         return (self._level + self._spread * mean).numpy()
 
     def quantiles(self, X: Any, q: tuple[float, ...] = (0.1, 0.5, 0.9)) -> Floats:
@@ -234,8 +229,9 @@ class InContextRegressor(RegressorMixin, _InContextEstimator):  # type: ignore[m
         """
         if not all(0 < share < 1 for share in q):
             raise InputError(f"quantiles are asked at {q}; each must lie strictly between 0 and 1")
-        values = [_quantile(self._model().likelihood, self._masses(X).double(), share) for share in q]
-        return (self._level + self._spread * torch.stack(values, 1)).numpy()
+        bars, raw = self._model().likelihood, torch.stack(self._raw(X))
+        assert isinstance(bars, Bars)
+        return (self._level + self._spread * torch.cat([bars.quantile(raw, share) for share in q], 1)).numpy()
 
 
 def _predicted(model: InContext, member: _Member, x: Floats, y: Tensor, query: Floats) -> Tensor:
@@ -247,21 +243,6 @@ def _predicted(model: InContext, member: _Member, x: Floats, y: Tensor, query: F
     parts = torch.from_numpy(query).float().split(_QUERIES)
     raw = torch.cat([model.predict(state, part)[0] for part in parts])
     return raw if model.regression else raw[:, np.argsort(member.order)]
-
-
-def _quantile(bars: Likelihood, masses: Tensor, share: float) -> Tensor:
-    """Where the distribution function of ``masses [N, P]`` over the bars reaches ``share``: ``[N]``."""
-    assert isinstance(bars, Bars)
-    borders = bars.borders.double()
-    reached = masses.cumsum(1)
-    bar = (reached < share).sum(1, keepdim=True).clamp(max=masses.shape[1] - 1)
-    mass = masses.gather(1, bar)
-    within = ((share - (reached.gather(1, bar) - mass)) / mass.clamp(min=1e-30)).clamp(1e-12, 1 - 1e-12)
-    left, right = bars._tail()
-    flat = borders[bar] + within * borders.diff()[bar]
-    below = borders[1] + left * torch.special.ndtri(within / 2)
-    above = borders[-2] - right * torch.special.ndtri((1 - within) / 2)
-    return torch.where(bar == 0, below, torch.where(bar == masses.shape[1] - 1, above, flat)).squeeze(1)
 
 
 def _categories(column: npt.NDArray[Any]) -> dict[str, int] | None:

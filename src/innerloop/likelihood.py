@@ -118,6 +118,11 @@ class Gaussian(Likelihood):
         mean, spread = raw.chunk(2, -1)
         return mean, self.floor + F.softplus(spread)
 
+    def raw_of(self, mean: Tensor, scale: Tensor) -> Tensor:
+        """The raw numbers of a learned scale, the inverse of :meth:`parameters_of`; scales lie above the floor."""
+        above = scale - self.floor
+        return torch.cat((mean, above + (-torch.expm1(-above)).log()), -1)
+
     def log_prob(self, raw: Tensor, y: Tensor) -> Tensor:  # noqa: D102
         mean, scale = self.parameters_of(raw)
         return (-0.5 * ((y - mean) / scale) ** 2 - scale.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
@@ -201,6 +206,19 @@ class Bars(Likelihood):
         above = 2 * torch.special.ndtr((value - borders[-2]) / right).clamp(min=0.5) - 1
         share = torch.cat((below, inside[:, 1:-1], above), 1)
         return (mass * share).sum(-1).mean(0).unsqueeze(-1)
+
+    def quantile(self, raw: Tensor, share: float) -> Tensor:
+        """Where the distribution function, averaged over the draws, reaches ``share``: ``[S, N, P] -> [N, 1]``."""
+        masses, borders = raw.softmax(-1).mean(0), self.borders
+        reached = masses.cumsum(1)
+        bar = (reached < share).sum(1, keepdim=True).clamp(max=masses.shape[1] - 1)
+        mass = masses.gather(1, bar)
+        within = ((share - (reached.gather(1, bar) - mass)) / mass.clamp(min=1e-30)).clamp(1e-12, 1 - 1e-12)
+        left, right = self._tail()
+        flat = borders[bar] + within * borders.diff()[bar]
+        below = borders[1] + left * torch.special.ndtri(within / 2)
+        above = borders[-2] - right * torch.special.ndtri((1 - within) / 2)
+        return torch.where(bar == 0, below, torch.where(bar == masses.shape[1] - 1, above, flat))
 
     def mean(self, raw: Tensor) -> Tensor:  # noqa: D102
         left, right = self._tail()

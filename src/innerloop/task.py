@@ -43,6 +43,13 @@ class Task(NamedTuple):
     query: Examples
 
 
+def join(known: Examples | None, more: Examples) -> Examples:
+    """Both sets in one, ``known`` first; ``None`` is the empty set."""
+    if known is None:
+        return more
+    return Examples(torch.cat((known.x, more.x)), torch.cat((known.y, more.y)))
+
+
 def count(tasks: Task) -> int:
     """The number of tasks T in a batch."""
     return tasks.query.x.shape[0]

@@ -40,6 +40,7 @@ class FunctionFamily(NamedTuple):
 
     make: Callable[..., Sampler]
     what: str
+    objective: str = "regression"
 
 
 # The protocol of the convolutional process: one kernel, no noise.
@@ -54,7 +55,8 @@ FAMILIES = {
     "gp_weakly_periodic": FunctionFamily(
         partial(GaussianProcess, "weakly_periodic", lengthscale=0.5, period=0.25, **_FIXED), "draws of one such kernel"
     ),
-    "table_prior": FunctionFamily(TablePrior, "random small tables to classify, for in-context learners"),
+    "table_prior": FunctionFamily(TablePrior, "random small tables, for in-context learners", "classification"),
+    "table_prior_regression": FunctionFamily(partial(TablePrior, regression=True), "the same with a real target"),
     "sawtooth": FunctionFamily(Sawtooth, "sawtooth waves of random frequency and phase"),
 }
 
@@ -73,6 +75,13 @@ def check_name(name: str) -> None:
         close = difflib.get_close_matches(name, known, 1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise InputError(f"data set {name!r} is unknown{hint}; choose one of {', '.join(known)}")
+
+
+def objective(name: str) -> str:
+    """Whether the targets of a data set are classes (``"classification"``) or real (``"regression"``)."""
+    if name in FAMILIES:
+        return FAMILIES[name].objective
+    return "regression" if name in TABLES else "classification"
 
 
 def read(name: str, root: str | None, **options: Any) -> Pools | TableTasks:

@@ -190,13 +190,21 @@ def _evaluate(
             facts["open_tasks"] = scored[metric]
         facts |= {"indices": episodes, "calibration_error": probabilities}
     else:
-        drawn = list(sampler.batches(generator, tasks))
-        leaves = (leaf for batch in drawn for part in batch for leaf in part)
-        digest = hashlib.sha256(b"".join(leaf.cpu().numpy().tobytes() for leaf in leaves)).hexdigest()[:16]
-        slices = (part for batch in drawn for part in _slices(batch, chunk or 256, device))
+        seen = hashlib.sha256()
+        batches = (_hashed(batch, seen) for batch in sampler.batches(generator, tasks))
+        slices = (part for batch in batches for part in _slices(batch, chunk or 256, device))
         per_task, facts["calibration_error"] = _score(lift(learner, how), slices, metric)
+        digest = seen.hexdigest()[:16]
         metric = "log_likelihood" if "log_likelihood" in per_task else metric
     return Report(metric=metric, per_task=per_task, episodes=digest, **facts)
+
+
+def _hashed(tasks: Task, digest: hashlib._Hash) -> Task:
+    """The tasks, which the digest has then seen."""
+    for part in tasks:
+        for leaf in part:
+            digest.update(leaf.cpu().numpy().tobytes())
+    return tasks
 
 
 def _score(lifted: Lifted, batches: Iterator[Task], metric: str) -> tuple[dict[str, np.ndarray], float | None]:

@@ -246,8 +246,7 @@ def defaults(learner: str, data: str | None = None) -> Recipe:
     own = {name: value for name, value in values.items() if name in known}
     data = data or own.get("data", "glyphs")
     sets.check_name(data)
-    kinds = (["regression"] if data in sets.FAMILIES or data in sets.TABLES else []) + [data]
-    for kind in kinds:
+    for kind in (sets.objective(data), data):
         for name, value in values.get("on", {}).get(kind, {}).items():
             own[name] = {**own.get(name, {}), **value} if isinstance(value, dict) else value
     return Recipe(**{**own, "learner": learner, "data": data})
@@ -313,8 +312,10 @@ def start_from(learner: Learner, folder: str | Path) -> list[str]:
     return fitting
 
 
-def load(folder: str | Path, *, norm: str | None = None, test_steps: int | None = None) -> tuple[Learner, Recipe]:
-    """The trained learner of a run folder, in evaluation mode, and its recipe.
+def load(
+    folder: str | Path, *, norm: str | None = None, test_steps: int | None = None
+) -> tuple[Learner, Recipe, Source]:
+    """The trained learner of a run folder, in evaluation mode, its recipe, and what its tasks are drawn from.
 
     Args:
         folder: written by ``innerloop train --out``.
@@ -328,8 +329,9 @@ def load(folder: str | Path, *, norm: str | None = None, test_steps: int | None 
     recipe.norm = norm or recipe.norm
     if test_steps is not None:
         recipe.options["test_steps"] = test_steps
-    learner = recipe.build(recipe.source())
+    source = recipe.source()
+    learner = recipe.build(source)
     weights = Path(folder) / "best.safetensors"
     tensors, _ = checkpoint.load(weights)
     checkpoint.load_weights(learner, tensors, weights)
-    return learner.eval(), recipe
+    return learner.eval(), recipe, source

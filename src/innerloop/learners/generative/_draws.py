@@ -1,6 +1,9 @@
-"""Draws from a latent Gaussian: fresh in training, common random numbers otherwise."""
+"""A latent Gaussian, and draws from it: fresh in training, common random numbers otherwise."""
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +11,28 @@ from torch import Tensor, nn
 from innerloop.task import InputError
 
 _SEED = 20_100
+
+
+class Normal(NamedTuple):
+    """Independent Gaussians: mean and deviation, each ``[..., L]``."""
+
+    mean: Tensor
+    scale: Tensor
+
+    @staticmethod
+    def of(raw: Tensor) -> Normal:
+        """From raw numbers ``[..., 2 L]``: deviations in (0.1, 1), so that neither they nor the divergence run away."""
+        mean, spread = raw.chunk(2, -1)
+        return Normal(mean, 0.1 + 0.9 * spread.sigmoid())
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log density of ``z [S, L]``: ``[S]``."""
+        return (-0.5 * ((z - self.mean) / self.scale) ** 2 - self.scale.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def divergence(self, prior: Normal) -> Tensor:
+        """KL(self | prior), in nats, ``[...]``."""
+        ratio = (self.scale / prior.scale) ** 2
+        return 0.5 * (ratio + ((self.mean - prior.mean) / prior.scale) ** 2 - 1 - ratio.log()).sum(-1)
 
 
 class Draws(nn.Module):

@@ -84,13 +84,6 @@ class PointDecoder(nn.Module):
         return self.rest(F.relu(self.of_x(x) + hidden))
 
 
-def joined(context: Examples | None, support: Examples) -> Examples:
-    """Both sets in one; ``None`` is the empty set."""
-    if context is None:
-        return support
-    return Examples(torch.cat((context.x, support.x)), torch.cat((context.y, support.y)))
-
-
 @torch.no_grad()
 def autoregressive(
     learner: Learner,

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from innerloop.learners.generative._process import NeuralProcess, PointDecoder, joined
-from innerloop.learners.generative.latent_np import Bound, LatentProcess, Normal
+from innerloop.learners.generative._draws import Normal
+from innerloop.learners.generative._process import NeuralProcess, PointDecoder
+from innerloop.learners.generative.latent_np import Bound, LatentProcess
 from innerloop.likelihood import Likelihood
 from innerloop.nets.attention import Memory, TransformerBlock, attend, check_heads, heads_of
 from innerloop.nets.mlp import mlp
-from innerloop.task import Examples
+from innerloop.task import Examples, join
 
 
 class AttentiveState(NamedTuple):
@@ -109,7 +110,7 @@ class CANP(NeuralProcess):
         self.decoder = PointDecoder(inputs, (width, width), self.raws, width=width, depth=depth[3])
 
     def adapt(self, support: Examples, state: AttentiveState | None = None) -> AttentiveState:  # noqa: D102
-        context = joined(state.context if state else None, support)
+        context = join(state.context if state else None, support)
         return AttentiveState(context, *self.encoder(self.pairs(context), context.x))
 
     def predict(self, state: AttentiveState, x: Tensor) -> Tensor:  # noqa: D102
@@ -166,7 +167,7 @@ class ANP(LatentProcess):
         self.decoder = PointDecoder(inputs, (latent, width), self.raws, width=width, depth=depth[3])
 
     def adapt(self, support: Examples, state: AttentiveState | None = None) -> AttentiveState:  # noqa: D102
-        context = joined(state.context if state else None, support)
+        context = join(state.context if state else None, support)
         return AttentiveState(context, *self.encoder(self.pairs(context), context.x))
 
     def belief(self, state: AttentiveState) -> Normal:  # noqa: D102

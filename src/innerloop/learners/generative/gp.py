@@ -25,7 +25,7 @@ from innerloop.data.gaussian_process import (
 )
 from innerloop.learner import Learner
 from innerloop.likelihood import Gaussian
-from innerloop.task import Examples, InputError, Task
+from innerloop.task import Examples, InputError, Task, join
 
 
 class Posterior(NamedTuple):
@@ -120,12 +120,10 @@ class _Process(Learner):
         x = support.x.flatten(1)
         if x.shape[1] != 1 and "periodic" in self.kernel:
             raise InputError(f"the kernel {self.kernel} takes 1 input column, x has {x.shape[1]}: use rbf or matern52")
-        y = support.y
-        return Examples(x, y) if state is None else Examples(torch.cat((state.x, x)), torch.cat((state.y, y)))
+        return join(Examples(state.x, state.y) if state else None, Examples(x, support.y))
 
     def _raw(self, mean: Tensor, deviation: Tensor, dtype: torch.dtype) -> Tensor:
-        above = deviation - self.likelihood.floor
-        return torch.cat((mean, (above + torch.log(-torch.expm1(-above))).expand_as(mean)), -1).to(dtype)
+        return self.likelihood.raw_of(mean, deviation.expand_as(mean)).to(dtype)
 
     def extra_repr(self) -> str:
         values = (f"{name}={low if low == high else (low, high)}" for name, (low, high) in self.ranges.items())

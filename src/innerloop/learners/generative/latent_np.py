@@ -8,40 +8,19 @@ shows as disagreement between them. Choose it for coherent samples from a cheap 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
-from innerloop.learners.generative._draws import Draws
+from innerloop.learners.generative._draws import Draws, Normal
 from innerloop.learners.generative._process import NeuralProcess, PointDecoder
 from innerloop.likelihood import Likelihood
 from innerloop.nets.sets import SetEncoder, SetSums
 from innerloop.task import Examples, InputError, Task
 
 Bound = Literal["elbo", "importance", "likelihood"]
-
-
-class Normal(NamedTuple):
-    """Independent Gaussians: mean and deviation, each ``[L]``."""
-
-    mean: Tensor
-    scale: Tensor
-
-    @staticmethod
-    def of(raw: Tensor) -> Normal:
-        """From raw numbers ``[2 L]``: deviations lie in (0.1, 1), so that neither they nor the divergence run away."""
-        mean, spread = raw.chunk(2, -1)
-        return Normal(mean, 0.1 + 0.9 * spread.sigmoid())
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Log density of ``z [S, L]``: ``[S]``."""
-        return (-0.5 * ((z - self.mean) / self.scale) ** 2 - self.scale.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
-
-    def divergence(self, prior: Normal) -> Tensor:
-        """KL(self | prior), in nats, ``[]``."""
-        ratio = (self.scale / prior.scale) ** 2
-        return 0.5 * (ratio + ((self.mean - prior.mean) / prior.scale) ** 2 - 1 - ratio.log()).sum()
 
 
 class LatentProcess(NeuralProcess):
@@ -78,13 +57,13 @@ class LatentProcess(NeuralProcess):
         self.draws = Draws(latent, train=draws[0], test=draws[1])
         self.bound = bound
 
+    @abstractmethod
     def belief(self, state: Any) -> Normal:
         """q(z | what the state has seen)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, state: Any, z: Tensor, x: Tensor) -> Tensor:
         """Raw predictions under draws ``z [S, L]``: ``[N, inputs] -> [S, N, P]``."""
-        raise NotImplementedError
 
     def predict(self, state: Any, x: Tensor) -> Tensor:  # noqa: D102
         mean, scale = self.belief(state)

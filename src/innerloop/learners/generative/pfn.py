@@ -17,7 +17,7 @@ from torch import Tensor
 from innerloop.learner import Learner
 from innerloop.likelihood import Bars, Categorical, Likelihood
 from innerloop.nets.tabular import TableTransformer
-from innerloop.task import Examples, InputError, Task
+from innerloop.task import Examples, InputError, Task, join
 
 
 class InContext(Learner):
@@ -81,9 +81,7 @@ class InContext(Learner):
                 f"the task has {support.y.shape[1]} target columns, this network reads {self.targets}: "
                 f"merge classes, or train one with classes={support.y.shape[1]}"
             )
-        if state is None:
-            return support
-        return Examples(torch.cat((state.x, support.x)), torch.cat((state.y, support.y)))
+        return join(state, support)
 
     def predict(self, state: Examples, x: Tensor) -> Tensor:  # noqa: D102
         return self.net(describe(state.x, state.x), state.y, describe(x, state.x)).unsqueeze(0)

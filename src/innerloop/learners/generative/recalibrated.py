@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from innerloop.learner import Learner, State
-from innerloop.learners.generative._process import joined
 from innerloop.likelihood import Gaussian
-from innerloop.task import Examples, InputError, Task
+from innerloop.task import Examples, InputError, Task, join
 
 
 class RecalibratedState(NamedTuple):
@@ -64,7 +63,7 @@ class Recalibrated(Learner):
         self.looks_at_queries = process.looks_at_queries
 
     def adapt(self, support: Examples, state: RecalibratedState | None = None) -> RecalibratedState:  # noqa: D102
-        context = joined(state.context if state else None, support)
+        context = join(state.context if state else None, support)
         order, number = context.x.flatten(1)[:, 0].argsort(), len(context.x)
         folds = [order[k :: self.folds] for k in range(min(self.folds, number))]
         total = context.y.new_zeros(context.y.shape[1])
@@ -81,8 +80,7 @@ class Recalibrated(Learner):
         mean, scale = self._gaussian.parameters_of(raw)
         # The draws' means move away from their centre, so that the mixture as a whole is wider by the factor.
         centre = mean.mean(0)
-        excess = state.factor * scale - self._gaussian.floor
-        return torch.cat((centre + state.factor * (mean - centre), excess + (-torch.expm1(-excess)).log()), -1)
+        return self._gaussian.raw_of(centre + state.factor * (mean - centre), state.factor * scale)
 
     def loss(self, task: Task) -> Tensor:  # noqa: D102
         return self.process.loss(task)

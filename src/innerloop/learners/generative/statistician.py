@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.learner import Learner
-from innerloop.learners.generative._draws import Draws
+from innerloop.learners.generative._draws import Draws, Normal
 from innerloop.learners.generative._features import vector_size
 from innerloop.learners.metric._embedded import Embedded, EmbeddedState
 from innerloop.learners.metric.protonet import ClassSums
@@ -29,23 +29,17 @@ from innerloop.task import Examples, InputError, Task
 _BOUND = 8.0
 
 
-class Normal(nn.Module):
-    """A network that gives a diagonal Gaussian: ``[..., inputs] ->`` mean and log-variance, each ``[..., size]``."""
+class NormalNet(nn.Module):
+    """A network that gives a diagonal Gaussian: ``[..., inputs] ->`` mean and deviation, each ``[..., size]``."""
 
     def __init__(self, inputs: int, hidden: int, size: int) -> None:
         super().__init__()
         self.net = mlp(inputs, hidden, hidden, 2 * size, activation=nn.ELU)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance."""
+    def forward(self, x: Tensor) -> Normal:
+        """The Gaussian."""
         mean, log_variance = self.net(x).chunk(2, -1)
-        return mean, _BOUND * torch.tanh(log_variance / _BOUND)
-
-
-def divergence(q: tuple[Tensor, Tensor], p: tuple[Tensor, Tensor]) -> Tensor:
-    """KL(q || p) of diagonal Gaussians given as mean and log-variance ``[..., size]``: ``[...]`` in nats."""
-    (mean, log_v), (prior, prior_log_v) = q, p
-    return 0.5 * (prior_log_v - log_v + ((mean - prior).square() + log_v.exp()) / prior_log_v.exp() - 1).sum(-1)
+        return Normal(mean, (0.5 * _BOUND * torch.tanh(log_variance / _BOUND)).exp())
 
 
 class StatisticianHead(Learner):
@@ -81,26 +75,24 @@ class StatisticianHead(Learner):
         if not (math.isfinite(discriminative) and discriminative >= 0):
             raise InputError(f"the discriminative weight is {discriminative}; it must be finite and 0 or more")
         self.features, self.posterior, self.discriminative = features, posterior, discriminative
-        self.statistic = Normal(features, hidden, context)
-        self.prior_z = Normal(context, hidden, latent)
-        self.posterior_z = Normal(features + context, hidden, latent)
+        self.statistic = NormalNet(features, hidden, context)
+        self.prior_z = NormalNet(context, hidden, latent)
+        self.posterior_z = NormalNet(features + context, hidden, latent)
         self.decoder = Decoder(latent + context, shape, width)
         self.noise_c, self.noise_z = Draws(context, test=256), Draws(latent, test=256)
 
     def adapt(self, support: Examples, state: ClassSums | None = None) -> ClassSums:  # noqa: D102
-        h, y = support.x[:, : self.features], support.y
-        sums, counts = y.mT @ h, y.sum(0)
-        return ClassSums(sums, counts) if state is None else ClassSums(state.sums + sums, state.counts + counts)
+        return ClassSums.of(support.x[:, : self.features], support.y, state)
 
-    def context(self, state: ClassSums) -> tuple[Tensor, Tensor]:
-        """q(c | the examples of a class): mean and log-variance, each ``[D, context]``."""
-        q: tuple[Tensor, Tensor] = self.statistic(state.sums / state.counts.clamp(min=1e-12).unsqueeze(1))
+    def context(self, state: ClassSums) -> Normal:
+        """q(c | the examples of a class): mean and deviation, each ``[D, context]``."""
+        q: Normal = self.statistic(state.means)
         return q
 
     def predict(self, state: ClassSums, x: Tensor) -> Tensor:
         """Minus the divergence of q(c | the query alone) from q(c | the class's support)."""
-        alone, classes = self.statistic(x[:, : self.features]), self.context(state)
-        logits = -divergence(tuple(part.unsqueeze(1) for part in alone), classes)  # type: ignore[arg-type]
+        alone = Normal(*(part.unsqueeze(1) for part in self.statistic(x[:, : self.features])))
+        logits = -alone.divergence(self.context(state))
         # A class that has no support example cannot be the answer.
         return logits.masked_fill(state.counts == 0, -math.inf).unsqueeze(0)
 
@@ -126,14 +118,13 @@ class StatisticianHead(Learner):
         q_z = self.posterior_z(torch.cat((h, c), 1))
         logits = self.decoder(torch.cat((self._draw(q_z, self.noise_z), c), 1)).flatten(1)
         pixels = -F.binary_cross_entropy_with_logits(logits, pixels.clamp(0, 1), reduction="sum")
-        standard = (torch.zeros_like(q_c[0]), torch.zeros_like(q_c[1]))
+        standard = Normal(torch.zeros_like(q_c.mean), torch.ones_like(q_c.scale))
         # A class without any example is no data set.
         present = (y.sum(0) > 0).to(x.dtype)
-        return pixels, -divergence(q_z, self.prior_z(c)).sum(), -(divergence(q_c, standard) * present).sum()
+        return pixels, -q_z.divergence(self.prior_z(c)).sum(), -(q_c.divergence(standard) * present).sum()
 
-    def _draw(self, q: tuple[Tensor, Tensor], noise: Draws) -> Tensor:
-        mean, log_variance = q
-        return mean + (0.5 * log_variance).exp() * noise.each(mean)[0]
+    def _draw(self, q: Normal, noise: Draws) -> Tensor:
+        return q.mean + q.scale * noise.each(q.mean)[0]
 
     def sample(self, state: ClassSums, count: int, generator: Generator | None = None) -> Tensor:
         """New examples of each class, as pixel probabilities in 0 to 1: ``[D, count, C, S, S]``.
@@ -141,9 +132,9 @@ class StatisticianHead(Learner):
         c is its posterior's mean, z is drawn from its prior given c.
         """
         c = self.context(state)[0].repeat_interleave(count, 0)
-        mean, log_variance = self.prior_z(c)
+        mean, scale = self.prior_z(c)
         noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
-        pixels = self.decoder(torch.cat((mean + (0.5 * log_variance).exp() * noise, c), 1)).sigmoid()
+        pixels = self.decoder(torch.cat((mean + scale * noise, c), 1)).sigmoid()
         return pixels.unflatten(0, (-1, count))
 
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.learners.generative._process import NeuralProcess, joined
+from innerloop.learners.generative._process import NeuralProcess
 from innerloop.likelihood import Likelihood
 from innerloop.nets.attention import Memory, TransformerBlock
 from innerloop.nets.mlp import mlp
-from innerloop.task import Examples, InputError, Task
+from innerloop.task import Examples, InputError, Task, join
 
 
 class TNPState(NamedTuple):
@@ -79,7 +79,7 @@ class TNP(NeuralProcess):
         self.head = mlp(width, hidden, self.raws)
 
     def adapt(self, support: Examples, state: TNPState | None = None) -> TNPState:  # noqa: D102
-        context = joined(state.context if state else None, support)
+        context = join(state.context if state else None, support)
         rows, memories = self.embed(self._known(context)), []
         for block in self.blocks:
             memories.append(block.memory(rows))

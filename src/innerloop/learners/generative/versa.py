@@ -65,13 +65,11 @@ class AmortisedHead(Learner):
                     parameter.mul_(_START)
 
     def adapt(self, support: Examples, state: ClassSums | None = None) -> ClassSums:  # noqa: D102
-        z, y = support.x.flatten(1), support.y
-        sums, counts = y.mT @ z, y.sum(0)
-        return ClassSums(sums, counts) if state is None else ClassSums(state.sums + sums, state.counts + counts)
+        return ClassSums.of(support.x.flatten(1), support.y, state)
 
     def posterior(self, state: ClassSums) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each class's weights, the bias last: each ``[D, H + 1]``."""
-        pooled = state.sums / state.counts.clamp(min=1e-12).unsqueeze(1)
+        pooled = state.means
         prototype = torch.cat((2 * pooled, -pooled.square().sum(1, keepdim=True)), 1)
         return self.scale * prototype + self.mean(pooled), (0.5 * self.log_variance(pooled)).exp()
 

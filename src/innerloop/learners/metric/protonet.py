@@ -24,6 +24,17 @@ class ClassSums(NamedTuple):
     sums: Tensor
     counts: Tensor
 
+    @classmethod
+    def of(cls, z: Tensor, y: Tensor, state: ClassSums | None = None) -> ClassSums:
+        """Of features ``z [N, H]`` with one-hot rows ``y [N, D]``, added to those of ``state``."""
+        sums, counts = y.mT @ z, y.sum(0)
+        return cls(sums, counts) if state is None else cls(state.sums + sums, state.counts + counts)
+
+    @property
+    def means(self) -> Tensor:
+        """The mean feature of each class, ``[D, H]``; zeros for a class without examples."""
+        return self.sums / self.counts.clamp(min=1e-12).unsqueeze(1)
+
 
 class Prototypes(Learner):
     """The head of a prototypical network, on feature vectors.
@@ -49,13 +60,10 @@ class Prototypes(Learner):
         self.scale = scale if scale is not None else (1.0 if distance == "euclidean" else 10.0)
 
     def adapt(self, support: Examples, state: ClassSums | None = None) -> ClassSums:  # noqa: D102
-        z = self._vectors(support.x)
-        sums, counts = support.y.mT @ z, support.y.sum(0)
-        return ClassSums(sums, counts) if state is None else ClassSums(state.sums + sums, state.counts + counts)
+        return ClassSums.of(self._vectors(support.x), support.y, state)
 
     def predict(self, state: ClassSums, x: Tensor) -> Tensor:  # noqa: D102
-        z, counts = self._vectors(x), state.counts.unsqueeze(1)
-        prototypes = state.sums / counts.clamp(min=1e-12)
+        z, prototypes = self._vectors(x), state.means
         if self.distance == "cosine":
             logits = F.normalize(z, dim=1) @ F.normalize(prototypes, dim=1).mT
         else:

@@ -15,7 +15,7 @@ from innerloop.learner import Learner
 from innerloop.learners.metric._embedded import Embedded
 from innerloop.likelihood import Categorical, Likelihood
 from innerloop.nets.relation import RelationModule
-from innerloop.task import Examples, InputError
+from innerloop.task import Examples, InputError, join
 
 
 class Relations(Learner):
@@ -46,7 +46,7 @@ class Relations(Learner):
             # One summed map a class; classes are their own rows from here on.
             z, y = torch.einsum("nd,n...->d...", y, z), torch.eye(y.shape[1], dtype=y.dtype, device=y.device)
             return Examples(z, y) if state is None else Examples(state.x + z, y)
-        return support if state is None else Examples(torch.cat((state.x, z)), torch.cat((state.y, y)))
+        return join(state, support)
 
     def predict(self, state: Examples, x: Tensor) -> Tensor:  # noqa: D102
         scores = self.relation(x, state.x)
