@@ -4,7 +4,7 @@
     python benchmarks/results.py protonet maml       some rows
     python benchmarks/results.py --seeds 0 1 2       several seeds a row
     python benchmarks/results.py --print-only        the tables from the runs that are there
-    python benchmarks/results.py --rates             milliseconds a step here, and the minutes that a row's steps take
+    python benchmarks/results.py --rates             milliseconds a step of the runs that are there, on this machine
 
 Budgets are steps, so that a run is the same on a busy machine and bit for bit the same again; they were chosen to fit
 the minutes of the table on two quiet cores, which --rates checks. The command line trains a
@@ -29,7 +29,7 @@ import torch
 
 import innerloop as il
 from innerloop.allocator import keep_memory
-from innerloop.recipes import defaults
+from innerloop.recipes import load
 
 HOME = Path(__file__).resolve().parent.parent
 RUNS = HOME / "runs" / "results"
@@ -133,6 +133,19 @@ ROWS = {
         published=MAML_PUBLISHED,
         inner_steps="1",
         tasks=(200, 60),
+    ),
+    "versa": Row(
+        "VERSA",
+        "versa --set training.precision=bfloat16 --set training.validate_every=2250 --steps 9000",
+        11,
+        published="99.70 / 99.75 / 97.66 / 98.77",
+    ),
+    "statistician": Row(
+        "Neural Statistician, with a classification loss",
+        "statistician --set options.discriminative=10 --set training.precision=bfloat16 "
+        "--set training.validate_every=2000 --steps 8000",
+        12,
+        published="98.1 / 99.5 / 93.2 / 98.1",
     ),
     "finetune": Row("FineTune (baseline)", "finetune --steps 800", 3),
     "untrained": Row("untrained network", "protonet --width 64 --steps 0", 0),
@@ -250,32 +263,30 @@ def put(page: str, name: str, text: str) -> str:
     return f"{before}{begin}\n*{today}*\n\n{text}\n{end}{after}"
 
 
-def rates() -> str:
-    """Milliseconds of an outer step by each committed recipe (median of 15), and the minutes that a row takes."""
+def rates(names: list[str]) -> str:
+    """Milliseconds of an outer step of each run that is there (median of 15), and the minutes that its steps take."""
     lines = [f"{torch.get_num_threads()} threads, torch {torch.__version__}"]
     keep_memory()
-    for name, row in ROWS.items():
-        if row.run:
+    for name in names:
+        folder = RUNS / f"{name}-seed0"
+        if ROWS[name].run or steps_done(folder) < 1:
             continue
-        learner_name, *_, steps = row.train.split()
-        recipe = defaults(learner_name, "omniglot")
-        recipe.root = str(DATA / "omniglot")
-        pools = recipe.source()
-        learner, sampler = recipe.build(pools), recipe.sampler(pools)
-        lifted = il.lift(learner, recipe.training.get("how", "auto"))
-        optimiser = torch.optim.Adam(learner.parameters())
+        learner, recipe, source = load(folder)
+        learner.train().requires_grad_(True)
+        training, sampler = recipe.training, recipe.sampler(source)
+        lifted = il.lift(learner, training.get("how", "auto"), precision=training.get("precision"))
+        optimiser = torch.optim.Adam(learner.parameters(), lr=1e-6)
         seconds = []
         for step in range(18):
             start = time.perf_counter()
-            tasks = sampler.draw(torch.Generator().manual_seed(step), recipe.training["tasks_per_step"])
-            lifted.backward(tasks)
+            lifted.backward(sampler.draw(torch.Generator().manual_seed(step), training["tasks_per_step"]))
             optimiser.step()
             optimiser.zero_grad()
             seconds.append(time.perf_counter() - start)
-        median = float(np.median(seconds[3:]))
+        median, steps = float(np.median(seconds[3:])), steps_done(folder)
         lines.append(
             f"{name}: {1000 * median:.0f} ms a step ({1000 * min(seconds[3:]):.0f} to {1000 * max(seconds[3:]):.0f}), "
-            f"{steps} steps {median * int(steps) / 60:.1f} minutes without validation, budget {row.minutes}"
+            f"{steps} steps {median * steps / 60:.1f} minutes without validation, budget {ROWS[name].minutes}"
         )
     return "\n".join(lines)
 
@@ -289,7 +300,7 @@ def main() -> None:
     parser.add_argument("--rates", action="store_true")
     arguments = parser.parse_args()
     if arguments.rates:
-        print(rates())
+        print(rates(arguments.rows or list(ROWS)))
         return
     unknown = set(arguments.rows) - ROWS.keys()
     if unknown:
