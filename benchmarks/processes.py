@@ -30,16 +30,16 @@ KERNELS = ("rbf", "matern52", "periodic")
 
 #: Title, arguments of `innerloop train`, published log likelihoods.
 ROWS = {
-    "cnp": ("CNP", "cnp --steps 100000", "0.26 / 0.04 / -1.40"),
-    "np": ("NP", "np --steps 100000", "0.27 / 0.07 / -1.15"),
-    "canp": ("CANP", "canp --steps 100000", "0.79 / 0.62 / -7.61"),
-    "anp": ("ANP", "anp --steps 60000", "0.81 / 0.63 / -5.02"),
+    "cnp": ("CNP", "cnp --steps 80000", "0.26 / 0.04 / -1.40"),
+    "np": ("NP", "np --steps 45000", "0.27 / 0.07 / -1.15"),
+    "canp": ("CANP", "canp --steps 45000", "0.79 / 0.62 / -7.61"),
+    "anp": ("ANP", "anp --steps 30000", "0.81 / 0.63 / -5.02"),
     "tnp": ("TNP-D", "tnp --steps 60000", "1.39 / 0.95 / -3.53"),
-    "convcnp": ("ConvCNP", "convcnp --steps 30000", ""),
+    "convcnp": ("ConvCNP", "convcnp --steps 25000", ""),
 }
 EQ_ROWS = {
-    "convcnp-eq": ("ConvCNP", "convcnp --data gp_eq --steps 20000", "0.70 (XL 1.06)"),
-    "cnp-eq": ("CNP", "cnp --data gp_eq --steps 50000", "-0.86"),
+    "convcnp-eq": ("ConvCNP", "convcnp --data gp_eq --steps 15000", "0.70 (XL 1.06)"),
+    "cnp-eq": ("CNP", "cnp --data gp_eq --steps 30000", "-0.86"),
 }
 
 

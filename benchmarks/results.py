@@ -201,8 +201,9 @@ def cell(reports: list[dict]) -> str:
 def table(names: list[str], seeds: list[int]) -> str:
     """The table in Markdown."""
     lines = [
-        "| learner | 5w1s | 5w5s | 20w1s | 20w5s | norm | transductive | seeds, tasks | minutes, steps | published |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| learner | 5w1s | 5w5s | 20w1s | 20w5s | ECE 5w1s | norm | transductive | seeds, tasks | minutes, steps "
+        "| published |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in names:
         row = ROWS[name]
@@ -217,10 +218,11 @@ def table(names: list[str], seeds: list[int]) -> str:
                 continue
             reports = [evaluate(folder, ways, shots, row) for folder in folders]
             cells.append(cell(reports))
-            facts = reports[0]
+            facts = facts or reports[0]
         steps = [steps_done(folder) for folder in folders]
         lines.append(
-            f"| {row.title} | {' | '.join(cells)} | {facts['norm']} | {'yes' if facts['transductive'] else 'no'} | "
+            f"| {row.title} | {' | '.join(cells)} | {100 * facts['calibration_error']:.2f} | {facts['norm']} | "
+            f"{'yes' if facts['transductive'] else 'no'} | "
             f"{len(folders)}, {row.tasks[0]} / {row.tasks[1]} | {row.minutes}, {int(np.mean(steps))} | "
             f"{row.published} |"
         )
