@@ -73,6 +73,10 @@ REPTILE = (
     "reptile --set net.pool=max --set options.shared_head=out --set options.optimizer=SGD --inner-lr 0.1 "
     "--set training.validate_every=999 --steps"
 )
+MAML = (
+    "maml --set options.steps=5 --set options.test_steps=5 --inner-lr 0.03 --lr 3e-4 --set training.validate_every=500 "
+    "--set validation.tasks=100 --steps"
+)
 MAML_PUBLISHED = "98.7 / 99.9 / 95.8 / 98.9 (transductive)"
 
 ROWS = {
@@ -89,22 +93,25 @@ ROWS = {
         "RelationNet", "relationnet --steps 10000", 20, published="99.6 / 99.8 / 97.6 / 99.1", tasks=(1000, 60)
     ),
     "maml": Row(
-        "MAML, second order, from ProtoNet, 64 filters",
-        "maml --steps 10300",
-        30,
+        "MAML, second order, 5 inner steps, from ProtoNet, 64 filters",
+        f"{MAML} 1000",
+        16,
         published=MAML_PUBLISHED,
         tasks=(300, 60),
         init="protonet-64",
     ),
     "maml-batch": Row(
         "the same run, batch statistics",
-        "maml --steps 10300",
-        30,
+        f"{MAML} 1000",
+        16,
         FIVE,
         published=MAML_PUBLISHED,
         run="maml",
         norm="batch",
         tasks=(300, 60),
+    ),
+    "maml-start": Row(
+        "where that run started (no MAML step)", f"{MAML} 0", 10, FIVE, tasks=(300, 60), init="protonet-64"
     ),
     "reptile": Row(
         "Reptile, from ProtoNet, 64 filters",

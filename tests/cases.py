@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import innerloop as il
-from innerloop.data import Batches, FewShot, Pool, Sampler, Sinusoid, TablePrior
+from innerloop.data import Batches, ClassStream, FewShot, KnownTasks, Pool, Sampler, Sinusoid, TablePrior
 
 WAYS = 3
 SHAPE = (1, 8, 8)
@@ -112,6 +112,16 @@ def batches(kind: str) -> Callable[[], Sampler]:
     return lambda: Batches(pool(kind, "train"), size=32)
 
 
+def known(kind: str) -> Callable[[], Sampler]:
+    """Forty episodes, drawn once and known by their names."""
+    return lambda: KnownTasks.of(episodes(kind, "train", 10, 10)(), 40, queries=15, named=True)
+
+
+def streams(remember: int = 0) -> Callable[[], Sampler]:
+    """Streams of classes of feature vectors."""
+    return lambda: ClassStream(pool("blobs", "train"), ways=WAYS, shots=2, queries=5, remember=remember)
+
+
 def sines(queries: int = 10) -> Callable[[], Sampler]:
     """Sine waves."""
     return lambda: Sinusoid(shots=10, queries=queries)
@@ -149,6 +159,7 @@ SCORES = "a shift of all scores alike changes no probability, where classes have
 
 BLOBS = {"train": episodes("blobs", "train"), "test": episodes("blobs", "test")}
 PICTURES = {"train": episodes("pictures", "train"), "test": episodes("pictures", "test")}
+STREAMS = {"train": streams(), "test": episodes("blobs", "test")}
 SINES = {"train": sines(), "test": sines()}
 SUPPORT_ONLY = {
     "blobs": {"train": episodes("blobs", "train", 10, 0), "test": episodes("blobs", "test", 5)},
@@ -564,5 +575,152 @@ IN_CONTEXT = [
         fit={"steps": 150, "lr": 5e-3, "clip": 1.0, "tasks_per_step": 8},
     ),
 ]
+ADAPTING = [
+    Case(
+        "anil",
+        lambda: il.ANIL(il.nets.mlp(8, 32, WAYS), steps=3, lr=0.2),
+        **BLOBS,
+        margin=0.1,
+        relabels=False,
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "anil-shared-head-first-order",
+        lambda: il.ANIL(il.nets.mlp(8, 32, 1), steps=3, lr=0.2, shared_head="2", first_order=True),
+        **BLOBS,
+        margin=0.1,
+        exempt={"net.2.weight": SHARED, "net.2.bias": SHARED},
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "boil-support",
+        lambda: il.BOIL(calibrated("support", out=WAYS), lr=0.2),
+        **PICTURES,
+        margin=0.1,
+        norm="support",
+        relabels=False,
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "boil-first-order",
+        lambda: il.BOIL(il.nets.mlp(8, 32, 32, WAYS), steps=2, lr=0.3, first_order=True),
+        **BLOBS,
+        margin=0.1,
+        relabels=False,
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "metasgd",
+        lambda: il.MetaSGD(il.nets.mlp(8, 32, WAYS), steps=2, lr=0.2),
+        **BLOBS,
+        margin=0.1,
+        relabels=False,
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "metasgd-shared-head",
+        lambda: il.MetaSGD(il.nets.mlp(8, 32, 1), steps=2, lr=0.2, shared_head="2"),
+        **BLOBS,
+        margin=0.1,
+        exempt={"net.2.weight": SHARED, "net.2.bias": SHARED},
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "cavia",
+        lambda: il.CAVIA(il.nets.mlp(1 + 4, 40, 40, 1), context=4, steps=2, lr=0.5),
+        **SINES,
+        margin=0.5,
+        fit={"steps": 150, "lr": 1e-2},
+    ),
+    Case(
+        "multitask",
+        lambda: il.MultiTask(il.nets.mlp(8, 32, 16), targets=WAYS, tasks=40, features=16, steps=20),
+        train=known("blobs"),
+        test=episodes("blobs", "test"),
+        margin=0.1,
+        fit={"steps": 150, "lr": 1e-2, "tasks_per_step": 8},
+    ),
+    Case(
+        "multitask-sinusoid",
+        lambda: il.MultiTask(il.nets.mlp(1, 40, 40), targets=1, tasks=20, features=40, **SQUARES),
+        train=lambda: KnownTasks.of(Sinusoid(shots=50, queries=0), 20, queries=10, named=True),
+        test=sines(),
+        margin=0.5,
+        folds=True,
+        fit={"steps": 150, "lr": 1e-2, "tasks_per_step": 20},
+    ),
+]
 
-CASES = [*PROTONETS, *RELATIONNETS, *MAMLS, *REPTILES, *TRANSFER, *GENERATED, *NEURAL_PROCESSES, *IN_CONTEXT]
+RUNS = {"train": episodes("places", "train", 5), "test": episodes("places", "test", 5), "relabels": False}
+LEARNED_OPTIMISERS = [
+    Case(
+        "training-run-mlp",
+        lambda: il.TrainingRun(il.nets.mlp(2, 8, WAYS), il.MLPRule(width=8), steps=6),
+        **RUNS,
+        margin=0.1,
+        alone=False,
+        fit={"steps": 40, "lr": 1e-2},
+    ),
+    Case(
+        "training-run-lstm",
+        lambda: il.TrainingRun(il.nets.mlp(2, 8, WAYS), il.LSTMRule(width=6), steps=6, batch_size=6, truncation=3),
+        **RUNS,
+        margin=0.1,
+        alone=False,
+        order_free=False,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
+        "maml-learned-optimiser",
+        lambda: il.MAML(il.nets.mlp(8, 32, WAYS), steps=2, inner=il.MLPRule(width=8, scale=0.05)),
+        **BLOBS,
+        margin=0.1,
+        relabels=False,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+]
+
+CONTINUAL = [
+    Case(
+        "oml",
+        lambda: il.OML(il.nets.mlp(8, 32, 16), features=16),
+        **STREAMS,
+        margin=0.2,
+        folds=True,
+        order_free=False,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
+        "oml-remember",
+        lambda: il.OML(il.nets.mlp(8, 32, 16), features=16, classes=40),
+        train=streams(remember=20),
+        test=episodes("blobs", "test"),
+        margin=0.2,
+        folds=True,
+        order_free=False,
+        fit={"steps": 200, "lr": 1e-2},
+    ),
+    Case(
+        "anml",
+        lambda: il.ANML(il.nets.mlp(8, 32, 16), features=16, test_lr=0.1),
+        **STREAMS,
+        margin=0.2,
+        folds=True,
+        order_free=False,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+]
+
+CASES = [
+    *PROTONETS,
+    *RELATIONNETS,
+    *MAMLS,
+    *REPTILES,
+    *TRANSFER,
+    *GENERATED,
+    *NEURAL_PROCESSES,
+    *IN_CONTEXT,
+    *ADAPTING,
+    *LEARNED_OPTIMISERS,
+    *CONTINUAL,
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy
 import torch
@@ -19,14 +19,19 @@ def maml_gradient(
     lr: float,
     steps: int,
     first_order: bool = False,
+    adapts: Collection[str] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """MAML by ``autograd.grad`` alone: the query loss after ``steps`` steps, and its gradient at the start."""
+    """MAML by ``autograd.grad`` alone: the query loss after ``steps`` steps, and its gradient at the start.
+
+    ``adapts`` names the parameters that a step changes, all by default.
+    """
     theta = {name: p.detach().clone().requires_grad_() for name, p in net.named_parameters()}
     phi = dict(theta)
     for _ in range(steps):
         inner = loss(torch.func.functional_call(net, phi, (task.support.x,)), task.support.y)
         slopes = torch.autograd.grad(inner, list(phi.values()), create_graph=not first_order)
-        phi = {name: p - lr * slope for (name, p), slope in zip(phi.items(), slopes, strict=True)}
+        moves = {name: lr * slope for name, slope in zip(phi, slopes, strict=True) if adapts is None or name in adapts}
+        phi = {name: p - moves.get(name, 0) for name, p in phi.items()}
     outer = loss(torch.func.functional_call(net, phi, (task.query.x,)), task.query.y)
     found = torch.autograd.grad(outer, list(theta.values()))
     return outer.detach(), dict(zip(theta, found, strict=True))
@@ -103,3 +108,23 @@ def average(values: list[Tensor], decay: float) -> Tensor:
     for value in values[1:]:
         mean = decay * mean + (1 - decay) * value
     return mean
+
+
+def joint_gradient(
+    body: nn.Module, heads: list[nn.Linear], tasks: il.Task, loss: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Joint multi-task training in plain torch: the mean over tasks of each one's loss by its own head on one body.
+
+    The gradients are those of the body's parameters, then weight and bias of each head.
+    """
+    everything = [*body.parameters(), *(p for head in heads for p in head.parameters())]
+    total = sum(loss(head(body(tasks.query.x[t])), tasks.query.y[t]) for t, head in enumerate(heads)) / len(heads)
+    return total.detach(), list(torch.autograd.grad(total, everything))
+
+
+def pooled_gradient(
+    net: nn.Module, tasks: il.Task, loss: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Empirical risk minimisation: all tasks' examples in one batch, one network."""
+    total = loss(net(tasks.query.x.flatten(0, 1)), tasks.query.y.flatten(0, 1))
+    return total.detach(), list(torch.autograd.grad(total, list(net.parameters())))

@@ -103,6 +103,7 @@ def test_compare_pairs_two_runs_on_the_same_tasks(cli: Cli, run_folder: Path, tm
 
 
 CLASSIFIERS = ["maml", "reptile", "relationnet", "finetune", "versa", "statistician", "hallucinator", "metagan"]
+CLASSIFIERS += ["anil", "boil", "metasgd", "multitask"]
 
 
 @pytest.mark.parametrize("learner", CLASSIFIERS)
@@ -117,7 +118,7 @@ def test_each_learner_trains_and_is_scored(cli: Cli, learner: str, tmp_path: Pat
     assert 0 <= json.loads(out)["accuracy"] <= 1
 
 
-@pytest.mark.parametrize("words", [("maml",), ("maml", "--width", 16), ("reptile",)], ids=str)
+@pytest.mark.parametrize("words", [("maml",), ("maml", "--width", 16), ("reptile",), ("cavia",)], ids=str)
 def test_regression_by_the_command_line(words: tuple[object, ...], cli: Cli, tmp_path: Path) -> None:
     words = ("train", *words, "--data", "sinusoid", "--steps", 3, "--set", "validation.tasks=4")
     words = (*words, "--out", tmp_path / "run", "--quiet")
@@ -230,7 +231,7 @@ def test_train_on_real_omniglot(cli: Cli, data_root: Path, tmp_path: Path) -> No
 
 def test_learners_and_data_are_listed(cli: Cli) -> None:
     names = [row["learner"] for row in json.loads(cli("learners", "--json")[1])]
-    assert names == sorted([*CLASSIFIERS, *PROCESSES, "protonet", "gridconvcnp", "incontext"])
+    assert names == sorted([*CLASSIFIERS, *PROCESSES, "cavia", "protonet", "gridconvcnp", "incontext"])
     sets = [row["data"] for row in json.loads(cli("data", "--json")[1])]
     assert {"glyphs", "omniglot", "cifar_fs", "sinusoid", "gp_rbf", "table_prior", "storms"} <= set(sets)
 

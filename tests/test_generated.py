@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy
 import pytest
@@ -295,6 +296,18 @@ def test_draws_have_the_calibrated_mean_and_covariance() -> None:
         numpy.testing.assert_allclose(mean[n], (means.numpy()[nearest].sum(0) + row) / 3)
         got = (roots[n] @ roots[n].mT).mean(0) + 0.2
         numpy.testing.assert_allclose(got, covariances.numpy()[nearest].mean(0) + 0.2, rtol=1e-6, atol=1e-8)
+
+
+def test_the_pull_moves_the_draws_mean_from_the_feature_to_its_neighbours() -> None:
+    means, covariances = il.DistributionCalibration.fit_base(*base())
+    z = vectors().support.x.double()
+    make = partial(il.DistributionCalibration, means, covariances, neighbours=2)
+    near, far = (make(pull=pull).calibrated(z)[0] for pull in (0.0, 1.0))
+    numpy.testing.assert_allclose(near, z)
+    numpy.testing.assert_allclose(make(pull=0.25).calibrated(z)[0], 0.75 * z + 0.25 * far)
+    numpy.testing.assert_allclose(make().calibrated(z)[0], (z + 2 * far) / 3)
+    with pytest.raises(il.InputError, match=r"pull is 1\.5; it lies between 0"):
+        make(pull=1.5)
 
 
 def test_drawn_features_join_the_support() -> None:

@@ -234,9 +234,8 @@ def test_the_bound_by_hand(name: str) -> None:
     torch.testing.assert_close(learner.loss(task), (divergence - fit.mean()) / 4)
     learner.bound = "importance"
     torch.testing.assert_close(learner.loss(task), -(fit + weight).exp().mean().log() / 4)
-    tight = learner.loss(task)
-    learner.bound = "elbo"
-    assert tight < learner.loss(task)
+    # Tighter than the plain bound on the same draws, its divergence taken by those draws too (Jensen).
+    assert learner.loss(task) < -(fit + weight).mean() / 4
 
 
 @pytest.mark.parametrize("bound", ["elbo", "importance", "likelihood"])

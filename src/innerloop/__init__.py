@@ -8,18 +8,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from innerloop import data, inner, nets, norm
+from innerloop import acting, continual, data, inner, nets, norm
 from innerloop.data.episodes import Batches, FewShot, Sampler
 from innerloop.data.pool import Pool, Pools
 from innerloop.evaluation.evaluate import Report, evaluate
 from innerloop.evaluation.stats import paired
 from innerloop.learner import Learner, State
 from innerloop.learners import (
+    AGEM,
+    ANIL,
+    ANML,
     ANP,
+    BOIL,
     CANP,
+    CAVIA,
+    CMAML,
     CNP,
+    EWC,
     MAML,
+    MER,
     NP,
+    OML,
     TNP,
     Adversarial,
     AmortisedHead,
@@ -27,15 +36,22 @@ from innerloop.learners import (
     DistributionCalibration,
     Embedded,
     ExactGP,
+    ExperienceReplay,
     FineTune,
     GradientLearner,
     GridConvCNP,
     Hallucinating,
     Hallucinator,
     InContext,
+    Joint,
+    LaMAML,
     LinearHead,
     MarginalGP,
     MetaGAN,
+    MetaSGD,
+    MultiTask,
+    Naive,
+    OnlineHead,
     ProtoNet,
     Prototypes,
     Recalibrated,
@@ -44,11 +60,13 @@ from innerloop.learners import (
     Reptile,
     Statistician,
     StatisticianHead,
+    TaskHeads,
     Versa,
 )
 from innerloop.learners.generative._process import autoregressive, log_likelihood
 from innerloop.lift import Lifted, lift
 from innerloop.likelihood import Bars, Categorical, Gaussian, Likelihood
+from innerloop.optimisers import LearnedOptimizer, LSTMRule, MLPRule, TrainingRun
 from innerloop.task import Examples, InputError, Task, one_hot
 from innerloop.training.fit import NonFiniteLoss, fit
 from innerloop.training.store import History
@@ -59,11 +77,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AGEM",
+    "ANIL",
+    "ANML",
     "ANP",
+    "BOIL",
     "CANP",
+    "CAVIA",
+    "CMAML",
     "CNP",
+    "EWC",
     "MAML",
+    "MER",
     "NP",
+    "OML",
     "TNP",
     "Adversarial",
     "AmortisedHead",
@@ -75,6 +102,7 @@ __all__ = [
     "Embedded",
     "ExactGP",
     "Examples",
+    "ExperienceReplay",
     "FewShot",
     "FineTune",
     "Gaussian",
@@ -87,13 +115,22 @@ __all__ = [
     "InContextClassifier",
     "InContextRegressor",
     "InputError",
+    "Joint",
+    "LSTMRule",
+    "LaMAML",
+    "LearnedOptimizer",
     "Learner",
     "Lifted",
     "Likelihood",
     "LinearHead",
+    "MLPRule",
     "MarginalGP",
     "MetaGAN",
+    "MetaSGD",
+    "MultiTask",
+    "Naive",
     "NonFiniteLoss",
+    "OnlineHead",
     "Pool",
     "Pools",
     "ProtoNet",
@@ -108,8 +145,12 @@ __all__ = [
     "Statistician",
     "StatisticianHead",
     "Task",
+    "TaskHeads",
+    "TrainingRun",
     "Versa",
+    "acting",
     "autoregressive",
+    "continual",
     "data",
     "evaluate",
     "fit",
@@ -119,6 +160,7 @@ __all__ = [
     "nets",
     "norm",
     "one_hot",
+    "optimisers",
     "paired",
 ]
 

@@ -1,4 +1,4 @@
-"""The command line: train, resume, evaluate, compare, learners, data, demo."""
+"""The command line: train, resume, evaluate, compare, continual, learners, data, demo."""
 
 from __future__ import annotations
 
@@ -174,6 +174,36 @@ def compare(
     )
 
 
+@app.command()
+def continual(
+    learner: Annotated[
+        str, typer.Argument(help="naive, experiencereplay, agem, ewc, lamaml, cmaml, mer, joint, or a run")
+    ],
+    stream: Annotated[str, typer.Option(help="rotated_digits, split_digits, split_glyphs, split_omniglot, ...")],
+    root: Annotated[Path | None, typer.Option(help="folder of the data set")] = None,
+    orders: Annotated[int, typer.Option(help="streams, each in another order")] = 3,
+    seed: Annotated[int, typer.Option(help="of the first stream; the others follow")] = 0,
+    classes: Annotated[int | None, typer.Option(help="classes of a split stream")] = None,
+    scenario: Annotated[str | None, typer.Option(help="class, task or domain, for a split stream")] = None,
+    after: Annotated[list[int] | None, typer.Option(help="measure after so many tasks only (several times)")] = None,
+    init: Annotated[Path | None, typer.Option(help="run folder whose encoder an online learner starts from")] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", help="an option of the learner, e.g. lr=0.1")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for continual.json and continual.png")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fold a learner over streams of tasks: accuracy at the end, transfer, forgetting, memory."""
+    from innerloop.allocator import keep_memory
+    from innerloop.continual.command import report
+
+    keep_memory()
+    options = dict(_value(text) for text in change or [])
+    found = report(
+        learner, stream, str(root) if root is not None else None, list(range(seed, seed + orders)),
+        sizes={"classes": classes, "scenario": scenario}, after=after, init=init, options=options, out=out,
+    )  # fmt: skip
+    typer.echo(json.dumps(found) if as_json else found["text"])
+
+
 @app.command("learners")
 def list_learners(as_json: Json = False) -> None:
     """The learners and their recipes."""
@@ -204,7 +234,7 @@ def list_data(
     as_json: Json = False,
 ) -> None:
     """The data sets; with a name, read one (or fetch it) and count its classes and examples."""
-    from innerloop.data import TableTasks, sets
+    from innerloop.data import Molecules, TableTasks, sets
 
     if name is None:
         rows = [
@@ -215,10 +245,24 @@ def list_data(
             {"data": key, "needs": "--root", "what": f"{' and '.join(t.targets)} by {' and '.join(t.task)}: regression"}
             for key, t in sets.TABLES.items()
         ]
+        rows += [{"data": key, "needs": "--root", "what": f"{s.what}: classes"} for key, s in sets.MOLECULES.items()]
         _table(rows, as_json)
         return
     options = {"download": True} if download else {}
     pools = sets.read(name, str(root) if root is not None else None, **options)
+    if isinstance(pools, Molecules):
+        assays: list[dict[str, Any]] = [
+            {
+                "split": split,
+                "assays": len(members),
+                "molecules": int(pools.drawn[split].sum()),
+                "measured": int(pools.counts(split)[members].sum()),
+                "active": int(pools.counts(split)[members, 1].sum()),
+            }
+            for split, members in pools.splits.items()
+        ]
+        _table(assays, as_json)
+        return
     if isinstance(pools, TableTasks):
         tables: list[dict[str, Any]] = [
             {
@@ -273,10 +317,20 @@ def _set(recipe: Any, text: str) -> None:
     if not equals or not dot or not isinstance(values, dict):
         parts = [key for key, value in vars(recipe).items() if isinstance(value, dict)]
         raise InputError(f"--set {text!r} must read PART.NAME=VALUE with PART one of {', '.join(parts)}")
+    values.update([_value(f"{name}={word}")])
+
+
+def _value(text: str) -> tuple[str, Any]:
+    """Name and value of ``NAME=VALUE``; the value is read as TOML, or as a word."""
+    from innerloop.task import InputError
+
+    name, equals, word = text.partition("=")
+    if not equals:
+        raise InputError(f"{text!r} must read NAME=VALUE")
     try:
-        values[name] = tomllib.loads(f"value = {word}")["value"]
+        return name, tomllib.loads(f"value = {word}")["value"]
     except tomllib.TOMLDecodeError:
-        values[name] = word
+        return name, word
 
 
 def _parts(recipe: Any) -> tuple[Any, ...]:

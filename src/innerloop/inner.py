@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -69,11 +69,15 @@ class SGD(InnerOptimiser):
 
 
 class LearnedRates(InnerOptimiser):
-    """Gradient descent with a learned rate for each tensor of parameters: the rates are meta-parameters.
+    """Gradient descent with learned rates: they are meta-parameters, and may become negative.
 
     Args:
-        parameters: the names of the parameters that are adapted.
+        parameters: the names of the parameters that are adapted; with their tensors for a rate for each number.
         lr: the rate that each one starts from.
+        per: a rate for each ``"tensor"`` of parameters or for each ``"number"`` in them.
+
+    Raises:
+        InputError: for a rate that is not positive, an unknown ``per``, or names without tensors for ``"number"``.
 
     Example:
         >>> rates = LearnedRates(["w"], lr=0.5)
@@ -86,11 +90,22 @@ class LearnedRates(InnerOptimiser):
         layer).
     """
 
-    def __init__(self, parameters: Iterable[str], lr: float) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[str] | Mapping[str, Tensor],
+        lr: float,
+        per: Literal["tensor", "number"] = "tensor",
+    ) -> None:
         super().__init__()
         _positive("learning rate", lr)
+        if per not in ("tensor", "number"):
+            raise InputError(f"learned rates per {per!r} are unknown; choose 'tensor' or 'number'")
+        if per == "number" and not isinstance(parameters, Mapping):
+            raise InputError("a rate for each number needs the parameters and not only their names: pass a mapping")
+        shapes = {name: parameters[name].shape if per == "number" else () for name in parameters}  # type: ignore[index]
         # ParameterDict takes no dots in its keys.
-        self.rates = nn.ParameterDict({name.replace(".", "/"): nn.Parameter(torch.tensor(lr)) for name in parameters})
+        rates = {name.replace(".", "/"): nn.Parameter(torch.full(shape, lr)) for name, shape in shapes.items()}
+        self.rates = nn.ParameterDict(rates)
 
     def init(self, parameters: Parameters) -> None:  # noqa: D102
         return None

@@ -2,23 +2,30 @@
 
 from innerloop.data.augment import Augment
 from innerloop.data.cifar_fs import cifar_fs
+from innerloop.data.class_stream import ClassStream
 from innerloop.data.completion import Completion
 from innerloop.data.episodes import Batches, Episodes, FewShot, Sampler
 from innerloop.data.functions import Sinusoid
 from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
 from innerloop.data.glyphs import glyphs
+from innerloop.data.known import KnownTasks
+from innerloop.data.molecules import Assays, Molecules, molecules
 from innerloop.data.omniglot import omniglot
 from innerloop.data.pool import Pool, Pools
 from innerloop.data.prior import TablePrior
 from innerloop.data.tables import TableTasks, multitask
 
 __all__ = [
+    "Assays",
     "Augment",
     "Batches",
+    "ClassStream",
     "Completion",
     "Episodes",
     "FewShot",
     "GaussianProcess",
+    "KnownTasks",
+    "Molecules",
     "Pool",
     "Pools",
     "Sampler",
@@ -28,6 +35,7 @@ __all__ = [
     "TableTasks",
     "cifar_fs",
     "glyphs",
+    "molecules",
     "multitask",
     "omniglot",
 ]

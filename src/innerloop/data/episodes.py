@@ -23,6 +23,8 @@ class Sampler(ABC):
 
     #: Whether targets are one-hot rows.
     classifies: bool = True
+    #: What its tasks are judged by, where that is not accuracy (classes) or squared error (real targets).
+    metric: str | None = None
 
     @abstractmethod
     def draw(self, generator: Generator, tasks: int) -> Task:

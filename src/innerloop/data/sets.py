@@ -13,6 +13,7 @@ from innerloop.data.episodes import Sampler
 from innerloop.data.functions import Sinusoid
 from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
 from innerloop.data.glyphs import glyphs
+from innerloop.data.molecules import KNOWN, Molecules, molecules
 from innerloop.data.omniglot import omniglot
 from innerloop.data.pool import Pools
 from innerloop.data.prior import TablePrior
@@ -62,6 +63,7 @@ FAMILIES = {
 
 
 TABLES = tables.FAMILIES
+MOLECULES = KNOWN
 
 
 def check_name(name: str) -> None:
@@ -70,7 +72,7 @@ def check_name(name: str) -> None:
     Raises:
         InputError: with the nearest known name.
     """
-    known = [*SETS, *FAMILIES, *TABLES]
+    known = [*SETS, *FAMILIES, *TABLES, *MOLECULES]
     if name not in known:
         close = difflib.get_close_matches(name, known, 1)
         hint = f" (did you mean {close[0]}?)" if close else ""
@@ -84,11 +86,16 @@ def objective(name: str) -> str:
     return "regression" if name in TABLES else "classification"
 
 
-def read(name: str, root: str | None, **options: Any) -> Pools | TableTasks:
-    """The pools of a data set, or the tasks of a table.
+def kinds(name: str) -> tuple[str, ...]:
+    """What a recipe may say something of its own about, from the general to the data set itself."""
+    return objective(name), *(["molecules"] if name in MOLECULES else []), name
+
+
+def read(name: str, root: str | None, **options: Any) -> Pools | TableTasks | Molecules:
+    """The pools of a data set, the tasks of a table, or the assays of molecules.
 
     Args:
-        name: one of ``SETS`` or of the tables.
+        name: one of ``SETS``, of the tables or of the molecules.
         root: its folder, where it is not embedded.
         options: of its reader.
 
@@ -98,13 +105,15 @@ def read(name: str, root: str | None, **options: Any) -> Pools | TableTasks:
     check_name(name)
     if name in FAMILIES:
         raise InputError(f"{name} is a family of functions: there is nothing to read")
-    needs_root = name in TABLES or SETS[name].needs_root
-    if needs_root and root is None:
-        call = f"multitask(root, {name!r})" if name in TABLES else f"{name}(root)"
+    by_name = "multitask" if name in TABLES else "molecules" if name in MOLECULES else ""
+    if root is None and (by_name or SETS[name].needs_root):
+        call = f"{by_name}(root, {name!r})" if by_name else f"{name}(root)"
         raise InputError(f"data set {name} needs its folder: give --root DIR (in Python: data.{call})")
     try:
         if name in TABLES:
             return multitask(str(root), name, **options)
-        return SETS[name].read(root, **options) if needs_root else SETS[name].read(**options)
+        if name in MOLECULES:
+            return molecules(str(root), name, **options)
+        return SETS[name].read(root, **options) if SETS[name].needs_root else SETS[name].read(**options)
     except TypeError as error:
         raise InputError(f"options {options} do not fit the data set {name} ({error})") from None

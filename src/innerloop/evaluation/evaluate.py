@@ -19,6 +19,7 @@ from innerloop.data.pool import Pool
 from innerloop.evaluation import metrics, stats
 from innerloop.learner import Learner
 from innerloop.lift import How, Lifted, embed, lift
+from innerloop.likelihood import Likelihood
 from innerloop.task import InputError, Task, check, count, move, take
 
 
@@ -27,9 +28,10 @@ class Report:
     """A learner's metrics on a set of tasks, one value a task, and how they were had."""
 
     metric: str
-    """``"accuracy"``, ``"log_likelihood"`` (real targets whose spread is predicted) or ``"mse"``."""
+    """``"accuracy"``, ``"roc_auc"`` (assays), ``"log_likelihood"`` (real targets of predicted spread) or ``"mse"``."""
     per_task: dict[str, np.ndarray]
-    """Each metric's values, ``[T]``: ``nll`` and the metric; for a predicted spread ``mse`` and ``coverage50``, too."""
+    """Each metric's values, ``[T]``: ``nll`` and the metric; for a predicted spread ``mse`` and ``coverage50``, for two
+    ways ``roc_auc`` and ``delta_auprc``, too."""
     norm: str
     transductive: bool
     seed: int
@@ -77,9 +79,9 @@ class Report:
 
     def json(self) -> dict[str, Any]:
         """The report as plain values; accuracies are shares, 0 to 1."""
-        squares = {"mse": float(np.mean(self.per_task["mse"]))} if "mse" in self.per_task else {}
+        others = ("mse", "accuracy", "roc_auc", "delta_auprc")
         return {
-            **squares,
+            **{name: float(np.mean(self.per_task[name])) for name in others if name in self.per_task},
             self.metric: self.value,
             "interval": list(self.interval),
             "half_width": (self.interval[1] - self.interval[0]) / 2,
@@ -183,7 +185,8 @@ def _evaluate(
         independent = Episodes(*(part[:tasks] for part in sampler.disjoint(generator))) if open else None
         sampler, learner = _embed_once(learner, sampler, [episodes, *([independent] if independent else [])], device)
         lifted = lift(learner, how)
-        per_task, probabilities = _score(lifted, _batches(sampler, episodes, chunk, device), metric)
+        binary = facts["ways"] == 2
+        per_task, probabilities = _score(lifted, _batches(sampler, episodes, chunk, device), metric, binary)
         digest = hashlib.sha256(b"".join(part.numpy().tobytes() for part in episodes)).hexdigest()[:16]
         if independent is not None and len(independent.classes) > 1:
             scored, _ = _score(lifted, _batches(sampler, independent, chunk, device), metric)
@@ -193,9 +196,9 @@ def _evaluate(
         seen = hashlib.sha256()
         batches = (_hashed(batch, seen) for batch in sampler.batches(generator, tasks))
         slices = (part for batch in batches for part in _slices(batch, chunk or 256, device))
-        per_task, facts["calibration_error"] = _score(lift(learner, how), slices, metric)
+        per_task, facts["calibration_error"] = _score(lift(learner, how), slices, metric, sampler.metric == "roc_auc")
         digest = seen.hexdigest()[:16]
-        metric = "log_likelihood" if "log_likelihood" in per_task else metric
+        metric = sampler.metric or ("log_likelihood" if "log_likelihood" in per_task else metric)
     return Report(metric=metric, per_task=per_task, episodes=digest, **facts)
 
 
@@ -207,7 +210,9 @@ def _hashed(tasks: Task, digest: hashlib._Hash) -> Task:
     return tasks
 
 
-def _score(lifted: Lifted, batches: Iterator[Task], metric: str) -> tuple[dict[str, np.ndarray], float | None]:
+def _score(
+    lifted: Lifted, batches: Iterator[Task], metric: str, binary: bool = False
+) -> tuple[dict[str, np.ndarray], float | None]:
     """Metrics per task, and the calibration error over all queries (where the learner gives probabilities)."""
     likelihood = lifted.learner.likelihood
     kept: dict[str, list[Tensor]] = {}
@@ -223,6 +228,10 @@ def _score(lifted: Lifted, batches: Iterator[Task], metric: str) -> tuple[dict[s
         nll = torch.func.vmap(likelihood.nll)(raw, batch.query.y).mean(-1)
         score = metrics.accuracy if metric == "accuracy" else metrics.squared_error
         kept.setdefault(metric, []).append(score(mean, batch.query.y))
+        if binary:
+            odds, positive = _log_odds(likelihood, raw, batch.query.y), batch.query.y[..., 1]
+            kept.setdefault("roc_auc", []).append(metrics.roc_auc(odds, positive))
+            kept.setdefault("delta_auprc", []).append(metrics.delta_auprc(odds, positive))
         if metric == "accuracy" and likelihood.classifies:
             answers.append((mean.flatten(0, 1), batch.query.y.flatten(0, 1)))
         kept.setdefault("nll", []).append(nll)
@@ -236,6 +245,13 @@ def _score(lifted: Lifted, batches: Iterator[Task], metric: str) -> tuple[dict[s
         probabilities, truths = (torch.cat(side) for side in zip(*answers, strict=True))
         error = metrics.calibration_error(probabilities, truths)
     return {name: torch.cat(values).cpu().numpy() for name, values in kept.items()}, error
+
+
+def _log_odds(likelihood: Likelihood, raw: Tensor, y: Tensor) -> Tensor:
+    """Of the second class against the first, ``[T, Q]``: probabilities near 1 round to ties, which have no ranking."""
+    nll = torch.func.vmap(likelihood.nll)
+    first, second = (torch.eye(2, dtype=y.dtype, device=y.device)[k].expand_as(y) for k in (0, 1))
+    return nll(raw, first) - nll(raw, second)
 
 
 def check_outputs(learner: Learner, tasks: Task) -> None:

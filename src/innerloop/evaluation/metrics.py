@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 
 
@@ -19,6 +20,46 @@ def accuracy(mean: Tensor, y: Tensor) -> Tensor:
 def squared_error(mean: Tensor, y: Tensor) -> Tensor:
     """Mean squared error over queries and columns, in squared units of y: ``[T, Q, D], [T, Q, D] -> [T]``."""
     return (mean - y).square().mean((-2, -1))
+
+
+def roc_auc(score: Tensor, positive: Tensor) -> Tensor:
+    """Area under the ROC curve: ``[T, Q], [T, Q] -> [T]``, NaN for a task that lacks a class.
+
+    It is the probability that a random positive query scores higher than a random negative one; a tie counts half.
+
+    Args:
+        score: any number that grows with the belief that a query is positive.
+        positive: whether it is.
+
+    Example:
+        >>> roc_auc(torch.tensor([[0.1, 0.4, 0.35, 0.8]]), torch.tensor([[False, False, True, True]]))
+        tensor([0.7500], dtype=torch.float64)
+    """
+    positive = positive.double().cpu()
+    ranks = torch.from_numpy(rankdata(score.cpu().numpy(), axis=1))
+    ones, zeros = positive.sum(1), (1 - positive).sum(1)
+    return ((ranks * positive).sum(1) - ones * (ones + 1) / 2) / (ones * zeros)
+
+
+def delta_auprc(score: Tensor, positive: Tensor) -> Tensor:
+    """Average precision minus its value for random scores, the share of positives: ``[T, Q], [T, Q] -> [T]``.
+
+    0 is guessing; the best is 1 minus the share. NaN for a task without a positive. The arguments are those of
+    :func:`roc_auc`.
+
+    Example:
+        >>> delta_auprc(torch.tensor([[0.1, 0.4, 0.35, 0.8]]), torch.tensor([[False, False, True, True]]))
+        tensor([0.3333], dtype=torch.float64)
+
+    References:
+        Stanley et al., *FS-Mol: A Few-Shot Learning Dataset of Molecules*, NeurIPS Datasets and Benchmarks 2021.
+    """
+    positive = positive.bool().cpu()
+    falling = -score.double().cpu()
+    above = rankdata(falling.numpy(), "max", axis=1)
+    above_positive = rankdata(falling.masked_fill(~positive, float("inf")).numpy(), "max", axis=1)
+    precision = torch.from_numpy(above_positive / above).masked_fill(~positive, 0.0)
+    return precision.sum(1) / positive.sum(1) - positive.double().mean(1)
 
 
 #: Central intervals whose coverage is reported.

@@ -41,6 +41,7 @@ _METRICS = {
     "accuracy": "an accuracy",
     "log_likelihood": "a log likelihood per point",
     "mse": "a mean squared error",
+    "roc_auc": "an area under the ROC curve",
 }
 
 

@@ -1,5 +1,13 @@
 """Learners, a folder for each family."""
 
+from innerloop.learners.continual.agem import AGEM
+from innerloop.learners.continual.ewc import EWC
+from innerloop.learners.continual.joint import Joint
+from innerloop.learners.continual.lamaml import CMAML, LaMAML
+from innerloop.learners.continual.mer import MER
+from innerloop.learners.continual.naive import Naive
+from innerloop.learners.continual.oml import ANML, OML, OnlineHead
+from innerloop.learners.continual.replay import ExperienceReplay
 from innerloop.learners.generative.anp import ANP, CANP
 from innerloop.learners.generative.calibration import DistributionCalibration
 from innerloop.learners.generative.cnp import CNP
@@ -17,16 +25,30 @@ from innerloop.learners.metric._embedded import Embedded
 from innerloop.learners.metric.protonet import ProtoNet, Prototypes
 from innerloop.learners.metric.relationnet import RelationNet, Relations
 from innerloop.learners.optimization._gradient import GradientLearner
+from innerloop.learners.optimization.anil import ANIL
+from innerloop.learners.optimization.boil import BOIL
+from innerloop.learners.optimization.cavia import CAVIA
 from innerloop.learners.optimization.maml import MAML
+from innerloop.learners.optimization.metasgd import MetaSGD
 from innerloop.learners.optimization.reptile import Reptile
 from innerloop.learners.transfer.finetune import FineTune, LinearHead
+from innerloop.learners.transfer.multitask import MultiTask, TaskHeads
 
 __all__ = [
+    "AGEM",
+    "ANIL",
+    "ANML",
     "ANP",
+    "BOIL",
     "CANP",
+    "CAVIA",
+    "CMAML",
     "CNP",
+    "EWC",
     "MAML",
+    "MER",
     "NP",
+    "OML",
     "TNP",
     "Adversarial",
     "AmortisedHead",
@@ -34,15 +56,22 @@ __all__ = [
     "DistributionCalibration",
     "Embedded",
     "ExactGP",
+    "ExperienceReplay",
     "FineTune",
     "GradientLearner",
     "GridConvCNP",
     "Hallucinating",
     "Hallucinator",
     "InContext",
+    "Joint",
+    "LaMAML",
     "LinearHead",
     "MarginalGP",
     "MetaGAN",
+    "MetaSGD",
+    "MultiTask",
+    "Naive",
+    "OnlineHead",
     "ProtoNet",
     "Prototypes",
     "Recalibrated",
@@ -51,5 +80,6 @@ __all__ = [
     "Reptile",
     "Statistician",
     "StatisticianHead",
+    "TaskHeads",
     "Versa",
 ]

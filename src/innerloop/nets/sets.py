@@ -28,6 +28,8 @@ class SetSums(NamedTuple):
 class SetEncoder(nn.Module):
     """A network on each element, the mean of what it gives, and a network on the mean.
 
+    Activations are smooth (SiLU): what a code stands for is a smooth function, which rectified ones fit more slowly.
+
     Args:
         inputs: columns of an element.
         out: length of the set's code.
@@ -54,8 +56,8 @@ class SetEncoder(nn.Module):
             raise InputError(
                 f"a set encoder of depth {tuple(depth)}: it needs at least 1 layer before and after the mean"
             )
-        self.before = mlp(inputs, *(width,) * depth[0])
-        self.after = mlp(*(width,) * depth[1], out)
+        self.before = mlp(inputs, *(width,) * depth[0], activation=nn.SiLU)
+        self.after = mlp(*(width,) * depth[1], out, activation=nn.SiLU)
 
     def sums(self, elements: Tensor) -> SetSums:
         """What is kept of a set ``[N, inputs]``."""

@@ -17,7 +17,19 @@ import torch
 
 import innerloop
 from innerloop import learners, nets
-from innerloop.data import Augment, Batches, Completion, FewShot, Pools, Sampler, TableTasks, sets
+from innerloop.data import (
+    Augment,
+    Batches,
+    ClassStream,
+    Completion,
+    FewShot,
+    KnownTasks,
+    Molecules,
+    Pools,
+    Sampler,
+    TableTasks,
+    sets,
+)
 from innerloop.learner import Learner
 from innerloop.likelihood import Categorical, Gaussian
 from innerloop.norm import check_inner_loop
@@ -28,8 +40,9 @@ RECIPE_FILE = "recipe.json"
 #: Where learners keep the network that is theirs to share.
 _NETWORKS = ("encoder.", "net.")
 
-#: What tasks are drawn from: pools of classes, a table with a task column, or nothing for a family of functions.
-Source = Pools | TableTasks | None
+#: What tasks are drawn from: pools of classes, a table with a task column, the assays of molecules, or nothing for a
+#: family of functions.
+Source = Pools | TableTasks | Molecules | None
 
 
 @dataclass
@@ -57,7 +70,8 @@ class Recipe:
     pool: dict[str, Any] = field(default_factory=dict)
     """Options of the data set's reader."""
     episodes: dict[str, Any] = field(default_factory=dict)
-    """``ways``, ``shots`` and ``queries`` of a meta-training task (or ``batch`` for a plain classifier)."""
+    """``ways``, ``shots`` and ``queries`` of a meta-training task (or ``batch`` for a plain classifier). With
+    ``remember`` the task is a stream of classes."""
     augment: dict[str, Any] = field(default_factory=dict)
     """Amounts for :class:`innerloop.data.Augment`."""
     validation: dict[str, Any] = field(default_factory=dict)
@@ -66,7 +80,7 @@ class Recipe:
     """Arguments of :func:`innerloop.fit`."""
 
     def source(self) -> Source:
-        """What tasks are drawn from: a data set's pools, a table with a task column, or ``None`` for functions."""
+        """What tasks are drawn from: pools, a table with a task column, assays, or ``None`` for functions."""
         return None if self.data in sets.FAMILIES else sets.read(self.data, self.root, **self.pool)
 
     def build(self, source: Source) -> Learner:
@@ -82,12 +96,17 @@ class Recipe:
                 f"{self.learner} is for {' and '.join(kind.objectives)}, {self.data} is {objective}: use {fitting}"
             )
         torch.manual_seed(self.seed)
-        options = dict(self.options)
+        # TOML has no null: an empty word takes an option of another recipe back.
+        options = {name: value for name, value in self.options.items() if value != ""}
         if objective == "classification" or self.likelihood or kind.network not in ("sizes", "table"):
             options["likelihood"] = self._likelihood(objective == "regression")
-        if kind is learners.FineTune and isinstance(source, Pools):
+        if (kind is learners.FineTune or self.episodes.get("remember")) and isinstance(source, Pools):
             options["classes"] = source.train.classes
         built_on = self._built_on(kind, source)
+        if kind is learners.MultiTask:
+            known = self._known(source)
+            options |= {"tasks": known.tasks, "targets": known.targets}
+            options["features"] = nets.feature_size(built_on[0], known.x.shape[1:])[0]
         try:
             make: Any = kind
             return cast(Learner, make(*built_on, **options))
@@ -105,18 +124,22 @@ class Recipe:
         options = {k: v for k, v in self.net.items() if k != "name"}
         if kind.network == "table":
             return ()
-        if isinstance(source, Pools) and kind.network != "sizes":
+        if isinstance(source, Pools) and kind.network not in ("sizes", "context"):
             net = self._image_net(kind, source, options)
             if kind.network == "classifier" and self.norm == "running":
                 check_inner_loop(net)
             return (net,)
+        if kind.network == "maps" or kind is learners.FineTune:
+            raise InputError(f"{self.learner} is for pools of images, {self.data} has vectors: use protonet, say")
         one = self.sampler(source).draw(torch.Generator().manual_seed(0), 1)
         inputs, targets = one.support.x.shape[-1], one.support.y.shape[-1]
         if kind.network == "sizes":
             return inputs, targets
         width = options.get("width", 40)
         hidden = (width, width) if isinstance(width, int) else tuple(width)
-        return (nets.mlp(inputs, *hidden, *([targets] if kind.network == "classifier" else [])),)
+        inputs += self.options.get("context", 5) if kind.network == "context" else 0
+        outputs = [] if kind.network == "encoder" else [targets]
+        return (nets.mlp(inputs, *hidden, *outputs, dropout=options.get("dropout", 0.0)),)
 
     def _image_net(self, kind: type[Learner], pools: Pools, options: dict[str, Any]) -> torch.nn.Module:
         name = self.net.get("name", "conv4")
@@ -139,13 +162,25 @@ class Recipe:
 
     def sampler(self, source: Source) -> Sampler:
         """The meta-training sampler."""
+        if learner_class(self.learner) is learners.MultiTask:
+            return self._known(source)
         if not self._has_classes(source):
             return self._other(source, "train", self.episodes)
         augment = Augment(**self.augment) if self.augment else None
         if "batch" in self.episodes:
             return Batches(source.train, size=self.episodes["batch"], augment=augment)
         shots, queries = self.episodes.get("shots", 1), self.episodes.get("queries", 15)
+        if "remember" in self.episodes:
+            return ClassStream(source.train, **self.episodes, augment=augment)
         return FewShot(source.train, ways=self.episodes["ways"], shots=shots, queries=queries, augment=augment)
+
+    def _known(self, source: Source) -> KnownTasks:
+        """The tasks that multi-task learning trains on: all of a table, or as many as ``known`` says, drawn once."""
+        batch = self.episodes.get("batch", 10)
+        if isinstance(source, TableTasks):
+            return KnownTasks.table(source, queries=batch, named=True)
+        drawn = self.episodes_of(source, "train", ways=None, shots=None, queries=None)
+        return KnownTasks.of(drawn, self.episodes.get("known", 100), seed=self.seed, queries=batch, named=True)
 
     def episodes_of(
         self, source: Source, split: str, *, ways: int | None, shots: int | None, queries: int | None
@@ -163,14 +198,16 @@ class Recipe:
             return self._other(source, split, sizes)
         ways = ways if ways is not None else self.episodes.get("ways", 5)
         queries = max(sizes.get("queries", 15), 1)
-        return FewShot(getattr(source, split), ways=ways, shots=sizes.get("shots", 1), queries=queries)
+        # A learner that was trained on streams is judged on streams.
+        kind = ClassStream if "remember" in self.episodes else FewShot
+        return kind(getattr(source, split), ways=ways, shots=sizes.get("shots", 1), queries=queries)
 
     def _has_classes(self, source: Source) -> TypeGuard[Pools]:
         return isinstance(source, Pools) and "classification" in learner_class(self.learner).objectives
 
     def _other(self, source: Source, split: str, sizes: dict[str, Any]) -> Sampler:
         """Images to complete, a split of a table's tasks, or a family of functions (the same in every split)."""
-        given = {name: value for name, value in sizes.items() if name != "ways"}
+        given = {name: value for name, value in sizes.items() if name not in ("ways", "known", "batch")}
         ranges: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
         try:
             if isinstance(source, Pools):
@@ -232,24 +269,36 @@ def learner_class(name: str) -> type[Learner]:
 def defaults(learner: str, data: str | None = None) -> Recipe:
     """The committed recipe of a learner on a data set (``None``: the recipe's own).
 
-    ``recipes/LEARNER.toml`` holds it; a table named after the data set, or ``regression`` for any with real targets,
-    overrides what stands above it.
+    ``recipes/LEARNER.toml`` holds it; a table named after the data set, ``regression`` for any with real targets, or
+    ``molecules`` for any set of assays overrides what stands above it. With ``like = "OTHER"`` it says only what
+    differs from another learner's recipe.
 
     Example:
         >>> defaults("protonet", "omniglot").episodes["ways"]
         60
     """
     learner_class(learner)
-    file = resources.files(__package__) / f"{learner}.toml"
-    values = tomllib.loads(file.read_text()) if file.is_file() else {}
+    values = _read(learner)
     known = {f.name for f in fields(Recipe)}
     own = {name: value for name, value in values.items() if name in known}
     data = data or own.get("data", "glyphs")
     sets.check_name(data)
-    for kind in (sets.objective(data), data):
+    for kind in sets.kinds(data):
         for name, value in values.get("on", {}).get(kind, {}).items():
             own[name] = {**own.get(name, {}), **value} if isinstance(value, dict) else value
     return Recipe(**{**own, "learner": learner, "data": data})
+
+
+def _read(learner: str) -> dict[str, Any]:
+    """The values of a committed recipe, on top of those of the recipe that it is like; none where there is none."""
+    file = resources.files(__package__) / f"{learner}.toml"
+    values = tomllib.loads(file.read_text()) if file.is_file() else {}
+    return _merged(_read(values.pop("like")), values) if "like" in values else values
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {k: _merged(below[k], v) for k, v in above.items() if isinstance(v, dict) and k in below}
+    return {**below, **above, **both}
 
 
 def load_run(folder: Path) -> tuple[Recipe, dict[str, Any]]:

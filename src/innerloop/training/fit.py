@@ -20,6 +20,13 @@ from innerloop.evaluation.evaluate import check_outputs, evaluate
 from innerloop.learner import Learner
 from innerloop.lift import How, fast_layout, lift
 from innerloop.task import InputError, Task, check, move
+from innerloop.training.aggregate import (
+    Aggregator,
+    backward_aggregated,
+    backward_weighted,
+    make_aggregator,
+    make_weighting,
+)
 from innerloop.training.progress import progress_bar, stop_signal
 from innerloop.training.store import History, Store
 
@@ -74,6 +81,8 @@ def fit(
     clip: float | None = None,
     average: float | None = None,
     reduction: Literal["mean", "sum"] = "mean",
+    aggregate: str | Aggregator = "mean",
+    weighting: str | None = None,
     how: How = "auto",
     chunk: int | None = None,
     precision: str | None = None,
@@ -106,6 +115,11 @@ def fit(
         clip: largest norm of the outer gradient.
         average: decay of an exponential moving average of the weights, which is then what is validated and kept.
         reduction: the meta-loss is the ``"mean"`` or the ``"sum"`` over tasks.
+        aggregate: how the tasks' gradients become one: ``"mean"``, ``"upgrad"``, ``"mgda"``, ``"pcgrad"``,
+            ``"cagrad"``, ``"nashmtl"``, or a function from the Jacobian ``[T, n]`` to ``[n]``
+            (:func:`innerloop.training.aggregate.make_aggregator`). All but the mean need ``innerloop[multitask]``.
+        weighting: how the tasks' losses are weighted: ``"uncertainty"`` or ``"dwa"``, for known tasks that all take
+            part in each step (:class:`innerloop.data.KnownTasks`); ``None``: alike.
         how: see :func:`innerloop.lift`.
         chunk: tasks per backward pass (gradient accumulation); bounds memory.
         precision: of a metric-based learner's encoder in training, see :func:`innerloop.lift`.
@@ -123,7 +137,7 @@ def fit(
         the losses and scores.
 
     Raises:
-        InputError: for a budget, sampler or folder that cannot work.
+        InputError: for a budget, sampler, aggregation or folder that cannot work.
         NonFiniteLoss: if the loss is not finite; the last good checkpoint stays.
 
     Example:
@@ -140,16 +154,30 @@ def fit(
             f"steps={steps}, minutes={minutes}, tasks_per_step={tasks_per_step}: steps must be at least 0, minutes "
             f"above 0, tasks_per_step at least 1"
         )
+    if (aggregate != "mean") + (weighting is not None) + (reduction != "mean") > 1:
+        raise InputError(
+            f"reduction={reduction!r}, aggregate={aggregate!r} and weighting={weighting!r} each say what becomes of "
+            f"the tasks' losses: change one of them"
+        )
+    combine = make_aggregator(aggregate, tasks_per_step)
+    weights = make_weighting(weighting, sampler, tasks_per_step, learner.likelihood)
     device = torch.device(device) if device else next(learner.parameters()).device
     learner.to(device)
+    weights = weights.to(device) if weights is not None else None
     lifted = lift(learner, how, chunk, precision)
-    optimiser = _optimiser(optimizer, learner, lr, weight_decay)
+    optimiser = _optimiser(optimizer, learner, weights, lr, weight_decay)
     base_rates = [group["lr"] for group in optimiser.param_groups]
     scheduler = None if isinstance(schedule, str) else schedule(optimiser)
     averaged = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(average)) if average else None
     kept: Learner = averaged.module if averaged is not None else learner  # type: ignore[assignment]
     history = History()
-    parts = {"learner": learner, "optimiser": optimiser, "scheduler": scheduler, "average": averaged}
+    parts = {
+        "learner": learner,
+        "optimiser": optimiser,
+        "scheduler": scheduler,
+        "average": averaged,
+        "weights": weights,
+    }
     store = Store(Path(out), parts, history, resume) if out is not None else None
     best = store.best() if store is not None else None
     if history.how != "auto":
@@ -200,7 +228,12 @@ def fit(
                 check(tasks)
                 _check_learner(learner, tasks)
             torch.manual_seed(_mix(seed, "draws", step))
-            losses = lifted.backward(tasks, reduction)
+            if combine is not None:
+                losses = backward_aggregated(lifted, tasks, combine)
+            elif weights is not None:
+                losses = backward_weighted(lifted, tasks, weights)
+            else:
+                losses = lifted.backward(tasks, reduction)
             loss = float(losses.mean() if reduction == "mean" else losses.sum())
             if not math.isfinite(loss):
                 where = f"the last good checkpoint is {store.last}" if store is not None else "no folder was given"
@@ -250,11 +283,12 @@ def _check_learner(learner: Learner, tasks: Task) -> None:
 
 
 def _optimiser(
-    optimizer: str | OptimizerFactory, learner: Learner, lr: float, weight_decay: float
+    optimizer: str | OptimizerFactory, learner: Learner, weights: nn.Module | None, lr: float, weight_decay: float
 ) -> torch.optim.Optimizer:
     parameters = [p for p in learner.parameters() if p.requires_grad]
     if not parameters:
         raise InputError("the learner has no parameter that requires a gradient: unfreeze a part, or skip fit")
+    parameters += weights.parameters() if weights is not None else []
     if not isinstance(optimizer, str):
         return optimizer(parameters)
     factory = getattr(torch.optim, optimizer, None)

@@ -61,7 +61,7 @@ class Store:
 
     Args:
         folder: made if missing.
-        parts: ``learner``, ``optimiser``, ``scheduler`` and ``average``; the last two may be ``None``.
+        parts: ``learner``, ``optimiser``, ``scheduler``, ``average`` and ``weights``; the last three may be ``None``.
         history: filled from the folder when resuming.
         resume: go on from the folder's last checkpoint.
 
@@ -96,6 +96,8 @@ class Store:
         tensors = {f"learner.{name}": value for name, value in learner.state_dict().items()}
         if average is not None:
             tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
+        if self.parts["weights"] is not None:
+            tensors |= {f"weights.{name}": value for name, value in self.parts["weights"].state_dict().items()}
         scheduler = self.parts["scheduler"]
         moments, optimiser = checkpoint.pack("optimiser", self.parts["optimiser"].state_dict())
         clocks, scheduled = checkpoint.pack("scheduler", scheduler.state_dict() if scheduler is not None else None)
@@ -127,6 +129,8 @@ class Store:
         _load_part(learner, tensors, "learner", self.last)
         if average is not None:
             _load_part(average, tensors, "average", self.last)
+        if self.parts["weights"] is not None:
+            _load_part(self.parts["weights"], tensors, "weights", self.last)
         self.parts["optimiser"].load_state_dict(checkpoint.unpack(tensors, facts["optimiser"]))
         if self.parts["scheduler"] is not None:
             self.parts["scheduler"].load_state_dict(checkpoint.unpack(tensors, facts["scheduler"]))

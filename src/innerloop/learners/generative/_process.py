@@ -75,13 +75,13 @@ class PointDecoder(nn.Module):
             raise InputError(f"a decoder of {depth} layers: it needs at least 2")
         self.of_x = nn.Linear(inputs, width)
         self.of_codes = nn.ModuleList(nn.Linear(code, width, bias=False) for code in codes)
-        self.rest = mlp(*(width,) * (depth - 1), out)
+        self.rest = mlp(*(width,) * (depth - 1), out, activation=nn.SiLU)
 
     def forward(self, x: Tensor, *codes: Tensor) -> Tensor:
         """``[N, inputs]`` and codes ``[code]``, ``[N, code]`` or ``[S, 1, code]`` to ``[(S,) N, P]``."""
         # The codes first: those that all points share meet before they meet the points.
         hidden = sum(of_code(code) for of_code, code in zip(self.of_codes, codes, strict=True))
-        return self.rest(F.relu(self.of_x(x) + hidden))
+        return self.rest(F.silu(self.of_x(x) + hidden))
 
 
 @torch.no_grad()

@@ -48,11 +48,11 @@ class AttentiveEncoder(nn.Module):
         super().__init__()
         check_heads(width, heads)
         self.heads = heads
-        self.embed = mlp(inputs + targets, *(width,) * depth[0])
+        self.embed = mlp(inputs + targets, *(width,) * depth[0], activation=nn.SiLU)
         self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(layers))
         self.value = nn.Linear(width, width)
-        self.after = mlp(*(width,) * depth[1], code)
-        self.key = mlp(inputs, *(width,) * depth[2])
+        self.after = mlp(*(width,) * depth[1], code, activation=nn.SiLU)
+        self.key = mlp(inputs, *(width,) * depth[2], activation=nn.SiLU)
 
     def forward(self, pairs: Tensor, x: Tensor) -> tuple[Memory, Tensor]:
         """Of a context ``[N, inputs + D]`` with inputs ``x``: what to attend to, and the code of the set."""

@@ -31,7 +31,10 @@ class DistributionCalibration(LinearHead):
         neighbours: k, how many of the nearest meta-training classes lend their statistics.
         alpha: added to every entry of the covariance, as in the paper's formula: it spreads draws along the diagonal
             of feature space.
-        power: of the Tukey transform, in (0, 1]; 1 leaves features as they are.
+        pull: how far a draw's mean lies from the support feature (0) towards its neighbours' (1); default the paper's
+            k / (k + 1).
+        power: of the Tukey transform, in (0, 1]; 1 leaves features as they are. The paper does not transform the
+            classes' statistics; where features are far from 1, transform them all first and leave this at 1.
         steps: gradient steps that fit a task's head.
         lr: their learning rate, on features of unit length.
         weight_decay: pulls a task's weights to 0.
@@ -64,6 +67,7 @@ class DistributionCalibration(LinearHead):
         count: int = 100,
         neighbours: int = 2,
         alpha: float = 0.21,
+        pull: float | None = None,
         power: float = 0.5,
         steps: int = 100,
         lr: float = 1.0,
@@ -81,9 +85,12 @@ class DistributionCalibration(LinearHead):
             raise InputError(
                 f"count={count}, alpha={alpha}, power={power}: count and alpha must be 0 or more, power in (0, 1]"
             )
+        if pull is not None and not 0 <= pull <= 1:
+            raise InputError(f"pull is {pull}; it lies between 0 (the support feature) and 1 (its neighbours' mean)")
         size = means.shape[1]
         super().__init__(size, len(means), steps, lr, weight_decay, likelihood)
         self.count, self.neighbours, self.alpha, self.power = count, neighbours, alpha, power
+        self.pull = neighbours / (neighbours + 1) if pull is None else pull
         # One root a class, taken once: a sum of draws from the k nearest then needs no root of its own.
         values, vectors = torch.linalg.eigh(covariances.double())
         roots = vectors * values.clamp(min=0).sqrt().unsqueeze(1)
@@ -126,7 +133,7 @@ class DistributionCalibration(LinearHead):
         """
         distances = (z.unsqueeze(1) - self.means).square().sum(2)
         nearest = distances.topk(self.neighbours, 1, largest=False).indices
-        return (self.means[nearest].sum(1) + z) / (self.neighbours + 1), self.roots[nearest]
+        return torch.lerp(z, self.means[nearest].mean(1), self.pull), self.roots[nearest]
 
     def adapt(self, support: Examples, state: Linear | None = None) -> Linear:  # noqa: D102
         z, y = self._transformed(support.x), support.y

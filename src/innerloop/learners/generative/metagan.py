@@ -115,7 +115,8 @@ class MetaGAN(Embedded):
         scale: factor of the squared distances of the default head.
         count: fakes made from each support feature.
         weight: of the fakes' term in the loss.
-        fake: the logit of "fake" at the start; it is learned from there, the paper keeps it at 0.
+        fake: the logit of "fake" at the start; it is learned from there, the paper keeps it at 0. Logits of prototypes
+            are minus a distance: there start it at that of an unlike example.
         features: numbers in a feature; default ``encoder.features``.
         noise: numbers of noise; default as many.
         hidden: units of both hidden layers of the generator; default as many.

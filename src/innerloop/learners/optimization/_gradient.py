@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 from torch.func import functional_call, grad
@@ -15,7 +17,7 @@ from innerloop.task import Examples, InputError
 
 
 class Adapted(NamedTuple):
-    """Adapted parameters by name, and the support statistics where the norm policy keeps them."""
+    """The parameters that a task has of its own, by name, and support statistics where the norm policy keeps them."""
 
     parameters: Parameters
     statistics: norm.Statistics
@@ -29,6 +31,9 @@ class GradientLearner(Learner):
         inner: the inner optimiser.
         steps: inner steps k in meta-training.
         test_steps: inner steps otherwise; default ``steps``.
+        adapts: which parameters the inner loop changes: ``"all"``, the ``"head"`` (the last layer that has parameters,
+            or the shared head), the ``"body"`` (all others), ``"none"``, or one or several patterns of names such as
+            ``"blocks.3.*"``. The others serve every task as they are, and have their outer gradient all the same.
         first_order: take the inner gradients for constants.
         batch_size: support examples an inner step sees, in turn; ``None`` for all.
         shared_head: name of a final linear layer with **one** output whose parameters are repeated for each class at
@@ -36,10 +41,11 @@ class GradientLearner(Learner):
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Raises:
-        InputError: for fewer than 0 steps, or a layer that an inner loop cannot run (it is named).
+        InputError: for fewer than 0 steps, a layer that an inner loop cannot run (it is named), a pattern that matches
+            no parameter, or a shared head that does not adapt.
     """
 
-    objectives = ("classification", "regression")
+    objectives: ClassVar[tuple[str, ...]] = ("classification", "regression")
 
     def __init__(
         self,
@@ -48,6 +54,7 @@ class GradientLearner(Learner):
         inner: InnerOptimiser,
         steps: int,
         test_steps: int | None = None,
+        adapts: str | Sequence[str] = "all",
         first_order: bool = False,
         batch_size: int | None = None,
         shared_head: str | None = None,
@@ -65,23 +72,32 @@ class GradientLearner(Learner):
         unknown = self.shared - dict(net.named_parameters()).keys()
         if unknown:
             raise InputError(f"the network has no parameter {sorted(unknown)[0]!r}: name a linear layer with a bias")
+        self.adapts = names(net, adapts, shared_head)
+        if self.shared and f"{shared_head}.weight" not in self.adapts:
+            raise InputError(
+                f"shared_head={shared_head!r} starts every class from one row, so that only adapting tells them apart, "
+                f"and adapts={adapts!r} leaves it out: adapt it too, or give the network one output a class"
+            )
         self.train()
 
     def adapt(self, support: Examples, state: Adapted | None = None) -> Adapted:
-        parameters = self.initial(support.y.shape[1]) if state is None else state.parameters
-        memory = self.inner.init(parameters)
-        for step in range(self.steps if self.training else self.test_steps):
-            gradients = self._gradient(parameters, self._batch(support, step))
-            parameters, memory = self.inner.update(gradients, parameters, memory)
-        return Adapted(parameters, self._statistics(parameters, support))
+        own = self.initial(support.y.shape[1]) if state is None else state.parameters
+        phi = {k: own[k] for k in self.adapts}
+        memory = self.inner.init(phi)
+        # torch.func.grad refuses to differentiate with respect to nothing.
+        for step in range((self.steps if self.training else self.test_steps) if phi else 0):
+            gradients = self._gradient(phi, own, self._batch(support, step))
+            phi, memory = self.inner.update(gradients, phi, memory)
+        own = {**own, **phi}
+        return Adapted(own, self._statistics(own, support))
 
     def predict(self, state: Adapted, x: Tensor) -> Tensor:
         with norm.replaying(state.statistics):
             return self._forward(state.parameters, x)
 
     def initial(self, targets: int) -> Parameters:
-        """theta: the parameters that a task with ``targets`` columns starts from."""
-        theta = dict(self.net.named_parameters())
+        """theta: what a task with ``targets`` columns has of its own at the start, which is what adapts."""
+        theta = {k: p for k, p in self.net.named_parameters() if k in self.adapts or k in self.shared}
         # Contiguous, as a state that comes back from a file is: another layout rounds differently.
         return {k: p.expand(targets, *p.shape[1:]).contiguous() if k in self.shared else p for k, p in theta.items()}
 
@@ -92,18 +108,21 @@ class GradientLearner(Learner):
         return self
 
     def _forward(self, parameters: Parameters, x: Tensor) -> Tensor:
-        # With buffers and strict: functional_call would else fall back on the module's own weights without a word.
-        everything = {**parameters, **dict(self.net.named_buffers())}
+        # All parameters, buffers and strict: functional_call would else take the module's own for a misspelt name.
+        everything = {**dict(self.net.named_parameters()), **parameters, **dict(self.net.named_buffers())}
         return functional_call(self.net, everything, (x,), strict=True).unsqueeze(0)
 
-    def _gradient(self, parameters: Parameters, batch: Examples) -> Parameters:
-        def inner_loss(phi: Parameters) -> Tensor:
-            return self.likelihood.nll(self._forward(phi, batch.x), batch.y).mean()
-
+    def _gradient(self, phi: Parameters, own: Parameters, batch: Examples) -> Parameters:
+        """The gradient of the support loss with respect to phi alone."""
+        fixed = {k: p for k, p in {**dict(self.net.named_parameters()), **own}.items() if k not in phi}
         if self.first_order:
             # Detached before, not after: no graph of the inner gradient is built at all.
-            parameters = {k: p.detach() for k, p in parameters.items()}
-        return grad(inner_loss)(parameters)
+            phi, fixed = ({k: p.detach() for k, p in part.items()} for part in (phi, fixed))
+
+        def inner_loss(phi: Parameters) -> Tensor:
+            return self.likelihood.nll(self._forward({**fixed, **phi}, batch.x), batch.y).mean()
+
+        return grad(inner_loss)(phi)
 
     def _batch(self, support: Examples, step: int) -> Examples:
         size, total = self.batch_size, support.x.shape[0]
@@ -118,3 +137,35 @@ class GradientLearner(Learner):
         with norm.recording() as statistics:
             self._forward(parameters, support.x)
         return statistics
+
+
+def names(net: nn.Module, adapts: str | Sequence[str], shared_head: str | None = None) -> list[str]:
+    """The names of the parameters that ``adapts`` means (see :class:`GradientLearner`), in the network's order.
+
+    Raises:
+        InputError: for a pattern that no name matches, or ``"body"`` of a network that is all head.
+
+    Example:
+        >>> import innerloop as il
+        >>> names(il.nets.mlp(1, 40, 1), "head")
+        ['2.weight', '2.bias']
+    """
+    known = [name for name, _ in net.named_parameters()]
+    if adapts in ("all", "none"):
+        return known if adapts == "all" else []
+    if adapts in ("head", "body"):
+        layers = [name for name, part in net.named_modules() if any(True for _ in part.parameters(recurse=False))]
+        last = shared_head or layers[-1]
+        head = [name for name in known if name.rpartition(".")[0] == last]
+        body = [name for name in known if name not in head]
+        if not body:
+            raise InputError(f"the network has a single layer with parameters ({', '.join(known)}): adapt 'all' of it")
+        return head if adapts == "head" else body
+    patterns = [adapts] if isinstance(adapts, str) else list(adapts)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            raise InputError(
+                f"adapts={pattern!r} matches no parameter of the network: choose 'all', 'head', 'body', 'none', or a "
+                f"pattern of {', '.join(known)}"
+            )
+    return [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]

@@ -6,10 +6,12 @@ those steps. Choose it for any differentiable model, regression included, where 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from innerloop.inner import SGD, InnerOptimiser, LearnedRates
-from innerloop.learners.optimization._gradient import GradientLearner
+from innerloop.learners.optimization._gradient import GradientLearner, names
 from innerloop.likelihood import Likelihood
 
 
@@ -22,6 +24,8 @@ class MAML(GradientLearner):
         lr: inner learning rate alpha; ignored if ``inner`` is given.
         first_order: take the inner gradients for constants (FOMAML).
         learn_lr: learn a rate for each tensor of parameters, starting at ``lr``.
+        adapts: which parameters the inner loop changes: ``"all"``, ``"head"`` (ANIL), ``"body"`` (BOIL), ``"none"``, or
+            patterns of names.
         test_steps: inner steps outside training; default ``steps``.
         inner: an inner optimiser in place of plain gradient descent.
         shared_head: name of a final one-output layer repeated for each class: any number of ways from one model
@@ -51,6 +55,7 @@ class MAML(GradientLearner):
         lr: float = 0.4,
         first_order: bool = False,
         learn_lr: bool = False,
+        adapts: str | Sequence[str] = "all",
         test_steps: int | None = None,
         inner: InnerOptimiser | None = None,
         shared_head: str | None = None,
@@ -58,9 +63,10 @@ class MAML(GradientLearner):
     ) -> None:
         super().__init__(
             net,
-            inner=inner or (LearnedRates(dict(net.named_parameters()), lr) if learn_lr else SGD(lr)),
+            inner=inner or (LearnedRates(names(net, adapts, shared_head), lr) if learn_lr else SGD(lr)),
             steps=steps,
             test_steps=test_steps,
+            adapts=adapts,
             first_order=first_order,
             shared_head=shared_head,
             likelihood=likelihood,

@@ -1,0 +1,358 @@
+"""Streams: batches that come one after the other, and the held-out examples of each task.
+
+A family of streams draws one from a seed: the order of the classes, the examples and all else that is random.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from innerloop.data.pool import Pool
+from innerloop.task import Examples, InputError, one_hot
+
+#: ``"class"``: new classes, told apart from all; ``"task"``: new classes, told apart from those of their own task;
+#: ``"domain"``: the same targets, other inputs.
+Scenario = Literal["class", "domain", "task"]
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """A sequence of batches, each from one task.
+
+    Args:
+        batches: in the order of training; all of them share F and D.
+        tasks: the task of each batch, from 0, never decreasing.
+        held_out: the test examples of each task.
+        scenario: ``"class"``, ``"domain"`` or ``"task"`` (the answer is then looked for among the task's own classes).
+        classifies: whether targets are one-hot rows.
+
+    Raises:
+        InputError: if the parts do not fit together.
+
+    Example:
+        >>> batch = Examples(torch.zeros(2, 3), torch.eye(2))
+        >>> stream = Stream([batch, batch], [0, 1], [batch, batch])
+        >>> stream.length, stream.targets
+        (2, 2)
+    """
+
+    batches: list[Examples]
+    tasks: list[int]
+    held_out: list[Examples]
+    scenario: Scenario = "class"
+    classifies: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the parts against each other."""
+        if self.scenario not in get_args(Scenario):
+            raise InputError(f"scenario {self.scenario!r} is unknown; choose one of {', '.join(get_args(Scenario))}")
+        if len(self.batches) != len(self.tasks) or sorted(set(self.tasks)) != list(range(len(self.held_out))):
+            raise InputError(
+                f"{len(self.batches)} batches have {len(self.tasks)} task numbers and {len(self.held_out)} held-out "
+                f"sets: give each batch its task, from 0, and each task a held-out set"
+            )
+        if self.tasks != sorted(self.tasks):
+            raise InputError("the tasks of a stream come one after the other: sort the batches by task")
+
+    @property
+    def length(self) -> int:
+        """T, the number of tasks."""
+        return len(self.held_out)
+
+    @property
+    def targets(self) -> int:
+        """D, the columns of a target: all classes of the stream."""
+        return self.held_out[0].y.shape[1]
+
+    @property
+    def own(self) -> Tensor | None:
+        """Which columns belong to each task, bool ``[T, D]``; ``None`` unless the scenario restricts the answer."""
+        if self.scenario != "task":
+            return None
+        return torch.stack([part.y.sum(0) > 0 for part in self.held_out])
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Stream:
+        """The stream with ``function`` (an encoder, say) applied to all inputs, 512 at a time."""
+        parts = [*self.batches, *self.held_out]
+        x = torch.cat([function(piece) for piece in torch.cat([part.x for part in parts]).split(512)])
+        sizes = [len(part.x) for part in parts]
+        mapped = [Examples(z, part.y) for z, part in zip(x.split(sizes), parts, strict=True)]
+        cut = len(self.batches)
+        return Stream(mapped[:cut], self.tasks, mapped[cut:], self.scenario, self.classifies)
+
+
+class StreamFamily(ABC):
+    """Draws streams."""
+
+    @abstractmethod
+    def draw(self, seed: int) -> Stream:
+        """The stream of a seed."""
+
+
+class Split(StreamFamily):
+    """A pool's classes, a few at a time: split Omniglot, split CIFAR, split digits.
+
+    Args:
+        pool: the classes.
+        classes: how many of them a stream has, drawn at random; ``None`` for all.
+        per_task: classes that come together.
+        shots: training examples a class, each seen once.
+        held_out: test examples a class.
+        batch: examples a batch; the examples of a task come in random order.
+        scenario: ``"class"``, ``"task"``, or ``"domain"``: the target is then the class's place within its task.
+
+    Raises:
+        InputError: if the pool has too few classes or examples, or tasks would differ in size.
+
+    Example:
+        >>> pool = Pool.of(torch.rand(40, 8), [i % 4 for i in range(40)])
+        >>> stream = Split(pool, per_task=2, shots=6, held_out=4, batch=3).draw(0)
+        >>> stream.length, len(stream.batches), stream.targets
+        (2, 8, 4)
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        classes: int | None = None,
+        per_task: int = 1,
+        shots: int = 15,
+        held_out: int = 5,
+        batch: int = 1,
+        scenario: Scenario = "class",
+    ) -> None:
+        classes = pool.classes if classes is None else classes
+        for name, value in (("per_task", per_task), ("shots", shots), ("held_out", held_out), ("batch", batch)):
+            if value < 1:
+                raise InputError(f"{name} is {value}; it must be at least 1")
+        if not per_task <= classes <= pool.classes or classes % per_task:
+            raise InputError(
+                f"a stream of {classes} classes, {per_task} a task, from a pool of {pool.classes}: take a multiple of "
+                f"{per_task} that the pool has"
+            )
+        smallest = int(pool.sizes.min())
+        if smallest < shots + held_out:
+            raise InputError(
+                f"{shots} training and {held_out} held-out examples need {shots + held_out} a class, class "
+                f"{pool.names[int(pool.sizes.argmin())]!r} has {smallest}: lower one of them or leave the class out"
+            )
+        self.pool, self.classes, self.per_task, self.shots = pool, classes, per_task, shots
+        self.held_out, self.batch, self.scenario = held_out, batch, scenario
+
+    def draw(self, seed: int) -> Stream:  # noqa: D102
+        generator = Generator().manual_seed(seed)
+        order = torch.randperm(self.pool.classes, generator=generator)[: self.classes]
+        columns = self.per_task if self.scenario == "domain" else self.classes
+        batches: list[Examples] = []
+        tasks: list[int] = []
+        held_out: list[Examples] = []
+        for task, group in enumerate(order.split(self.per_task)):
+            first = 0 if self.scenario == "domain" else task * self.per_task
+            train, test = [], []
+            for column, c in enumerate(group.tolist(), first):
+                chosen = torch.randperm(int(self.pool.sizes[c]), generator=generator) + self.pool.starts[c]
+                row = one_hot(torch.tensor([column]), columns)
+                train += [(int(i), row) for i in chosen[: self.shots]]
+                test += [(int(i), row) for i in chosen[self.shots : self.shots + self.held_out]]
+            mixed = torch.randperm(len(train), generator=generator).tolist()
+            part = self._examples([train[i] for i in mixed])
+            batches += _batches(part, self.batch)
+            tasks += [task] * (len(batches) - len(tasks))
+            held_out.append(self._examples(test))
+        return Stream(batches, tasks, held_out, self.scenario)
+
+    def _examples(self, chosen: list[tuple[int, Tensor]]) -> Examples:
+        x = self.pool.get(torch.tensor([i for i, _ in chosen]))
+        return Examples(x, torch.cat([row for _, row in chosen]).to(x))
+
+
+class Images(NamedTuple):
+    """Images ``[N, S, S]`` in 0 to 1 with labels ``[N]``: those to train on, and those held out."""
+
+    x: Tensor
+    y: Tensor
+    held_out_x: Tensor
+    held_out_y: Tensor
+
+
+def digits() -> Images:
+    """scikit-learn's digits, 8x8 pixels: a fifth of each class is held out, always the same.
+
+    Example:
+        >>> [tuple(part.shape) for part in digits()]
+        [(1442, 8, 8), (1442,), (355, 8, 8), (355,)]
+    """
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    x = torch.tensor(found.images, dtype=torch.float32) / 16
+    y = torch.tensor(found.target)
+    # By class, every fifth example: the writers come one after the other in the file.
+    rank = torch.zeros_like(y)
+    for label in range(10):
+        rank[y == label] = torch.arange(int((y == label).sum()))
+    test = rank % 5 == 4
+    return Images(x[~test], y[~test], x[test], y[test])
+
+
+def mnist(path: str | Path) -> Images:
+    """MNIST from an ``.npz`` file (``x_train``, ``y_train``, ``x_test``, ``y_test``) or a folder of its four idx files.
+
+    Args:
+        path: the file, or the folder with ``train-images-idx3-ubyte`` and so on, gzipped or not.
+
+    Raises:
+        InputError: if something is missing or unreadable.
+    """
+    path = Path(path).expanduser()
+    try:
+        if path.is_dir():
+            parts = [
+                _idx(path, f"{split}-{kind}-ubyte")
+                for split in ("train", "t10k")
+                for kind in ("images-idx3", "labels-idx1")
+            ]
+        else:
+            with np.load(path) as file:
+                parts = [file[name] for name in ("x_train", "y_train", "x_test", "y_test")]
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(
+            f"no MNIST at {path} ({error}): give an .npz file with x_train, y_train, x_test and y_test, or a folder "
+            f"with the four idx files"
+        ) from None
+    x, y, xt, yt = (torch.from_numpy(np.array(part)) for part in parts)
+    return Images(x.float() / 255, y.long(), xt.float() / 255, yt.long())
+
+
+def _idx(folder: Path, name: str) -> np.ndarray:
+    plain = folder / name
+    data = plain.read_bytes() if plain.exists() else gzip.decompress((folder / f"{name}.gz").read_bytes())
+    axes = data[3]
+    shape = np.frombuffer(data, ">i4", axes, 4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * axes).reshape(shape)
+
+
+class Rotated(StreamFamily):
+    """Images turned by another angle in each task; the classes stay (domain-incremental).
+
+    Task t of T turns by an angle drawn from ``most * [t / T, (t + 1) / T]``, as in rotated MNIST.
+
+    Args:
+        images: from :func:`digits` or :func:`mnist`.
+        tasks: T.
+        shots: training images a task, drawn from all of them.
+        held_out: test images a task, the same ones in each task; ``None`` for all.
+        batch: examples a batch.
+        most: the largest angle, in degrees.
+        shuffle: tasks in random order and not by rising angle.
+
+    Example:
+        >>> stream = Rotated(digits(), tasks=3, shots=20).draw(0)
+        >>> stream.length, len(stream.batches), stream.batches[0].x.shape
+        (3, 6, torch.Size([10, 64]))
+
+    References:
+        Lopez-Paz, Ranzato, *Gradient Episodic Memory for Continual Learning*, NeurIPS 2017,
+        https://arxiv.org/abs/1706.08840.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        tasks: int = 20,
+        shots: int = 200,
+        held_out: int | None = None,
+        batch: int = 10,
+        most: float = 180.0,
+        shuffle: bool = False,
+    ) -> None:
+        x, y, test, _ = images
+        held_out = len(test) if held_out is None else held_out
+        for name, value, least, limit in (
+            ("tasks", tasks, 1, math.inf), ("batch", batch, 1, math.inf),
+            ("shots", shots, 1, len(x)), ("held_out", held_out, 1, len(test)),
+        ):  # fmt: skip
+            if not least <= value <= limit:
+                raise InputError(f"{name} is {value}; it must lie in {least} to {limit}")
+        self.images, self.tasks, self.shots, self.held_out = images, tasks, shots, held_out
+        self.batch, self.most, self.shuffle = batch, most, shuffle
+        self.classes = int(y.max()) + 1
+
+    def draw(self, seed: int) -> Stream:  # noqa: D102
+        generator = Generator().manual_seed(seed)
+        angles = self.most * (torch.arange(self.tasks) + torch.rand(self.tasks, generator=generator)) / self.tasks
+        if self.shuffle:
+            angles = angles[torch.randperm(self.tasks, generator=generator)]
+        x, y, test_x, test_y = self.images
+        few = torch.randperm(len(test_x), generator=generator)[: self.held_out]
+        batches, held_out = [], []
+        for angle in angles.tolist():
+            chosen = torch.randperm(len(x), generator=generator)[: self.shots]
+            batches.append(_batches(self._turned(x[chosen], y[chosen], angle), self.batch))
+            held_out.append(self._turned(test_x[few], test_y[few], angle))
+        tasks = [task for task, part in enumerate(batches) for _ in part]
+        return Stream([batch for part in batches for batch in part], tasks, held_out, "domain")
+
+    def _turned(self, x: Tensor, y: Tensor, degrees: float) -> Examples:
+        a = math.radians(degrees)
+        turn = torch.tensor([[math.cos(a), -math.sin(a), 0.0], [math.sin(a), math.cos(a), 0.0]])
+        images = x.unsqueeze(1)
+        grid = F.affine_grid(turn.expand(len(x), 2, 3), list(images.shape), align_corners=False)
+        return Examples(F.grid_sample(images, grid, align_corners=False).flatten(1), one_hot(y, self.classes))
+
+
+class Sines(StreamFamily):
+    """Sine waves of random amplitude and phase, each on a piece of the line of its own (regression).
+
+    Task t of T is the wave on ``[-5 + 10 t / T, -5 + 10 (t + 1) / T]`` in a random order of the pieces; the input is x
+    alone, so one function fits all tasks, as in the sequences of Javed and White.
+
+    Args:
+        tasks: T.
+        shots: training points a task.
+        held_out: test points a task.
+        batch: points a batch.
+
+    Example:
+        >>> stream = Sines(tasks=4, shots=20).draw(0)
+        >>> stream.length, stream.classifies
+        (4, False)
+    """
+
+    def __init__(self, *, tasks: int = 10, shots: int = 100, held_out: int = 50, batch: int = 10) -> None:
+        for name, value in (("tasks", tasks), ("shots", shots), ("held_out", held_out), ("batch", batch)):
+            if value < 1:
+                raise InputError(f"{name} is {value}; it must be at least 1")
+        self.tasks, self.shots, self.held_out, self.batch = tasks, shots, held_out, batch
+
+    def draw(self, seed: int) -> Stream:  # noqa: D102
+        generator = Generator().manual_seed(seed)
+        batches: list[Examples] = []
+        tasks: list[int] = []
+        held_out: list[Examples] = []
+        for task, piece in enumerate(torch.randperm(self.tasks, generator=generator).tolist()):
+            amplitude, phase = (torch.rand(2, generator=generator) * torch.tensor([4.9, math.pi])).tolist()
+            u = torch.rand(self.shots + self.held_out, 1, generator=generator)
+            x = -5 + 10 * (piece + u) / self.tasks
+            y = (0.1 + amplitude) * torch.sin(x - phase)
+            batches += _batches(Examples(x[: self.shots], y[: self.shots]), self.batch)
+            tasks += [task] * (len(batches) - len(tasks))
+            held_out.append(Examples(x[self.shots :], y[self.shots :]))
+        return Stream(batches, tasks, held_out, "domain", classifies=False)
+
+
+def _batches(part: Examples, size: int) -> list[Examples]:
+    return [Examples(x, y) for x, y in zip(part.x.split(size), part.y.split(size), strict=True)]

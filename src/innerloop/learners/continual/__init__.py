@@ -1,0 +1,1 @@
+"""Learning from a stream: one fold after the other."""

@@ -1,0 +1,54 @@
+"""Joint training: keep all data and train on them in random order.
+
+Not a continual learner but their upper bound: a fresh network, trained on everything seen so far as if it had come at
+once. The state is the data; the training happens when a prediction is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from innerloop.inner import Adam
+from innerloop.learners.continual._online import OnlineLearner
+from innerloop.task import Examples, InputError, join
+
+
+class Joint(OnlineLearner):
+    """Trains on all data seen, shuffled, from the same start, whenever it is asked.
+
+    Args:
+        net: any module ``[N, *F] -> [N, P]``.
+        lr: learning rate of Adam.
+        epochs: passes over the data.
+        batch: examples a step.
+        seed: of their order.
+        likelihood: default :class:`~innerloop.Categorical`.
+
+    Example:
+        >>> import torch, innerloop as il
+        >>> joint = il.Joint(torch.nn.Linear(3, 2), epochs=2)
+        >>> batch = il.Examples(torch.rand(4, 3), torch.eye(2).repeat(2, 1))
+        >>> joint.adapt(batch, joint.adapt(batch)).x.shape
+        torch.Size([8, 3])
+    """
+
+    def __init__(self, net: nn.Module, *, lr: float = 1e-3, epochs: int = 10, batch: int = 32, **options: Any) -> None:
+        super().__init__(net, lr=lr, **options)
+        if epochs < 1 or batch < 1:
+            raise InputError(f"epochs={epochs}, batch={batch}: both must be at least 1")
+        self.epochs, self.batch, self.optimiser = epochs, batch, Adam(lr)
+
+    def adapt(self, batch: Examples, state: Examples | None = None) -> Examples:  # noqa: D102
+        return join(state, batch)
+
+    def predict(self, state: Examples, x: Tensor) -> Tensor:  # noqa: D102
+        theta, generator = self.start(), self.generator(torch.tensor(len(state.x)))
+        memory = self.optimiser.init(theta)
+        for _ in range(self.epochs):
+            for index in torch.randperm(len(state.x), generator=generator).to(x.device).split(self.batch):
+                gradient = self.gradient(theta, Examples(state.x[index], state.y[index]))
+                theta, memory = self.optimiser.update(gradient, theta, memory)
+        return self.forward(theta, x)

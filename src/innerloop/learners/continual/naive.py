@@ -1,0 +1,34 @@
+"""Naive fine-tuning: gradient steps on each batch as it comes.
+
+The baseline that forgets: nothing protects what earlier batches taught. Every other continual learner is judged by what
+it gains on this one.
+"""
+
+from __future__ import annotations
+
+from innerloop.learners.continual._online import OnlineLearner, OnlineState
+from innerloop.task import Examples
+
+
+class Naive(OnlineLearner):
+    """Gradient steps on each batch, and nothing else.
+
+    Args:
+        net: any module ``[N, *F] -> [N, P]``.
+        lr: learning rate.
+        glances: gradient steps on each batch.
+        likelihood: default :class:`~innerloop.Categorical`.
+
+    Example:
+        >>> import torch, innerloop as il
+        >>> naive = il.Naive(torch.nn.Linear(3, 2), lr=0.1)
+        >>> state = naive.adapt(il.Examples(torch.ones(4, 3), torch.eye(2)[[0, 0, 1, 1]]))
+        >>> naive.predict(state, torch.ones(5, 3)).shape
+        torch.Size([1, 5, 2])
+    """
+
+    def adapt(self, batch: Examples, state: OnlineState | None = None) -> OnlineState:  # noqa: D102
+        parameters = state.parameters if state else self.start()
+        for _ in range(self.glances):
+            parameters = self.descend(parameters, self.gradient(parameters, batch))
+        return OnlineState(parameters)

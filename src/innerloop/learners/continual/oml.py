@@ -1,0 +1,201 @@
+"""OML (Javed, White, NeurIPS 2019, https://arxiv.org/abs/1905.12588), ANML (Beaulieu et al., ECAI 2020,
+https://arxiv.org/abs/2002.09571).
+
+Meta-train a representation so that a linear head that learns online, one example after the other in a single pass, does
+not forget: the outer loss is taken after a whole stream, and its gradient goes through every online step. ANML adds a
+second network that gates the features. Choose them where classes keep coming and nothing may be kept but the head.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from innerloop.learner import Learner
+from innerloop.learners.metric._embedded import Embedded
+from innerloop.likelihood import Categorical, Likelihood
+from innerloop.task import Examples, InputError
+
+
+class HeadState(NamedTuple):
+    """The head's weight, ``[D, H]``."""
+
+    weight: Tensor
+
+
+class OnlineHead(Learner):
+    """A linear classifier that takes one gradient step of the cross-entropy on each example, in their order.
+
+    Features are scaled to unit length and the head has no bias: both are where an online classifier forgets first. How
+    sharp an answer is (a factor of the logits) is meta-learned apart from the rate, so that a slow head need not hedge.
+
+    Args:
+        features: H, numbers in a feature vector.
+        classes: C, meta-training classes. On a task with C target columns, in training, the rows of classes that the
+            stream does not hold start from meta-learned ones (the classes to be remembered); all others start from 0.
+            Default 0: every row starts from 0.
+        lr: where the meta-learned rate of the online steps starts.
+        test_lr: the rate outside training; default the meta-learned one. A stream that is longer than those of
+            meta-training wants a lower one, which is to be chosen on validation streams.
+        likelihood: default :class:`~innerloop.Categorical`.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        classes: int = 0,
+        lr: float = 1.0,
+        test_lr: float | None = None,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(likelihood or Categorical())
+        for name, value in (("lr", lr), ("test_lr", 1.0 if test_lr is None else test_lr)):
+            if not (value > 0 and math.isfinite(value)):
+                raise InputError(f"{name}, the rate of the online steps, is {value}; it must be positive and finite")
+        self.known = nn.Parameter(torch.zeros(classes, features)) if classes else None
+        self.log_rate = nn.Parameter(torch.tensor(math.log(lr)))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(5.0)))
+        self.test_lr = test_lr
+
+    @property
+    def rate(self) -> Tensor:
+        """The rate of the online steps, ``[]``."""
+        rate = self.log_rate.exp()
+        return rate if self.training or self.test_lr is None else torch.full_like(rate, self.test_lr)
+
+    def adapt(self, support: Examples, state: HeadState | None = None) -> HeadState:  # noqa: D102
+        z, y = F.normalize(support.x.flatten(1), dim=1), support.y
+        weight = state.weight if state is not None else self._start(z, y)
+        gram, logits, errors = z @ z.mT, z @ weight.mT, []
+        for n in range(len(z)):
+            errors.append(logits[n].softmax(0) - y[n])
+            # The step adds -rate error z' to the weight, and hence this to what is said of every other example.
+            logits = logits - self.rate * torch.outer(gram[:, n], errors[n])
+        return HeadState(weight - self.rate * torch.stack(errors).mT @ z)
+
+    def predict(self, state: HeadState, x: Tensor) -> Tensor:  # noqa: D102
+        z = F.normalize(x.flatten(1), dim=1)
+        return (self.log_scale.exp() * z @ state.weight.mT).unsqueeze(0)
+
+    def _start(self, z: Tensor, y: Tensor) -> Tensor:
+        if self.known is None or not self.training or y.shape[1] != len(self.known):
+            return z.new_zeros(y.shape[1], z.shape[1])
+        # A class of the stream is new: what was learned of it must not help.
+        return self.known * (y.sum(0) == 0).unsqueeze(1)
+
+
+class OML(Embedded):
+    """Online-aware meta-learning: a meta-learned representation, and a linear head that learns online.
+
+    Meta-train it on :class:`innerloop.data.ClassStream`.
+
+    Args:
+        encoder: any module ``[N, *F] -> [N, H]``.
+        features: H; default ``encoder.features``.
+        classes: meta-training classes, where the outer loss is to remember classes that the stream does not hold.
+        lr: where the meta-learned rate of the online steps starts.
+        test_lr: the rate outside training; default the meta-learned one.
+        likelihood: default :class:`~innerloop.Categorical`.
+
+    Example:
+        >>> import torch, innerloop as il
+        >>> learner = il.OML(il.nets.conv4()).eval()
+        >>> state = learner.adapt(il.Examples(torch.rand(5, 1, 28, 28), torch.eye(5)))
+        >>> learner.predict(state, torch.rand(7, 1, 28, 28)).shape
+        torch.Size([1, 7, 5])
+
+    References:
+        Javed, White, *Meta-Learning Representations for Continual Learning*, NeurIPS 2019,
+        https://arxiv.org/abs/1905.12588.
+    """
+
+    network = "encoder"
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        features: int | None = None,
+        classes: int = 0,
+        lr: float = 1.0,
+        test_lr: float | None = None,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(encoder, OnlineHead(_size(encoder, features), classes, lr, test_lr, likelihood))
+
+
+class Gated(nn.Module):
+    """Features times a gate in 0 to 1 that a second network reads off the same input: neuromodulation."""
+
+    def __init__(self, encoder: nn.Module, modulator: nn.Module, size: int) -> None:
+        super().__init__()
+        self.encoder, self.modulator, self.gate = encoder, modulator, nn.Linear(size, size)
+        self.features = (size,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, *F] -> [N, H]``."""
+        return self.encoder(x).flatten(1) * self.gate(self.modulator(x).flatten(1)).sigmoid()
+
+
+class ANML(Embedded):
+    """A neuromodulated meta-learner: as OML, with features that a second network gates.
+
+    As in the paper's meta-test, the last layer alone learns online; here in meta-training, too, so that the encoder
+    runs once for all examples.
+
+    Args:
+        encoder: any module ``[N, *F] -> [N, H]``.
+        modulator: the gating network ``[N, *F] -> [N, H]``; default another of the encoder's kind.
+        features: H; default ``encoder.features``.
+        classes: meta-training classes, where the outer loss is to remember classes that the stream does not hold.
+        lr: where the meta-learned rate of the online steps starts.
+        test_lr: the rate outside training; default the meta-learned one.
+        likelihood: default :class:`~innerloop.Categorical`.
+
+    Example:
+        >>> import torch, innerloop as il
+        >>> il.ANML(il.nets.conv4(width=8)).encoder(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 8])
+
+    References:
+        Beaulieu et al., *Learning to Continually Learn*, ECAI 2020, https://arxiv.org/abs/2002.09571.
+    """
+
+    network = "encoder"
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        modulator: nn.Module | None = None,
+        features: int | None = None,
+        classes: int = 0,
+        lr: float = 1.0,
+        test_lr: float | None = None,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        size = _size(encoder, features)
+        gated = Gated(encoder, modulator or _another(encoder), size)
+        super().__init__(gated, OnlineHead(size, classes, lr, test_lr, likelihood))
+
+
+def _size(encoder: nn.Module, features: int | None) -> int:
+    size = features or math.prod(getattr(encoder, "features", (0,)))
+    if not size:
+        raise InputError(f"{type(encoder).__name__} does not say the size of its features: pass features=")
+    return size
+
+
+def _another(encoder: nn.Module) -> nn.Module:
+    """A network of the same kind with random weights of its own."""
+    other = copy.deepcopy(encoder)
+    for part in other.modules():
+        reset = getattr(part, "reset_parameters", None)
+        if callable(reset):
+            reset()
+    return other

@@ -1,0 +1,34 @@
+"""Experience replay (Chaudhry et al., 2019, https://arxiv.org/abs/1902.10486).
+
+A small memory holds a random sample of all that was seen; every step learns from the new batch and from a few
+remembered examples together. The strong and simple baseline: try it before anything cleverer, wherever examples may be
+kept.
+"""
+
+from __future__ import annotations
+
+from innerloop.learners.continual._online import ReplayLearner
+
+
+class ExperienceReplay(ReplayLearner):
+    """Each step on the new batch and on a draw from a reservoir of earlier examples.
+
+    Args:
+        net: any module ``[N, *F] -> [N, P]``.
+        memory: examples that are kept.
+        replay: how many of them a step sees beside the batch.
+        lr: learning rate.
+        glances: steps on each batch, each with another draw.
+        seed: of the reservoir and the draws.
+        likelihood: default :class:`~innerloop.Categorical`.
+
+    Example:
+        >>> import torch, innerloop as il
+        >>> learner = il.ExperienceReplay(torch.nn.Linear(3, 2), memory=4)
+        >>> state = learner.adapt(il.Examples(torch.rand(6, 3), torch.eye(2).repeat(3, 1)))
+        >>> int(state.memory.seen), state.memory.x.shape
+        (6, torch.Size([4, 3]))
+
+    References:
+        Chaudhry et al., *On Tiny Episodic Memories in Continual Learning*, 2019, https://arxiv.org/abs/1902.10486.
+    """
