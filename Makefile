@@ -38,6 +38,11 @@ results: .venv/ready
 	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/generated.py
 	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/adapts.py
+	$(BIN)/python benchmarks/multitask.py
+	$(BIN)/python benchmarks/continual.py
+	$(BIN)/python benchmarks/optimisers.py
+	$(BIN)/python benchmarks/acting.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
