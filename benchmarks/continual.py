@@ -256,7 +256,7 @@ def folded(folder: Path) -> Callable[..., il.Learner]:
 
 OML, ANML = RUNS / "oml-seed0", RUNS / "anml-seed0"
 RATES = grid(lr=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2))
-LAST = grid(lr=(3e-5, 1e-4, 3e-4, 1e-3))
+LAST = grid(lr=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2))
 ONLINE = grid(test_lr=(0.003, 0.01, 0.03, 0.1, 0.3))
 OMNIGLOT = {
     "naive-scratch": Row("naive fine-tuning, random weights", scratch(il.Naive), RATES),
@@ -317,7 +317,7 @@ def main() -> None:
     parser.add_argument("tables", nargs="*", help="of omniglot, digits")
     parser.add_argument("--orders", type=int, default=None, help="stream orders: 3 for Omniglot, 5 for digits")
     parser.add_argument(
-        "--shots", type=int, default=200, help="images of a rotation; 1000 as published: 5 times as long"
+        "--shots", type=int, default=200, help="images a task; 1000, as published, takes 5 times as long"
     )
     parser.add_argument("--print-only", action="store_true")
     arguments = parser.parse_args()

@@ -372,7 +372,7 @@ def test_it_learns_quadratics(gradient: str) -> None:
             return il.lift(run.eval(), "vmap").loss(test)
 
     before = score()
-    train([(run, Quadratics())], steps=60 if gradient == "unrolled" else 120, gradient=gradient, lr=1e-2, sigma=0.05)
+    train([(run, Quadratics())], steps=40 if gradient == "unrolled" else 120, gradient=gradient, lr=1e-2, sigma=0.05)
     gap = il.paired(score().numpy(), before.numpy())
     assert gap.mean < -0.2
     assert gap.interval[1] < 0
