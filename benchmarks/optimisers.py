@@ -111,7 +111,7 @@ RULES = {
     "MLP, untrained": Rule(start, {"steps": 0}, {}),
     "MLP, unrolled": Rule(start, {"steps": 400, "lr": 1e-2}, {}),
     "MLP, PES": Rule(start, {"steps": 1000, "lr": 1e-2, "gradient": "pes", "sigma": 0.03}, CUT),
-    "LSTM, unrolled": Rule(lambda: il.LSTMRule(width=10), {"steps": 300, "lr": 1e-2}, {}),
+    "LSTM, unrolled": Rule(lambda: il.LSTMRule(width=10, scale=0.02), {"steps": 300, "lr": 1e-2}, {}),
 }
 
 

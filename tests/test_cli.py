@@ -231,7 +231,7 @@ def test_train_on_real_omniglot(cli: Cli, data_root: Path, tmp_path: Path) -> No
 
 def test_learners_and_data_are_listed(cli: Cli) -> None:
     names = [row["learner"] for row in json.loads(cli("learners", "--json")[1])]
-    assert names == sorted([*CLASSIFIERS, *PROCESSES, "cavia", "protonet", "gridconvcnp", "incontext"])
+    assert names == sorted([*CLASSIFIERS, *PROCESSES, "anml", "cavia", "oml", "protonet", "gridconvcnp", "incontext"])
     sets = [row["data"] for row in json.loads(cli("data", "--json")[1])]
     assert {"glyphs", "omniglot", "cifar_fs", "sinusoid", "gp_rbf", "table_prior", "storms"} <= set(sets)
 

@@ -620,3 +620,11 @@ def test_cli_says_what_is_wrong(
 ) -> None:
     assert command(monkeypatch, *words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_pages_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(__file__).resolve().parents[1] / "docs" / "continual.md"
+    example = page.read_text().split("```python\n")[1].split("```")[0]
+    exec(example, {})
+    acc = float(capsys.readouterr().out.splitlines()[-1].split()[0])
+    assert acc > 0.5
