@@ -6,7 +6,8 @@
 Rules are trained for runs of 50 steps on small problems. Baselines are tuned on the training families with a hidden
 layer, by the number that the table shows and anew for each column: the best of all rates and momenta or betas. All see
 the same problems, first weights and minibatches; each seed has problems of its own. What is computed is kept in
-runs/results/optimisers and not computed again.
+runs/results/optimisers and not computed again. Seed 0 is not among the default ones: the rules' settings were chosen by
+looking at its test problems.
 """
 
 from __future__ import annotations
@@ -109,9 +110,9 @@ def start() -> InnerOptimiser:
 CUT = {"truncation": 10, "first_order": True}
 RULES = {
     "MLP, untrained": Rule(start, {"steps": 0}, {}),
-    "MLP, unrolled": Rule(start, {"steps": 400, "lr": 1e-2}, {}),
+    "MLP, unrolled": Rule(start, {"steps": 300, "lr": 1e-2}, {}),
     "MLP, PES": Rule(start, {"steps": 1000, "lr": 1e-2, "gradient": "pes", "sigma": 0.03}, CUT),
-    "LSTM, unrolled": Rule(lambda: il.LSTMRule(width=10, scale=0.02), {"steps": 300, "lr": 1e-2}, {}),
+    "LSTM, unrolled": Rule(lambda: il.LSTMRule(width=10, scale=0.02), {"steps": 250, "lr": 1e-2}, {}),
 }
 
 
@@ -247,7 +248,7 @@ def table(seeds: list[int], share: float) -> str:
 def main() -> None:
     """Train, evaluate, print, and put the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--reduced", action="store_true")
     arguments = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
