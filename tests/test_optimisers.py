@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 import innerloop as il
-from innerloop.inner import InnerOptimiser
+from innerloop.inner import InnerOptimiser, LearnedRates
 from innerloop.optimisers import ES, PES, Digits, Quadratics, Teachers, train
 
 SQUARES = {"likelihood": il.Gaussian(scale=1.0)}
@@ -417,6 +417,7 @@ def test_digits_of_train_and_test_are_other_images() -> None:
     [
         (lambda: il.LearnedOptimizer([nn.Parameter(torch.ones(1))], nn.Linear(1, 1)), "inner optimiser"),
         (lambda: il.LearnedOptimizer([nn.Parameter(torch.ones(1))], il.MLPRule(), lr=-1.0), "negative"),
+        (lambda: il.LearnedOptimizer([nn.Parameter(torch.ones(1))], LearnedRates(["w"], lr=0.1)), "a rate for each"),
         (lambda: il.MLPRule(decays=(1.0,)), r"\[0, 1\)"),
         (lambda: il.MLPRule(scale=0.0), "scale"),
         (lambda: il.LSTMRule(bound=-1.0), "bound"),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import ParamsT
 
-from innerloop.inner import InnerOptimiser
+from innerloop.inner import InnerOptimiser, LearnedRates
 from innerloop.task import InputError
 
 
@@ -25,7 +25,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         lr: factor of the rule's step: 1 is the step as trained. Schedulers change this one.
 
     Raises:
-        InputError: for a rule that is none, or a negative rate.
+        InputError: for a rule that is none or that needs names, or a negative rate.
 
     Example:
         >>> import innerloop as il
@@ -40,6 +40,10 @@ class LearnedOptimizer(torch.optim.Optimizer):
     def __init__(self, params: ParamsT, rule: InnerOptimiser, lr: float = 1.0) -> None:
         if not isinstance(rule, InnerOptimiser):
             raise InputError(f"the rule is a {type(rule).__name__}; it must be an inner optimiser such as MLPRule()")
+        if isinstance(rule, LearnedRates):
+            raise InputError(
+                "LearnedRates holds a rate for each name, and an optimiser knows none: give MLPRule() or Adam()"
+            )
         if not lr >= 0:
             raise InputError(f"the factor lr is {lr}; it must not be negative: 1 takes the steps as trained")
         self.rule = rule
