@@ -322,12 +322,12 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown parts {sorted(unknown)}")
     torch.set_num_threads(1)
-    parts, page = given.parts or ["molecules", "tables"], PAGE.read_text()
+    parts = given.parts or ["molecules", "tables"]
     if "molecules" in parts:
         draws = [kept(f"molecules-draw{seed}", lambda seed=seed: molecule_draw(seed)) for seed in range(given.draws)]
         text = molecules_table(draws)
         print(text, end="\n\n")
-        page = put(page, "molecules", text)
+        PAGE.write_text(put(PAGE.read_text(), "molecules", text))
     if "tables" in parts:
         seeds = list(range(given.seeds))
         found = {
@@ -336,8 +336,7 @@ def main() -> None:
         }
         text = tables_table(found)
         print(text)
-        page = put(page, "multitask_tables", text)
-    PAGE.write_text(page)
+        PAGE.write_text(put(PAGE.read_text(), "multitask_tables", text))
 
 
 if __name__ == "__main__":

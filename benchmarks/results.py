@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -331,14 +332,11 @@ def main() -> None:
         if not arguments.rows:
             for seed in arguments.seeds:
                 train_sinusoid(seed)
-    page = PAGE.read_text()
-    for name, text in (
-        ("omniglot", table(list(ROWS), arguments.seeds)),
-        ("sinusoid", sinusoid_table(arguments.seeds)),
-    ):
+    for name, make in (("omniglot", partial(table, list(ROWS))), ("sinusoid", sinusoid_table)):
+        text = make(arguments.seeds)
         print(text, end="\n\n")
-        page = put(page, name, text)
-    PAGE.write_text(page)
+        # Read late: other benchmarks write into the same page.
+        PAGE.write_text(put(PAGE.read_text(), name, text))
 
 
 if __name__ == "__main__":
