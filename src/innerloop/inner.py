@@ -12,10 +12,18 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from innerloop.task import InputError
 
 Parameters = dict[str, Tensor]
+
+
+def call(net: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
+    """The network's outputs with other values of the parameters that are named, the rest as it has them."""
+    # All parameters, buffers and strict: functional_call would else take the module's own for a misspelt name.
+    everything = {**dict(net.named_parameters()), **parameters, **dict(net.named_buffers())}
+    return functional_call(net, everything, (x,), strict=True)
 
 
 class InnerOptimiser(nn.Module, ABC):

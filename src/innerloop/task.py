@@ -6,6 +6,8 @@ static shape ``D``. Integer labels become rows at the boundary (:func:`one_hot`)
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -41,6 +43,17 @@ class Task(NamedTuple):
 
     support: Examples
     query: Examples
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for an error: the nearest known name, in brackets after a space; empty where none is near.
+
+    Example:
+        >>> did_you_mean("protonets", ["maml", "protonet"])
+        ' (did you mean protonet?)'
+    """
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def join(known: Examples | None, more: Examples) -> Examples:

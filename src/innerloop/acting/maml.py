@@ -9,7 +9,6 @@ also credits the actions before the step with what was learned from them.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -19,6 +18,7 @@ from innerloop.acting._returns import advantages
 from innerloop.acting.navigation import HORIZON, Trajectories, draw_goals, navigate
 from innerloop.acting.train import train
 from innerloop.inner import SGD, InnerOptimiser, LearnedRates, Parameters
+from innerloop.learners.optimization._gradient import names
 from innerloop.nets import mlp
 from innerloop.task import InputError
 from innerloop.training.store import History
@@ -55,7 +55,7 @@ class PolicyMAML(nn.Module):
         lr: inner learning rate.
         learn_lr: learn a rate for each tensor of parameters, starting at ``lr``.
         first_order: take the inner gradient for a constant (FOMAML).
-        adapts: ``"all"`` parameters, or the ``"head"``: the last layer of the mean (ANIL; Raghu et al., ICLR 2020,
+        adapts: as of :class:`~innerloop.MAML`; ``"head"`` is the last layer of the mean (ANIL; Raghu et al., ICLR 2020,
             https://arxiv.org/abs/1909.09157).
         discount: gamma of the returns that the gradients follow; scores are never discounted.
 
@@ -77,19 +77,15 @@ class PolicyMAML(nn.Module):
         lr: float = 0.1,
         learn_lr: bool = False,
         first_order: bool = False,
-        adapts: Literal["all", "head"] = "all",
+        adapts: str = "all",
         discount: float = 0.97,
     ) -> None:
         super().__init__()
-        if adapts not in ("all", "head"):
-            raise InputError(f"adapts={adapts!r} is unknown; choose 'all' or 'head'")
         if not 0 < discount <= 1:
             raise InputError(f"the discount is {discount}; it must be above 0 and at most 1")
         self.policy, self.first_order, self.discount = policy, first_order, discount
-        last = f"mean.{len(policy.mean) - 1}."
-        names = [name for name, _ in policy.named_parameters() if adapts == "all" or name.startswith(last)]
-        self.names = names
-        self.inner: InnerOptimiser = LearnedRates(names, lr) if learn_lr else SGD(lr)
+        self.names = names(policy, adapts)
+        self.inner: InnerOptimiser = LearnedRates(self.names, lr) if learn_lr else SGD(lr)
 
     def initial(self) -> Parameters:
         """theta: the parameters that every task starts from."""

@@ -31,7 +31,7 @@ class Result:
         guess: b, ``[T]``: the score of guessing (one over the classes in question, or predicting 0), which is what a
             network with random weights has on average.
         memory: bytes of the state after the last batch.
-        targets: classes of each task that were new when it came, ``[T]``.
+        new: classes of each task that were new when it came, ``[T]``.
 
     Example:
         >>> result = Result(np.array([[0.9, 0.1], [0.6, 0.8]]), np.array([0.2, 0.2]), memory=0, new=np.array([2, 2]))

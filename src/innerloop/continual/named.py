@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from innerloop.data import sets
 from innerloop.data.pool import Pool, Pools
 from innerloop.learner import Learner
 from innerloop.likelihood import Categorical, Gaussian
-from innerloop.task import InputError
+from innerloop.task import InputError, did_you_mean
 
 
 class NamedStream(NamedTuple):
@@ -77,8 +76,7 @@ def stream(name: str, root: str | None = None, **options: Any) -> StreamFamily:
         5
     """
     if name not in STREAMS:
-        close = difflib.get_close_matches(name, STREAMS, 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = did_you_mean(name, STREAMS)
         raise InputError(f"stream {name!r} is unknown{hint}; choose one of {', '.join(STREAMS)}")
     try:
         return STREAMS[name].make(root, **options)
@@ -93,21 +91,17 @@ def _learners() -> dict[str, Callable[..., Learner]]:
     return {name.lower(): getattr(known, name) for name in kinds}
 
 
-def network(example: Stream, init: str | Path | None = None) -> nn.Module:
+def network(example: Stream, encoder: nn.Module | None = None) -> nn.Module:
     """A network for a stream, one output a class: a convolutional one for images, otherwise a 100-100 perceptron.
 
     Args:
         example: a stream of the family.
-        init: a run folder whose encoder, with its weights, stands in its place, with a new last layer.
+        encoder: stands in its place, with its weights and a new last layer.
     """
     from innerloop import nets
-    from innerloop.recipes import load
 
     shape = tuple(example.batches[0].x.shape[1:])
-    if init is not None:
-        encoder, _ = load(init)[0].split()
-        if encoder is None:
-            raise InputError(f"the learner of {init} has no encoder: give a run of protonet, finetune or oml, say")
+    if encoder is not None:
         size = nets.feature_size(encoder, shape)
         return nn.Sequential(copy.deepcopy(encoder), nn.Flatten(), nn.Linear(torch.Size(size).numel(), example.targets))
     if len(shape) == 3:
@@ -153,11 +147,14 @@ def maker(
     if name == "ewc":
         options.setdefault("every", len(example.batches) // example.length)
     likelihood = Categorical() if example.classifies else Gaussian(scale=1.0)
+    encoder = load(init)[0].split()[0] if init is not None else None
+    if init is not None and encoder is None:
+        raise InputError(f"the learner of {init} has no encoder: give a run of protonet, finetune or oml, say")
 
     def make(seed: int) -> Learner:
         torch.manual_seed(seed)
         try:
-            return kinds[name](network(example, init), seed=seed, likelihood=likelihood, **options)
+            return kinds[name](network(example, encoder), seed=seed, likelihood=likelihood, **options)
         except TypeError as error:
             raise InputError(f"options {options} do not fit {name} ({error})") from None
 

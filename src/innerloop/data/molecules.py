@@ -6,7 +6,6 @@ relabelled.
 
 from __future__ import annotations
 
-import difflib
 import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.data.episodes import Sampler
-from innerloop.task import Examples, InputError, Task
+from innerloop.task import Examples, InputError, Task, did_you_mean
 
 SPLITS = ("train", "val", "test")
 #: Tasks of one draw of an evaluation.
@@ -262,8 +261,7 @@ def molecules(root: str | Path, name: str, **options: Any) -> Molecules:
         InputError: for an unknown name or a file that is not there.
     """
     if name not in KNOWN:
-        close = difflib.get_close_matches(name, KNOWN, 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = did_you_mean(name, KNOWN)
         raise InputError(f"there are no molecules {name!r}{hint}; choose one of {', '.join(KNOWN)}")
     file = f"{name}_ecfp4_2048.npz"
     places = [Path(root) / "molecules" / name / file, Path(root) / name / file, Path(root) / file]
@@ -294,8 +292,7 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
 def _positions(wanted: Sequence[str], names: Sequence[str]) -> Tensor:
     for name in wanted:
         if name not in names:
-            close = difflib.get_close_matches(name, names, 1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
+            hint = did_you_mean(name, names)
             raise InputError(f"there is no assay {name!r}{hint}; the first of {len(names)} is {names[0]}")
     return torch.tensor([names.index(name) for name in wanted], dtype=torch.int64)
 

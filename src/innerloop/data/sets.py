@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from innerloop.data.omniglot import omniglot
 from innerloop.data.pool import Pools
 from innerloop.data.prior import TablePrior
 from innerloop.data.tables import TableTasks, multitask
-from innerloop.task import InputError
+from innerloop.task import InputError, did_you_mean
 
 
 class DataSet(NamedTuple):
@@ -74,8 +73,7 @@ def check_name(name: str) -> None:
     """
     known = [*SETS, *FAMILIES, *TABLES, *MOLECULES]
     if name not in known:
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = did_you_mean(name, known)
         raise InputError(f"data set {name!r} is unknown{hint}; choose one of {', '.join(known)}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import gzip
 import math
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.data.sizes import Size, Sized
-from innerloop.task import Examples, InputError, Task
+from innerloop.task import Examples, InputError, Task, did_you_mean
 
 _MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "?"})
 SPLITS = ("train", "val", "test")
@@ -199,8 +198,7 @@ def _columns(path: Path, used: Sequence[str], delimiter: str) -> tuple[dict[str,
         header = [name.strip() for name in next(reader, [])]
         for name in used:
             if name not in header:
-                close = difflib.get_close_matches(name, header, 1)
-                hint = f" (did you mean {close[0]}?)" if close else ""
+                hint = did_you_mean(name, header)
                 raise InputError(f"{path.name} has no column {name!r}{hint}; it has {', '.join(header) or 'no header'}")
         where = [header.index(name) for name in used]
         kept: list[list[str]] = []
@@ -297,8 +295,7 @@ def multitask(root: str | Path, name: str, **options: Any) -> TableTasks:
         InputError: for an unknown name or a file that is not there.
     """
     if name not in FAMILIES:
-        close = difflib.get_close_matches(name, FAMILIES, 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = did_you_mean(name, FAMILIES)
         raise InputError(f"family {name!r} is unknown{hint}; choose one of {', '.join(FAMILIES)}")
     family = FAMILIES[name]
     inside = Path(root) / "multitask_regression"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import platform
 import sys
@@ -33,7 +32,7 @@ from innerloop.data import (
 from innerloop.learner import Learner
 from innerloop.likelihood import Categorical, Gaussian
 from innerloop.norm import check_inner_loop
-from innerloop.task import InputError
+from innerloop.task import InputError, did_you_mean
 from innerloop.training import checkpoint
 
 RECIPE_FILE = "recipe.json"
@@ -260,8 +259,7 @@ def learner_class(name: str) -> type[Learner]:
     """
     classes = {n.lower(): getattr(learners, n) for n in learners.__all__ if getattr(learners, n).network is not None}
     if name not in classes:
-        close = difflib.get_close_matches(name, classes, 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
+        hint = did_you_mean(name, classes)
         raise InputError(f"learner {name!r} is unknown{hint}; choose one of {', '.join(sorted(classes))}")
     return classes[name]  # type: ignore[no-any-return]
 

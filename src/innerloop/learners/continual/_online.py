@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import grad
 
 from innerloop import norm
-from innerloop.inner import Parameters
+from innerloop.inner import Parameters, call
 from innerloop.learner import Learner
 from innerloop.likelihood import Categorical, Likelihood
 from innerloop.task import Examples, InputError, join
@@ -103,9 +103,7 @@ class OnlineLearner(Learner):
 
     def forward(self, parameters: Parameters, x: Tensor) -> Tensor:
         """Raw predictions of the network with other parameters: ``[N, *F] -> [1, N, P]``."""
-        # With buffers and strict: functional_call would else fall back on the module's own weights without a word.
-        everything = {**parameters, **dict(self.net.named_buffers())}
-        return functional_call(self.net, everything, (x,), strict=True).unsqueeze(0)
+        return call(self.net, parameters, x).unsqueeze(0)
 
     def start(self) -> Parameters:
         """The parameters before the first batch."""

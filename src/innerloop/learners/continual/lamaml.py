@@ -27,7 +27,7 @@ def clip_norm(gradient: Parameters, limit: float) -> Parameters:
         >>> clip_norm({"w": torch.tensor([3.0, 4.0])}, 1.0)
         {'w': tensor([0.6000, 0.8000])}
     """
-    norm = torch.stack([g.square().sum() for g in gradient.values()]).sum().sqrt()
+    norm = nn.utils.get_total_norm(list(gradient.values()))
     scale = (limit / norm.clamp(min=1e-12)).clamp(max=1.0)
     return {name: g * scale for name, g in gradient.items()}
 
@@ -127,11 +127,7 @@ class LaMAML(LookAhead):
         net: any module ``[N, *F] -> [N, P]``.
         inner_lr: what every rate starts from.
         lr: learning rate of the rates.
-        memory: examples that are kept.
-        replay: how many of them the outer loss sees beside the batch.
-        glances: outer steps on each batch.
-        clip: bound of each entry of an inner gradient, and of the norm of an outer one.
-        seed: of the reservoir and the draws.
+        options: the others of :class:`~innerloop.CMAML`.
 
     Example:
         >>> import torch, innerloop as il

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.learner import Learner
-from innerloop.learners.metric._embedded import Embedded
+from innerloop.learners.metric._embedded import Embedded, vector_size
 from innerloop.likelihood import Categorical, Likelihood
 from innerloop.task import Examples, InputError
 
@@ -126,7 +126,7 @@ class OML(Embedded):
         test_lr: float | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
-        super().__init__(encoder, OnlineHead(_size(encoder, features), classes, lr, test_lr, likelihood))
+        super().__init__(encoder, OnlineHead(vector_size(encoder, features), classes, lr, test_lr, likelihood))
 
 
 class Gated(nn.Module):
@@ -179,16 +179,9 @@ class ANML(Embedded):
         test_lr: float | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
-        size = _size(encoder, features)
+        size = vector_size(encoder, features)
         gated = Gated(encoder, modulator or _another(encoder), size)
         super().__init__(gated, OnlineHead(size, classes, lr, test_lr, likelihood))
-
-
-def _size(encoder: nn.Module, features: int | None) -> int:
-    size = features or math.prod(getattr(encoder, "features", (0,)))
-    if not size:
-        raise InputError(f"{type(encoder).__name__} does not say the size of its features: pass features=")
-    return size
 
 
 def _another(encoder: nn.Module) -> nn.Module:

@@ -1,31 +1,11 @@
-"""Feature vectors: their size, and a network that makes new ones."""
+"""A network that makes new feature vectors."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor, nn
 
 from innerloop.nets.mlp import mlp
-from innerloop.task import InputError
-
-
-def vector_size(encoder: nn.Module, features: int | None = None) -> int:
-    """H, as given or as the encoder says (for feature maps all their numbers).
-
-    Raises:
-        InputError: if neither does.
-
-    Example:
-        >>> import innerloop as il
-        >>> vector_size(il.nets.conv4())
-        64
-    """
-    size = features or math.prod(getattr(encoder, "features", (0,)))
-    if not size:
-        raise InputError(f"{type(encoder).__name__} does not say the size of its features: pass features=")
-    return int(size)
 
 
 class FeatureGenerator(nn.Module):

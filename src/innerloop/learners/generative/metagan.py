@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from innerloop.learner import Learner, State
 from innerloop.learners.generative._draws import Draws
-from innerloop.learners.generative._features import FeatureGenerator, vector_size
-from innerloop.learners.metric._embedded import Embedded
+from innerloop.learners.generative._features import FeatureGenerator
+from innerloop.learners.metric._embedded import Embedded, vector_size
 from innerloop.learners.metric.protonet import Prototypes
 from innerloop.likelihood import Likelihood
 from innerloop.task import Examples, InputError, Task

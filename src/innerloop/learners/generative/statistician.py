@@ -17,8 +17,7 @@ from torch.nn import functional as F
 
 from innerloop.learner import Learner
 from innerloop.learners.generative._draws import Draws, Normal
-from innerloop.learners.generative._features import vector_size
-from innerloop.learners.metric._embedded import Embedded, EmbeddedState
+from innerloop.learners.metric._embedded import Embedded, EmbeddedState, vector_size
 from innerloop.learners.metric.protonet import ClassSums
 from innerloop.likelihood import Categorical, Likelihood
 from innerloop.nets.decoder import Decoder

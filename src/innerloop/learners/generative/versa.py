@@ -15,8 +15,7 @@ from torch.nn import functional as F
 
 from innerloop.learner import Learner
 from innerloop.learners.generative._draws import Draws
-from innerloop.learners.generative._features import vector_size
-from innerloop.learners.metric._embedded import Embedded
+from innerloop.learners.metric._embedded import Embedded, vector_size
 from innerloop.learners.metric.protonet import ClassSums
 from innerloop.likelihood import Categorical, Likelihood
 from innerloop.nets.mlp import mlp

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from innerloop import norm
 from innerloop.learner import Learner, State
-from innerloop.task import Examples
+from innerloop.task import Examples, InputError
 
 
 class EmbeddedState(NamedTuple):
@@ -59,3 +60,20 @@ class Embedded(Learner):
 
     def split(self) -> tuple[nn.Module | None, Learner]:
         return self.encoder, self.head
+
+
+def vector_size(encoder: nn.Module, features: int | None = None) -> int:
+    """H, as given or as the encoder says (for feature maps all their numbers).
+
+    Raises:
+        InputError: if neither does.
+
+    Example:
+        >>> import innerloop as il
+        >>> vector_size(il.nets.conv4())
+        64
+    """
+    size = features or math.prod(getattr(encoder, "features", (0,)))
+    if not size:
+        raise InputError(f"{type(encoder).__name__} does not say the size of its features: pass features=")
+    return int(size)

@@ -7,10 +7,10 @@ from fnmatch import fnmatchcase
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import grad
 
 from innerloop import norm
-from innerloop.inner import InnerOptimiser, Parameters
+from innerloop.inner import InnerOptimiser, Parameters, call
 from innerloop.learner import Learner
 from innerloop.likelihood import Categorical, Likelihood
 from innerloop.task import Examples, InputError
@@ -108,9 +108,7 @@ class GradientLearner(Learner):
         return self
 
     def _forward(self, parameters: Parameters, x: Tensor) -> Tensor:
-        # All parameters, buffers and strict: functional_call would else take the module's own for a misspelt name.
-        everything = {**dict(self.net.named_parameters()), **parameters, **dict(self.net.named_buffers())}
-        return functional_call(self.net, everything, (x,), strict=True).unsqueeze(0)
+        return call(self.net, parameters, x).unsqueeze(0)
 
     def _gradient(self, phi: Parameters, own: Parameters, batch: Examples) -> Parameters:
         """The gradient of the support loss with respect to phi alone."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.learner import Learner
-from innerloop.learners.metric._embedded import Embedded
+from innerloop.learners.metric._embedded import Embedded, vector_size
 from innerloop.likelihood import Categorical, Likelihood
 from innerloop.task import Examples, InputError, Task
 
@@ -110,7 +110,5 @@ class FineTune(Embedded):
         weight_decay: float = 1e-3,
         likelihood: Likelihood | None = None,
     ) -> None:
-        size = features or getattr(encoder, "features", (0,))[0]
-        if not size:
-            raise InputError(f"{type(encoder).__name__} does not say the size of its features: pass features=")
+        size = vector_size(encoder, features)
         super().__init__(encoder, LinearHead(size, classes, steps, lr, weight_decay, likelihood))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.learners.metric._embedded import Embedded
+from innerloop.learners.metric._embedded import Embedded, vector_size
 from innerloop.learners.transfer.finetune import Linear, LinearHead
 from innerloop.likelihood import Categorical, Likelihood
 from innerloop.task import Examples, InputError, Task
@@ -146,9 +146,7 @@ class MultiTask(Embedded):
         weight_decay: float = 1e-3,
         likelihood: Likelihood | None = None,
     ) -> None:
-        size = features or getattr(encoder, "features", (0,))[0]
-        if not size:
-            raise InputError(f"{type(encoder).__name__} does not say the size of its features: pass features=")
+        size = vector_size(encoder, features)
         head = TaskHeads(
             size, targets, tasks, ridge=ridge, steps=steps, lr=lr, weight_decay=weight_decay, likelihood=likelihood
         )
