@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup test test-slow check demo results clean
+.PHONY: help setup test test-slow check demo bench results clean
 
 help:
 	@echo "make demo      train and compare on the embedded data, write demo/report.html (about three minutes)"
 	@echo "make test      run the tests"
 	@echo "make test-slow run the tests that take minutes"
 	@echo "make check     lint, format check and types"
+	@echo "make bench     measure speed and memory, beside other libraries (a quarter of an hour on a quiet machine)"
 	@echo "make results   train every recipe of docs/results.md and print its tables (hours)"
 
 .venv/ready: pyproject.toml constraints.txt
@@ -33,6 +34,18 @@ check: .venv/ready
 demo: .venv/ready
 	$(BIN)/innerloop demo --out demo
 
+# easyfsl asks for torchvision, of which the methods that are measured use nothing.
+.venv/peers: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps easyfsl==1.5.0
+	@touch $@
+
+bench: .venv/peers
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/minutes.py
+	$(BIN)/python benchmarks/memory.py
+
 results: .venv/ready
 	$(BIN)/python benchmarks/results.py
 	$(BIN)/python benchmarks/processes.py
@@ -40,6 +53,7 @@ results: .venv/ready
 	$(BIN)/python benchmarks/tables.py
 	$(BIN)/python benchmarks/adapts.py
 	$(BIN)/python benchmarks/multitask.py
+	$(BIN)/python benchmarks/transfer.py
 	$(BIN)/python benchmarks/continual.py
 	$(BIN)/python benchmarks/optimisers.py
 	$(BIN)/python benchmarks/acting.py

@@ -48,7 +48,7 @@ PLAYERS: dict[str, tuple[str, Callable[[], acting.IndexPlayer]]] = {
     "random": ("random", acting.Random),
 }
 #: Outer steps of RL^2 and tasks a step.
-UPDATES, TASKS = 3000, 256
+UPDATES, TASKS = 2000, 256
 
 NAVIGATORS: dict[str, tuple[str, dict[str, object], str]] = {
     "maml": ("MAML, second order, learned rates", {"learn_lr": True}, "-20.3 ± 3.2"),

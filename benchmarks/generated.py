@@ -49,7 +49,7 @@ def encoder(data: str, steps: int) -> tuple[torch.nn.Module, il.Pools]:
 @torch.no_grad()
 def features(network: torch.nn.Module, pool: il.Pool) -> il.Pool:
     """The pool as feature vectors of unit length: square roots of rectified features, which are less skewed."""
-    z = embed_all(network, pool, torch.arange(len(pool.x)), torch.device("cpu")).flatten(1).sqrt()
+    z = embed_all(network, pool, torch.arange(pool.examples), torch.device("cpu")).flatten(1).sqrt()
     return il.Pool(torch.nn.functional.normalize(z, dim=1), pool.sizes, pool.names)
 
 

@@ -31,7 +31,7 @@ KERNELS = ("rbf", "matern52", "periodic")
 #: Title, arguments of `innerloop train`, published log likelihoods.
 ROWS = {
     "cnp": ("CNP", "cnp --steps 80000", "0.26 / 0.04 / -1.40"),
-    "np": ("NP", "np --steps 30000", "0.27 / 0.07 / -1.15"),
+    "np": ("NP", "np --steps 90000", "0.27 / 0.07 / -1.15"),
     "canp": ("CANP", "canp --steps 20000", "0.79 / 0.62 / -7.61"),
     "anp": ("ANP", "anp --steps 12000", "0.81 / 0.63 / -5.02"),
     "tnp": ("TNP-D", "tnp --steps 60000", "1.39 / 0.95 / -3.53"),

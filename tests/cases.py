@@ -14,7 +14,19 @@ from typing import Any
 import torch
 
 import innerloop as il
-from innerloop.data import Batches, ClassStream, FewShot, KnownTasks, Pool, Sampler, Sinusoid, TablePrior
+from innerloop.data import (
+    Augment,
+    Batches,
+    ClassStream,
+    FewShot,
+    KnownTasks,
+    Pool,
+    Sampler,
+    Sinusoid,
+    TablePrior,
+    Turned,
+    Views,
+)
 
 WAYS = 3
 SHAPE = (1, 8, 8)
@@ -94,12 +106,29 @@ def drawing_pool(seed: int, classes: int = 40, each: int = 20) -> Pool:
     return Pool.of((x + 0.1 * torch.randn(x.shape, generator=generator)).clamp(0, 1), labels)
 
 
+MOVES = Augment(shift=1.5, rotate=25, flip=True)
+
+
+def moved_pool(seed: int, classes: int = 40, each: int = 20) -> Pool:
+    """Images ``[1, 8, 8]``: a class is a black-and-white pattern, moved and mirrored from image to image."""
+    generator = torch.Generator().manual_seed(seed)
+    patterns = (torch.rand(classes, *SHAPE, generator=generator) < 0.5).float()
+    labels = torch.arange(classes).repeat_interleave(each)
+    moved = MOVES(patterns[labels], torch.rand(len(labels), MOVES.size, generator=generator))
+    return Pool.of(moved + 0.1 * torch.randn(moved.shape, generator=generator), labels)
+
+
 @cache
 def pool(kind: str, split: str) -> Pool:
     """The classes for meta-training or, others, for meta-testing."""
-    return {"blobs": blob_pool, "places": place_pool, "pictures": picture_pool, "drawings": drawing_pool}[kind](
-        {"train": 0, "test": 1}[split]
-    )
+    make = {
+        "blobs": blob_pool,
+        "places": place_pool,
+        "pictures": picture_pool,
+        "drawings": drawing_pool,
+        "moved": moved_pool,
+    }[kind]
+    return make({"train": 0, "test": 1}[split])
 
 
 def episodes(kind: str, split: str, shots: int = 2, queries: int = 5) -> Callable[[], Sampler]:
@@ -110,6 +139,16 @@ def episodes(kind: str, split: str, shots: int = 2, queries: int = 5) -> Callabl
 def batches(kind: str) -> Callable[[], Sampler]:
     """Plain batches over all meta-training classes."""
     return lambda: Batches(pool(kind, "train"), size=32)
+
+
+def turned() -> Sampler:
+    """Pictures turned four ways."""
+    return Turned(pool("pictures", "train"), size=8)
+
+
+def views() -> Sampler:
+    """Two views of each of some moved pictures."""
+    return Views(pool("moved", "train"), size=32, augment=MOVES)
 
 
 def known(kind: str) -> Callable[[], Sampler]:
@@ -390,6 +429,25 @@ TRANSFER = [
         alone=False,
         fit={"steps": 100, "lr": 1e-2, "tasks_per_step": 1},
     ),
+    Case(
+        "rotation",
+        lambda: il.Rotation(conv("group"), steps=20),
+        train=turned,
+        test=episodes("pictures", "test"),
+        margin=0.1,
+        norm="group",
+        fit={"steps": 100, "lr": 1e-2, "tasks_per_step": 1},
+    ),
+    Case(
+        "contrastive",
+        lambda: il.Contrastive(conv("running"), steps=20),
+        train=views,
+        test=episodes("moved", "test"),
+        margin=0.15,
+        norm="running",
+        alone=False,
+        fit={"steps": 100, "lr": 1e-2, "tasks_per_step": 1},
+    ),
 ]
 
 GENERATED = [
@@ -651,6 +709,49 @@ ADAPTING = [
     ),
 ]
 
+IMPLICIT = [
+    Case(
+        "imaml",
+        lambda: il.IMAML(il.nets.mlp(8, 32, WAYS), steps=5, lr=0.3, proximal=0.5),
+        **BLOBS,
+        margin=0.1,
+        relabels=False,
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "imaml-head",
+        lambda: il.IMAML(il.nets.mlp(8, 32, WAYS), steps=5, lr=0.3, proximal=0.5, cg_steps=2, adapts="head"),
+        **BLOBS,
+        margin=0.1,
+        relabels=False,
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "imaml-shared-head",
+        lambda: il.IMAML(il.nets.mlp(8, 32, 1), steps=5, lr=0.3, proximal=0.5, cg_steps=0, shared_head="2"),
+        **BLOBS,
+        margin=0.1,
+        exempt={"net.2.weight": SHARED, "net.2.bias": SHARED},
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "imaml-sinusoid",
+        lambda: il.IMAML(il.nets.mlp(1, 40, 40, 1), steps=8, lr=0.01, proximal=0.5, cg_steps=3, **SQUARES),
+        **SINES,
+        margin=1.0,
+        fit={"steps": 150, "lr": 3e-3, "clip": 1.0},
+    ),
+    Case(
+        "imaml-support",
+        lambda: il.IMAML(calibrated("support", out=WAYS), steps=3, lr=0.05, proximal=0.5, cg_steps=1),
+        **PICTURES,
+        margin=0.1,
+        norm="support",
+        relabels=False,
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+]
+
 RUNS = {"train": episodes("places", "train", 5), "test": episodes("places", "test", 5), "relabels": False}
 LEARNED_OPTIMISERS = [
     Case(
@@ -721,6 +822,7 @@ CASES = [
     *NEURAL_PROCESSES,
     *IN_CONTEXT,
     *ADAPTING,
+    *IMPLICIT,
     *LEARNED_OPTIMISERS,
     *CONTINUAL,
 ]

@@ -37,6 +37,41 @@ def maml_gradient(
     return outer.detach(), dict(zip(theta, found, strict=True))
 
 
+def implicit_gradient(
+    net: nn.Module,
+    task: il.Task,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    proximal: float,
+    phi: dict[str, Tensor],
+) -> dict[str, Tensor]:
+    """The gradient through a minimum ``phi`` of support loss + proximal / 2 |phi - theta|^2, with dense matrices.
+
+    ``phi`` names what adapts. In theta it is ``proximal (H + proximal)^-1 g``; in all else, beside the direct gradient,
+    ``-J^T (H + proximal)^-1 g`` with J the mixed second derivative of the support loss.
+    """
+    fixed = {name: p.detach() for name, p in net.named_parameters() if name not in phi}
+    shapes = {name: p.shape for name, p in {**phi, **fixed}.items()}
+
+    def value(part: il.Examples, adapted: Tensor, rest: Tensor) -> Tensor:
+        pieces = torch.cat((adapted, rest)).split([shape.numel() for shape in shapes.values()])
+        own = {name: piece.view(shapes[name]) for name, piece in zip(shapes, pieces, strict=True)}
+        return loss(torch.func.functional_call(net, own, (part.x,)), part.y)
+
+    adapted = torch.cat([p.detach().flatten() for p in phi.values()])
+    rest = torch.cat([adapted.new_zeros(0), *(p.flatten() for p in fixed.values())])
+    size = len(adapted)
+    second = torch.autograd.functional.hessian(
+        lambda both: value(task.support, both[:size], both[size:]), torch.cat((adapted, rest))
+    )
+    slope = torch.autograd.functional.jacobian(
+        lambda both: value(task.query, both[:size], both[size:]), torch.cat((adapted, rest))
+    )
+    solved = torch.linalg.solve(second[:size, :size] + proximal * torch.eye(size, dtype=slope.dtype), slope[:size])
+    found = torch.cat((proximal * solved, slope[size:] - second[size:, :size] @ solved))
+    pieces = found.split([shape.numel() for shape in shapes.values()])
+    return {name: piece.view(shapes[name]) for name, piece in zip(shapes, pieces, strict=True)}
+
+
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """Mean cross-entropy against one-hot rows."""
     return F.cross_entropy(logits, y.argmax(1))

@@ -231,9 +231,10 @@ def test_train_on_real_omniglot(cli: Cli, data_root: Path, tmp_path: Path) -> No
 
 def test_learners_and_data_are_listed(cli: Cli) -> None:
     names = [row["learner"] for row in json.loads(cli("learners", "--json")[1])]
-    assert names == sorted([*CLASSIFIERS, *PROCESSES, "anml", "cavia", "oml", "protonet", "gridconvcnp", "incontext"])
+    others = ["anml", "cavia", "contrastive", "gridconvcnp", "incontext", "oml", "protonet", "rotation"]
+    assert names == sorted([*CLASSIFIERS, *PROCESSES, *others])
     sets = [row["data"] for row in json.loads(cli("data", "--json")[1])]
-    assert {"glyphs", "omniglot", "cifar_fs", "sinusoid", "gp_rbf", "table_prior", "storms"} <= set(sets)
+    assert {"glyphs", "omniglot", "cifar_fs", "mapped", "sinusoid", "gp_rbf", "table_prior", "storms"} <= set(sets)
 
 
 def test_resume_has_the_losses_of_an_uninterrupted_run(cli: Cli, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from innerloop.data.episodes import Batches, FewShot, Sampler
 from innerloop.data.pool import Pool, Pools
 from innerloop.evaluation.evaluate import Report, evaluate
 from innerloop.evaluation.stats import paired
+from innerloop.freeze import freeze, unfreeze
 from innerloop.learner import Learner, State
 from innerloop.learners import (
     AGEM,
@@ -25,6 +26,7 @@ from innerloop.learners import (
     CMAML,
     CNP,
     EWC,
+    IMAML,
     MAML,
     MER,
     NP,
@@ -32,6 +34,8 @@ from innerloop.learners import (
     TNP,
     Adversarial,
     AmortisedHead,
+    Contrastive,
+    ContrastiveHead,
     ConvCNP,
     DistributionCalibration,
     Embedded,
@@ -58,6 +62,7 @@ from innerloop.learners import (
     RelationNet,
     Relations,
     Reptile,
+    Rotation,
     Statistician,
     StatisticianHead,
     TaskHeads,
@@ -87,6 +92,7 @@ __all__ = [
     "CMAML",
     "CNP",
     "EWC",
+    "IMAML",
     "MAML",
     "MER",
     "NP",
@@ -97,6 +103,8 @@ __all__ = [
     "Bars",
     "Batches",
     "Categorical",
+    "Contrastive",
+    "ContrastiveHead",
     "ConvCNP",
     "DistributionCalibration",
     "Embedded",
@@ -140,6 +148,7 @@ __all__ = [
     "Relations",
     "Report",
     "Reptile",
+    "Rotation",
     "Sampler",
     "State",
     "Statistician",
@@ -154,6 +163,7 @@ __all__ = [
     "data",
     "evaluate",
     "fit",
+    "freeze",
     "inner",
     "lift",
     "log_likelihood",
@@ -162,6 +172,7 @@ __all__ = [
     "one_hot",
     "optimisers",
     "paired",
+    "unfreeze",
 ]
 
 

@@ -1,10 +1,13 @@
-"""The command line: train, resume, evaluate, compare, continual, learners, data, demo."""
+"""The command line: pretrain, train, sweep, resume, evaluate, compare, continual, learners, data, demo."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tomllib
+from contextlib import nullcontext, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -27,45 +30,62 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON object and no
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps, ...")]
 Split = Annotated[str, typer.Option(help="train, val or test")]
 Tasks = Annotated[int, typer.Option(help="how many tasks")]
+Out = Annotated[Path, typer.Option(help="run folder; must not hold a run yet")]
+Data = Annotated[str | None, typer.Option(help="see `innerloop data`; default the recipe's, or glyphs")]
+Root = Annotated[Path | None, typer.Option(help="folder of the data set")]
+Steps = Annotated[int | None, typer.Option(help="outer steps; 0 leaves the learner untrained")]
+Minutes = Annotated[float | None, typer.Option(help="wall-clock budget")]
+Seed = Annotated[int, typer.Option(help="of all that is random")]
+Norm = Annotated[str | None, typer.Option(help="group, support, running, batch or none")]
+Rate = Annotated[float | None, typer.Option(help="outer learning rate")]
+Width = Annotated[int | None, typer.Option(help="filters of the network")]
+Init = Annotated[Path | None, typer.Option(help="run folder whose network the training starts from")]
+Change = Annotated[list[str] | None, typer.Option("--set", help="any value of the recipe: training.average=0.999")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
+
+#: Ways of pre-training, and their learners.
+PRETRAINERS = {"classifier": "finetune", "rotation": "rotation", "contrastive": "contrastive"}
 
 
 @app.command()
 def train(
     learner: Annotated[str, typer.Argument(help="see `innerloop learners`")],
-    out: Annotated[Path, typer.Option(help="run folder; must not hold a run yet")],
-    data: Annotated[str | None, typer.Option(help="see `innerloop data`; default the recipe's, or glyphs")] = None,
-    root: Annotated[Path | None, typer.Option(help="folder of the data set")] = None,
+    out: Out,
+    data: Data = None,
+    root: Root = None,
     ways: Ways = None,
     shots: Shots = None,
     queries: Queries = None,
     tasks_per_step: Annotated[int | None, typer.Option(help="tasks in each outer step")] = None,
-    steps: Annotated[int | None, typer.Option(help="outer steps; 0 leaves the learner untrained")] = None,
-    minutes: Annotated[float | None, typer.Option(help="wall-clock budget")] = None,
-    seed: Annotated[int, typer.Option(help="of all that is random")] = 0,
-    norm: Annotated[str | None, typer.Option(help="group, support, running, batch or none")] = None,
-    lr: Annotated[float | None, typer.Option(help="outer learning rate")] = None,
+    steps: Steps = None,
+    minutes: Minutes = None,
+    seed: Seed = 0,
+    norm: Norm = None,
+    lr: Rate = None,
     inner_steps: Annotated[int | None, typer.Option(help="inner steps (MAML, Reptile)")] = None,
     inner_lr: Annotated[float | None, typer.Option(help="inner learning rate (MAML, Reptile)")] = None,
     first_order: Annotated[bool, typer.Option("--first-order", help="first-order MAML")] = False,
-    width: Annotated[int | None, typer.Option(help="filters of the network")] = None,
+    width: Width = None,
     how: Annotated[str | None, typer.Option(help="auto, vmap, loop or chunk")] = None,
     chunk: Annotated[int | None, typer.Option(help="tasks per backward pass")] = None,
-    init: Annotated[Path | None, typer.Option(help="run folder whose network the training starts from")] = None,
-    device: Device = None,
-    change: Annotated[
-        list[str] | None, typer.Option("--set", help="any value of the recipe, e.g. training.average=0.999")
+    init: Init = None,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(help="parameters to leave alone, by a pattern of names: 'encoder.*' (repeatable)"),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bar")] = False,
+    device: Device = None,
+    change: Change = None,
+    quiet: Quiet = False,
 ) -> None:
     """Meta-train a learner by its committed recipe, and what the options change in it."""
     from innerloop.recipes import defaults, start_from
-    from innerloop.task import InputError
-    from innerloop.training.store import prepare_folder
+    from innerloop.training import distributed
 
     recipe = defaults(learner, data)
     recipe.seed, recipe.root = seed, str(root.absolute()) if root is not None else None
     recipe.norm = norm or recipe.norm
     recipe.init = str(init.absolute()) if init is not None else None
+    recipe.freeze = freeze or []
     _override(recipe.episodes, ways=ways, shots=shots, queries=queries)
     if steps is not None or minutes is not None:
         recipe.training.pop("steps", None)
@@ -78,21 +98,94 @@ def train(
     _override(recipe.net, width=width)
     for text in change or []:
         _set(recipe, text)
-    if (out / "recipe.json").exists():
-        raise InputError(f"{out} already holds a run: give another --out, or resume it; nothing was changed")
+    begun = distributed.first(lambda: _begun(recipe, out))
     built = _parts(recipe)
     if recipe.init is not None:
         start_from(built[0], recipe.init)
-    prepare_folder(out)
-    recipe.save(out)
-    _fit(recipe, built, out, resume=False, quiet=quiet)
+    if not begun:
+        distributed.first(lambda: _begin(recipe, out))
+    _fit(recipe, built, out, resume=begun, quiet=quiet)
 
 
 @app.command()
-def resume(
-    run: Run,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bar")] = False,
+def pretrain(
+    method: Annotated[str, typer.Argument(help=", ".join(PRETRAINERS))],
+    out: Out,
+    data: Data = None,
+    root: Root = None,
+    steps: Steps = None,
+    minutes: Minutes = None,
+    seed: Seed = 0,
+    norm: Norm = None,
+    lr: Rate = None,
+    width: Width = None,
+    init: Init = None,
+    device: Device = None,
+    change: Change = None,
+    quiet: Quiet = False,
 ) -> None:
+    """Train an encoder on all meta-training classes or their images alone; `train --init` starts from it."""
+    from innerloop.task import InputError, did_you_mean
+
+    if method not in PRETRAINERS:
+        hint = did_you_mean(method, PRETRAINERS)
+        raise InputError(f"pre-training {method!r} is unknown{hint}; choose one of {', '.join(PRETRAINERS)}")
+    train(
+        PRETRAINERS[method], out, data, root, steps=steps, minutes=minutes, seed=seed, norm=norm, lr=lr, width=width,
+        init=init, device=device, change=change, quiet=quiet,
+    )  # fmt: skip
+    _console().print(f"meta-train from it: innerloop train LEARNER --init {out}", highlight=False)
+
+
+@app.command()
+def sweep(
+    learner: Annotated[str, typer.Argument(help="see `innerloop learners`")],
+    tried: Annotated[
+        list[str],
+        typer.Option("--try", help="training.lr=1e-4..1e-2:log, options.steps=1..5, episodes.ways=[5,20] (repeatable)"),
+    ],
+    out: Annotated[Path, typer.Option(help="folder of the sweep: each trial is a run folder in it")],
+    trials: Annotated[int, typer.Option(help="how many in all, over all processes and repetitions")] = 20,
+    storage: Annotated[str | None, typer.Option(help="URL of a database; default sqlite:///OUT/sweep.db")] = None,
+    name: Annotated[str | None, typer.Option(help="of the sweep in its storage; default LEARNER-DATA")] = None,
+    data: Data = None,
+    root: Root = None,
+    steps: Steps = None,
+    minutes: Minutes = None,
+    seed: Seed = 0,
+    norm: Norm = None,
+    init: Init = None,
+    device: Device = None,
+    change: Change = None,
+    as_json: Json = False,
+) -> None:
+    """Train a learner many times with other values and search for the best; the same command again goes on."""
+    from innerloop.allocator import keep_memory
+    from innerloop.recipes import defaults
+    from innerloop.sweep import Axis, run, shown
+
+    recipe = defaults(learner, data)
+    recipe.seed, recipe.root = seed, str(root.absolute()) if root is not None else None
+    recipe.norm = norm or recipe.norm
+    recipe.init = str(init.absolute()) if init is not None else None
+    if steps is not None or minutes is not None:
+        recipe.training = {k: v for k, v in recipe.training.items() if k not in ("steps", "minutes")}
+    _override(recipe.training, steps=steps, minutes=minutes, device=device)
+    for text in change or []:
+        _set(recipe, text)
+    keep_memory()
+    rows = run(
+        recipe, [Axis.read(text) for text in tried], out=out, trials=trials, storage=storage, name=name,
+        say=lambda line: Console(stderr=True).print(line, highlight=False, soft_wrap=True),
+    )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps({"best": next(iter(rows), None), "trials": rows}))
+    else:
+        _table(shown(rows), False)
+
+
+@app.command()
+def resume(run: Run, quiet: Quiet = False) -> None:
     """Go on with an interrupted run, bit for bit."""
     from innerloop.recipes import load_run
 
@@ -118,11 +211,14 @@ def evaluate(
 ) -> None:
     """Score a run on fixed, seeded tasks of a split; the tasks and each one's score are saved in the run folder."""
     from innerloop.evaluation.evaluate import save_report
+    from innerloop.training import distributed
     from innerloop.training.store import prepare_folder
 
     report = _evaluate(
         run, ways, shots, queries, tasks, seed, split, device, inner_steps=inner_steps, norm=norm, data=data, root=root
     )
+    if distributed.rank() > 0:
+        return
     folder = run / "evaluations"
     prepare_folder(folder)
     sizes = {"w": report.ways, "s": report.shots, "q": report.queries}
@@ -180,7 +276,7 @@ def continual(
         str, typer.Argument(help="naive, experiencereplay, agem, ewc, lamaml, cmaml, mer, joint, or a run")
     ],
     stream: Annotated[str, typer.Option(help="rotated_digits, split_digits, split_glyphs, split_omniglot, ...")],
-    root: Annotated[Path | None, typer.Option(help="folder of the data set")] = None,
+    root: Root = None,
     orders: Annotated[int, typer.Option(help="streams, each in another order")] = 3,
     seed: Annotated[int, typer.Option(help="of the first stream; the others follow")] = 0,
     classes: Annotated[int | None, typer.Option(help="classes of a split stream")] = None,
@@ -229,78 +325,57 @@ def list_learners(as_json: Json = False) -> None:
 @app.command("data")
 def list_data(
     name: Annotated[str | None, typer.Argument(help="a data set, to read and count it")] = None,
-    root: Annotated[Path | None, typer.Option(help="folder of the data set")] = None,
+    root: Root = None,
     download: Annotated[bool, typer.Option("--download", help="fetch it into --root first")] = False,
     as_json: Json = False,
 ) -> None:
     """The data sets; with a name, read one (or fetch it) and count its classes and examples."""
-    from innerloop.data import Molecules, TableTasks, sets
+    from innerloop.data import contents, sets
 
     if name is None:
-        rows = [
-            {"data": key, "needs": "--root" if s.needs_root else "", "what": s.what} for key, s in sets.SETS.items()
-        ]
-        rows += [{"data": key, "needs": "", "what": f"{f.what}: {f.objective}"} for key, f in sets.FAMILIES.items()]
-        rows += [
-            {"data": key, "needs": "--root", "what": f"{' and '.join(t.targets)} by {' and '.join(t.task)}: regression"}
-            for key, t in sets.TABLES.items()
-        ]
-        rows += [{"data": key, "needs": "--root", "what": f"{s.what}: classes"} for key, s in sets.MOLECULES.items()]
-        _table(rows, as_json)
+        _table(contents.catalogue(), as_json)
         return
     options = {"download": True} if download else {}
-    pools = sets.read(name, str(root) if root is not None else None, **options)
-    if isinstance(pools, Molecules):
-        assays: list[dict[str, Any]] = [
-            {
-                "split": split,
-                "assays": len(members),
-                "molecules": int(pools.drawn[split].sum()),
-                "measured": int(pools.counts(split)[members].sum()),
-                "active": int(pools.counts(split)[members, 1].sum()),
-            }
-            for split, members in pools.splits.items()
-        ]
-        _table(assays, as_json)
-        return
-    if isinstance(pools, TableTasks):
-        tables: list[dict[str, Any]] = [
-            {
-                "split": split,
-                "tasks": len(members),
-                "rows": int(pools.sizes[members].sum()),
-                "per task": f"{int(pools.sizes[members].min())} to {int(pools.sizes[members].max())}",
-                "inputs": len(pools.inputs),
-                "targets": list(pools.targets),
-            }
-            for split, members in pools.splits.items()
-        ]
-        _table(tables, as_json)
-        return
-    parts = (("train", pools.train), ("val", pools.val), ("test", pools.test))
-    counts: list[dict[str, Any]] = [
-        {
-            "split": split,
-            "classes": pool.classes,
-            "examples": len(pool.x),
-            "per class": f"{int(pool.sizes.min())} to {int(pool.sizes.max())}",
-            "shape": "x".join(map(str, pool.shape)),
-        }
-        for split, pool in parts
-    ]
-    _table(counts, as_json)
+    _table(contents.count(sets.read(name, str(root) if root is not None else None, **options)), as_json)
 
 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="folder for report.html")] = Path("demo"),
     minutes: Annotated[float, typer.Option(help="about how long")] = 3.0,
-    seed: Annotated[int, typer.Option(help="of all that is random")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Train and compare on the embedded data, and write one self-contained report.html."""
     from innerloop.demo import run_demo
 
     typer.echo(f"report: {run_demo(out, minutes, seed)}")
+
+
+def _begun(recipe: Any, out: Path) -> bool:
+    """Whether a folder holds this very run, which torchrun starts again after a rank died; another run is refused."""
+    from innerloop.recipes import load_run
+    from innerloop.task import InputError
+    from innerloop.training import distributed
+
+    if not (out / "recipe.json").exists():
+        return False
+    if not distributed.launched() or load_run(out)[0] != recipe:
+        raise InputError(f"{out} already holds a run: give another --out, or resume it; nothing was changed")
+    return (out / "last.safetensors").exists()
+
+
+def _begin(recipe: Any, out: Path) -> None:
+    from innerloop.training.store import prepare_folder
+
+    prepare_folder(out)
+    recipe.save(out)
+
+
+def _console() -> Console:
+    """Standard error, for one rank of several."""
+    from innerloop.training import distributed
+
+    return Console(stderr=True, quiet=distributed.rank() > 0)
 
 
 def _override(values: dict[str, Any], **changes: Any) -> None:
@@ -357,7 +432,7 @@ def _fit(recipe: Any, built: tuple[Any, ...], out: Path, *, resume: bool, quiet:
         if "fit()" not in str(error):
             raise
         raise InputError(f"the recipe's training table does not fit innerloop.fit ({error})") from None
-    console = Console(stderr=True)
+    console = _console()
     console.print(f"{history.stopped} after {history.step} steps, {history.seconds / 60:.1f} minutes", highlight=False)
     console.print(f"tasks by {history.how}: {history.why}", highlight=False)
     if history.stopped == "interrupted":
@@ -407,11 +482,14 @@ def _table(rows: list[dict[str, Any]], as_json: bool) -> None:
 def main() -> NoReturn:
     """Run the command line; bad input ends with one message on stderr and exit code 2."""
     from innerloop.task import InputError
+    from innerloop.training import distributed
     from innerloop.training.fit import NonFiniteLoss
 
+    who = f"innerloop, rank {os.environ['RANK']}" if distributed.launched() else "innerloop"
     try:
-        app()
+        with distributed.start(), redirect_stdout(StringIO()) if distributed.rank() > 0 else nullcontext():
+            app()
     except (InputError, NonFiniteLoss) as error:
-        print(f"innerloop: {error}", file=sys.stderr)
+        print(f"{who}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     raise SystemExit(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -58,6 +58,13 @@ class Learner(nn.Module, ABC):
         where there is no such part.
         """
         return None, self
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode as usual, except that frozen batch norm keeps its running statistics."""
+        super().train(mode)
+        for part in norm.frozen(self):
+            part.eval()
+        return self
 
     @property
     def norm(self) -> str:

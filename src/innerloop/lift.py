@@ -6,39 +6,46 @@ the machine (``vmap`` for small networks, a loop for per-task convolutions on a 
 
 from __future__ import annotations
 
-import copy
-import math
-import time
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from innerloop import norm
+from innerloop.auto import choose
+from innerloop.compiled import Compiled
 from innerloop.learner import Learner
 from innerloop.task import Examples, InputError, Task, count, take
 
 How = Literal["auto", "vmap", "loop", "chunk"]
 
-#: Tasks of the first batch that ``auto`` tries each way on.
-_TRIAL_TASKS = 16
 
-
-def lift(learner: Learner, how: How = "auto", chunk: int | None = None, precision: str | None = None) -> Lifted:
+def lift(
+    learner: Learner,
+    how: How = "auto",
+    chunk: int | None = None,
+    precision: str | None = None,
+    compiled: bool = False,
+    memory: float | None = None,
+) -> Lifted:
     """Run a single-task learner over batches of tasks.
 
     Args:
         learner: written for one task.
         how: ``"vmap"`` (all tasks in one vectorised call), ``"loop"`` (one after the other, the memory of one),
-            ``"chunk"`` (vectorised over ``chunk`` tasks at a time), or ``"auto"`` (the fastest on the first batch).
+            ``"chunk"`` (vectorised over ``chunk`` tasks at a time), or ``"auto"`` (the fastest on the first batch that
+            fits into memory; a later run of the same learner on the same machine remembers it).
         chunk: tasks per backward pass; default all of them, 4 for ``"chunk"``.
         precision: ``"bfloat16"`` or ``"float16"`` runs the encoder of a metric-based learner in mixed precision, where
             the device has it; its features, the head and the loss keep the precision of the data.
+        compiled: ``backward`` runs through ``torch.compile``: the same gradients, many times sooner for small networks,
+            after a minute of compiling for each shape of batch. With ``"auto"`` it is used where it is faster.
+        memory: GiB that ``"auto"`` may take for a batch; default half of what is free on the device.
 
     Raises:
-        InputError: for an unknown ``how`` or ``precision``, a ``chunk`` below 1, or a ``precision`` without an encoder
-            that sees each example alone.
+        InputError: for an unknown ``how`` or ``precision``, a ``chunk`` below 1, a ``memory`` of 0, or a ``precision``
+            without an encoder that sees each example alone.
 
     Example:
         >>> import innerloop as il
@@ -51,6 +58,8 @@ def lift(learner: Learner, how: How = "auto", chunk: int | None = None, precisio
         raise InputError(f"lift(how={how!r}) is unknown; choose auto, vmap, loop or chunk")
     if chunk is not None and chunk < 1:
         raise InputError(f"the chunk is {chunk} tasks; it must be at least 1")
+    if memory is not None and not memory > 0:
+        raise InputError(f"memory={memory} GiB leaves no room for a task; give a number above 0")
     if precision is not None:
         if precision not in ("bfloat16", "float16"):
             raise InputError(f"precision {precision!r} is unknown; choose bfloat16 or float16, or leave it out")
@@ -60,16 +69,30 @@ def lift(learner: Learner, how: How = "auto", chunk: int | None = None, precisio
                 f"precision={precision!r} is for learners with an encoder that sees each example alone; "
                 f"{type(learner).__name__} has none: leave it out"
             )
-    return Lifted(learner, how, 4 if how == "chunk" and chunk is None else chunk, precision)
+    return Lifted(learner, how, 4 if how == "chunk" and chunk is None else chunk, precision, compiled, memory)
 
 
 class Lifted:
     """A learner over batches of tasks. Made by :func:`lift`."""
 
-    def __init__(self, learner: Learner, how: How, chunk: int | None, precision: str | None = None) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        how: How,
+        chunk: int | None,
+        precision: str | None = None,
+        compiled: bool = False,
+        memory: float | None = None,
+    ) -> None:
         self.learner, self.how, self.chunk, self.precision = learner, how, chunk, precision
+        self.compiled, self.memory = compiled, memory
+        self._step = Compiled(learner, self._losses)
         #: Why ``how`` was chosen, in words, once ``auto`` has chosen.
         self.why = "as asked"
+
+    def under(self, learner: Learner, how: str, chunk: int | None, compiled: bool = False) -> Lifted:
+        """The same for another learner, lifted in a way of its own."""
+        return Lifted(learner, cast(How, how), chunk, self.precision, compiled)
 
     def loss(self, tasks: Task) -> Tensor:
         """The outer objective of each task, ``[T]``, with a graph."""
@@ -90,12 +113,23 @@ class Lifted:
         """
         self._settle(tasks, Lifted.backward)
         scale = 1 / count(tasks) if reduction == "mean" else 1.0
-        losses = []
-        for part in self._parts(tasks):
-            loss = self._losses(part)
-            (loss.sum() * scale).backward()
-            losses.append(loss.detach())
-        return torch.cat(losses)
+        backward = self._backward_compiled if self.compiled else self._backward
+        return torch.cat([backward(part, scale) for part in self._parts(tasks)])
+
+    def _backward(self, tasks: Task, scale: float) -> Tensor:
+        losses = self._losses(tasks)
+        (losses.sum() * scale).backward()
+        return losses.detach()
+
+    def _backward_compiled(self, tasks: Task, scale: float) -> Tensor:
+        losses, gradients = self._step(tasks)
+        free = (p for p in self.learner.parameters() if p.requires_grad)
+        for parameter, gradient in zip(free, gradients, strict=True):
+            if gradient is not None:
+                # In memory of the parameter's layout, as autograd leaves it: fused optimisers rely on that.
+                gradient = torch.mul(gradient, scale, out=torch.empty_like(parameter))
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        return losses.clone()
 
     def _losses(self, tasks: Task) -> Tensor:
         learner, tasks = self._embedded(tasks)
@@ -108,18 +142,19 @@ class Lifted:
         return self._map(lambda task: learner.predict(learner.adapt(task.support), task.query.x), tasks)
 
     def _parts(self, tasks: Task) -> Iterator[Task]:
-        folded = self._encoder() is not None
+        folded = self.encoder() is not None
         size = self.chunk or (1 if self.how == "loop" and not folded else count(tasks))
         for start in range(0, count(tasks), size):
             yield take(tasks, slice(start, start + size))
 
-    def _encoder(self) -> nn.Module | None:
+    def encoder(self) -> nn.Module | None:
+        """The part that runs once on all tasks of a batch, where the learner has one and its norm policy allows it."""
         encoder, _ = self.learner.split()
         return encoder if encoder is not None and norm.folds(encoder) else None
 
     def _embedded(self, tasks: Task) -> tuple[Learner, Task]:
         """The learner that is left to lift, and the tasks that it sees: features where an encoder can run folded."""
-        encoder = self._encoder()
+        encoder = self.encoder()
         if encoder is None:
             return self.learner, tasks
         (xs, ys), (xq, yq) = tasks
@@ -138,28 +173,11 @@ class Lifted:
             return torch.stack([function(_task_layout(take(tasks, t))) for t in range(count(tasks))])
 
     def _settle(self, tasks: Task, work: Callable[[Lifted, Task], Tensor]) -> None:
-        """Turn ``auto`` into the fastest way on this batch; a copy of the learner does the trial runs."""
-        if self.how != "auto":
-            return
-        tasks = take(tasks, slice(0, _TRIAL_TASKS))
-        seconds: dict[str, float] = {}
-        refused = ""
-        with torch.random.fork_rng():
-            for how in ("vmap", "loop"):
-                trial = Lifted(copy.deepcopy(self.learner), how, self.chunk, self.precision)  # type: ignore[arg-type]
-                try:
-                    work(trial, tasks)
-                    start = time.perf_counter()
-                    work(trial, tasks)
-                except (RuntimeError, InputError) as error:
-                    if how == "loop":
-                        raise
-                    refused = f"vmap does not run this learner ({str(error).splitlines()[0]})"
-                    continue
-                seconds[how] = time.perf_counter() - start
-        self.how = "vmap" if seconds.get("vmap", math.inf) < seconds["loop"] else "loop"
-        timed = ", ".join(f"{how} {1000 * value:.1f} ms" for how, value in seconds.items())
-        self.why = f"{refused + '; ' if refused else ''}{timed} on the first batch of {count(tasks)} tasks"
+        """Turn ``auto`` into the fastest way on this batch."""
+        if self.how == "auto":
+            choice = choose(self, tasks, work, self.memory)
+            self.how, self.chunk = cast(How, choice.how), choice.chunk
+            self.compiled, self.why = choice.compiled, choice.why
 
 
 def embed(encoder: nn.Module, x: Tensor) -> Tensor:

@@ -16,8 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MethodType
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -197,11 +200,86 @@ def folds(module: nn.Module) -> bool:
     return policy(module) not in ("support", "batch")
 
 
+def _learning(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The batch-norm layers that are in training mode and keep running statistics."""
+    layers = (part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm))
+    return [part for part in layers if part.training and _policy_of(part) == "running"]
+
+
+def couples(module: nn.Module) -> bool:
+    """Whether examples that run through ``module`` together, as it is now, are normalised by each other's statistics.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8))
+        >>> couples(net), couples(net.eval())
+        (True, False)
+    """
+    return bool(_learning(module))
+
+
+@contextmanager
+def over_ranks(module: nn.Module) -> Iterator[None]:
+    """Within, the batch statistics of ``module`` are those of all ranks' batches together, and so is their gradient."""
+    layers = _learning(module)
+    for part in layers:
+        part.forward = MethodType(_forward_over_ranks, part)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for part in layers:
+            del part.forward
+
+
+class _Sum(torch.autograd.Function):
+    """The ranks' sum, on every rank; what reaches a rank's summand is the sum of all ranks' gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return _Sum.forward(ctx, gradient.contiguous())
+
+
+def _forward_over_ranks(layer: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
+    """What the layer's own forward gives for the ranks' batches joined, of which ``x [N, C, *F]`` is this rank's."""
+    axes, shape = [0, *range(2, x.ndim)], [1, -1] + [1] * (x.ndim - 2)
+    var, mean = torch.var_mean(x, axes, correction=0)
+    # One row a rank, the others' zero: their sum is all rows, and its gradient reaches the rank that wrote the row.
+    rows = x.new_zeros(dist.get_world_size(), 3, len(mean))
+    rows[dist.get_rank()] = torch.stack((torch.full_like(mean, x.numel() / len(mean)), mean, var))
+    counts, means, variances = _Sum.apply(rows).unbind(1)
+    share = counts / counts.sum(0)
+    mean = (share * means).sum(0)
+    var = (share * (variances + (means - mean) ** 2)).sum(0)
+    if layer.num_batches_tracked is not None and layer.running_mean is not None and layer.running_var is not None:
+        layer.num_batches_tracked.add_(1)
+        count = counts[:, 0].sum()
+        weight = layer.momentum if layer.momentum is not None else 1 / float(layer.num_batches_tracked)
+        with torch.no_grad():
+            layer.running_mean.lerp_(mean, weight)
+            layer.running_var.lerp_(var * count / (count - 1), weight)
+    scale = (var + layer.eps).rsqrt()
+    shift = -mean * scale
+    if layer.affine:
+        scale, shift = layer.weight * scale, layer.weight * shift + layer.bias
+    return x * scale.view(shape) + shift.view(shape)
+
+
 def freeze_running(module: nn.Module) -> None:
     """Put layers with running statistics into evaluation mode: under an inner loop their statistics are constants."""
     for part in module.modules():
         if _policy_of(part) == "running":
             part.eval()
+
+
+def frozen(module: nn.Module) -> list[nn.Module]:
+    """The layers with running statistics whose scale and shift are frozen: training must leave the statistics too."""
+    layers = [(part, list(part.parameters())) for part in module.modules() if _policy_of(part) == "running"]
+    return [part for part, own in layers if own and not any(p.requires_grad for p in own)]
 
 
 def check_inner_loop(module: nn.Module) -> None:
@@ -241,12 +319,14 @@ def check_vmap(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def calibrate(module: nn.Module, batches: Iterable[Tensor]) -> None:
+def calibrate(module: nn.Module, batches: Iterable[Tensor], keep: Iterable[nn.Module] = ()) -> None:
     """Set the running statistics to the average over ``batches`` of inputs ``[N, *F]``, in a pass of its own.
 
-    Layers of other policies and all parameters are left alone; each layer gets its momentum and mode back.
+    Layers of other policies, those to ``keep`` and all parameters are left alone; each layer gets its momentum and mode
+    back.
     """
-    layers = [part for part in module.modules() if _policy_of(part) == "running"]
+    kept = set(keep)
+    layers = [part for part in module.modules() if _policy_of(part) == "running" and part not in kept]
     if not layers:
         return
     modes = {part: part.training for part in module.modules()}

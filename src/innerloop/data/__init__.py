@@ -9,11 +9,13 @@ from innerloop.data.functions import Sinusoid
 from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
 from innerloop.data.glyphs import glyphs
 from innerloop.data.known import KnownTasks
+from innerloop.data.mapped import MappedPool, mapped, open_pool, write_images, write_pool
 from innerloop.data.molecules import Assays, Molecules, molecules
 from innerloop.data.omniglot import omniglot
 from innerloop.data.pool import Pool, Pools
 from innerloop.data.prior import TablePrior
 from innerloop.data.tables import TableTasks, multitask
+from innerloop.data.unlabelled import Turned, Views
 
 __all__ = [
     "Assays",
@@ -25,6 +27,7 @@ __all__ = [
     "FewShot",
     "GaussianProcess",
     "KnownTasks",
+    "MappedPool",
     "Molecules",
     "Pool",
     "Pools",
@@ -33,9 +36,15 @@ __all__ = [
     "Sinusoid",
     "TablePrior",
     "TableTasks",
+    "Turned",
+    "Views",
     "cifar_fs",
     "glyphs",
+    "mapped",
     "molecules",
     "multitask",
     "omniglot",
+    "open_pool",
+    "write_images",
+    "write_pool",
 ]

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from innerloop.data.augment import Augment
 from innerloop.data.episodes import FewShot, Sampler, _augmented
 from innerloop.data.pool import Pool
-from innerloop.task import Examples, InputError, Task
+from innerloop.task import Examples, InputError, Task, one_hot
 
 
 class ClassStream(Sampler):
@@ -54,7 +54,6 @@ class ClassStream(Sampler):
         self._episodes = FewShot(pool, ways=ways, shots=shots, queries=queries)
         self.pool, self.ways, self.shots, self.queries = pool, ways, shots, queries
         self.remember, self.augment = remember, augment
-        self._labels = torch.repeat_interleave(torch.arange(pool.classes), pool.sizes)
 
     def _uniform(self, generator: Generator, tasks: int) -> tuple[Tensor, ...]:
         """One read of the generator, split into the uses: classes, examples, remember set, augmentation of each set."""
@@ -67,10 +66,10 @@ class ClassStream(Sampler):
         chosen = self._episodes._choose(by_class, by_example)
         # In an episode the class runs fastest, in a stream the example does.
         support = chosen.support.unflatten(1, (self.shots, self.ways)).mT.flatten(1)
-        query = torch.cat((chosen.query, (by_rest.double() * len(self._labels)).long()), 1)
+        query = torch.cat((chosen.query, (by_rest.double() * self.pool.examples).long()), 1)
         if self.remember:
-            rows, names = torch.eye(self.pool.classes), self._labels
-            return Task(*(Examples(self.pool.get(i), self._on_device(rows[names[i]])) for i in (support, query)))
+            sets = ((i, one_hot(self.pool.labels(i), self.pool.classes)) for i in (support, query))
+            return Task(*(Examples(self.pool.get(i), self._on_device(y)) for i, y in sets))
         rows = torch.eye(self.ways).expand(len(support), -1, -1)
         return Task(
             Examples(self.pool.get(support), self._on_device(rows.repeat_interleave(self.shots, 1))),

@@ -66,7 +66,7 @@ class Completion(Sized):
         pixels = len(self.grid)
         u = torch.rand(tasks, 1 + pixels, generator=generator, device=generator.device, dtype=torch.float64)
         u = u.to(self.grid.device)
-        images = self.pool.get((u[:, 0] * len(self.pool.x)).long()).flatten(2).mT
+        images = self.pool.get((u[:, 0] * self.pool.examples).long()).flatten(2).mT
         chosen = u[:, 1:].argsort(1)
 
         def part(index: Tensor) -> Examples:

@@ -7,7 +7,7 @@ A draw reads the generator once, one row of uniform numbers a task, so the tasks
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -15,7 +15,10 @@ from torch import Generator, Tensor
 
 from innerloop.data.augment import Augment
 from innerloop.data.pool import Pool
-from innerloop.task import Examples, InputError, Task
+from innerloop.task import Examples, InputError, Task, one_hot
+
+#: Random numbers that are drawn at once for episodes: 64 MB.
+_NUMBERS = 2**24
 
 
 class Sampler(ABC):
@@ -119,10 +122,11 @@ class FewShot(Sampler):
         return tuple(u.split(row, 1))  # type: ignore[return-value]
 
     def _choose(self, by_class: Tensor, by_example: Tensor) -> Episodes:
-        tasks = len(by_class)
-        classes = by_class.topk(self.ways, 1).indices
+        return self._examples(by_class.topk(self.ways, 1).indices, by_example)
+
+    def _examples(self, classes: Tensor, by_example: Tensor) -> Episodes:
         sizes, starts = self.pool.sizes[classes], self.pool.starts[classes]
-        rank = by_example.view(tasks, self.ways, -1)
+        rank = by_example.view(len(classes), self.ways, -1)
         absent = torch.arange(rank.shape[2]) >= sizes.unsqueeze(2)
         rank = rank.masked_fill(absent, -1.0)
         chosen = rank.topk(self.shots + self.queries, 2).indices + starts.unsqueeze(2)
@@ -131,20 +135,34 @@ class FewShot(Sampler):
 
     def episodes(self, generator: Generator, tasks: int) -> Episodes:
         """The episodes that :meth:`draw` would give, as indices."""
-        by_class, by_example, _, _ = self._uniform(generator, tasks)
-        return self._choose(by_class, by_example)
+        return _joined(self._choose(*self._uniform(generator, n)[:2]) for n in self._blocks(tasks))
+
+    def _blocks(self, tasks: int) -> Iterator[int]:
+        """``tasks`` as a sum of numbers of tasks, each so small that their random numbers fit easily."""
+        size = max(1, _NUMBERS // (self.pool.classes + self.ways * int(self.pool.sizes.max())))
+        yield from [size] * (tasks // size)
+        if tasks % size or not tasks:
+            yield tasks % size
 
     def plain(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         return self.gather(self.episodes(generator, tasks))
 
-    def disjoint(self, generator: Generator) -> Episodes:
-        """As many episodes as the pool gives when no class is used twice: independent ones, for an open interval."""
-        tasks = self.pool.classes // self.ways
-        order = torch.rand(self.pool.classes, generator=generator).argsort()[: tasks * self.ways]
-        by_class = torch.full((tasks, self.pool.classes), -1.0)
-        by_class.scatter_(1, order.view(tasks, self.ways), torch.rand(tasks, self.ways, generator=generator))
+    def disjoint(self, generator: Generator, tasks: int | None = None) -> Episodes:
+        """As many episodes as the pool gives when no class is used twice: independent ones, for an open interval.
+
+        Args:
+            generator: is read for all of them.
+            tasks: at most so many.
+        """
+        found = self.pool.classes // self.ways
+        order = torch.rand(self.pool.classes, generator=generator).argsort()[: found * self.ways].view(found, self.ways)
+        classes = order.gather(1, torch.rand(found, self.ways, generator=generator).topk(self.ways, 1).indices)
+        classes = classes if tasks is None else classes[:tasks]
         largest = int(self.pool.sizes.max())
-        return self._choose(by_class, torch.rand(tasks, self.ways * largest, generator=generator))
+        return _joined(
+            self._examples(part, torch.rand(len(part), self.ways * largest, generator=generator))
+            for part in classes.split(list(self._blocks(len(classes))))
+        )
 
     def gather(self, episodes: Episodes) -> Task:
         """The episodes' examples, unaugmented: a batch of tasks."""
@@ -175,21 +193,23 @@ class Batches(Sampler):
         torch.Size([1, 4, 3])
     """
 
+    #: How often each example is drawn, every time augmented anew.
+    _views = 1
+
     def __init__(self, pool: Pool, *, size: int, augment: Augment | None = None) -> None:
         if size < 1:
             raise InputError(f"the batch size is {size}; it must be at least 1")
         self.pool, self.size, self.augment = pool, size, augment
-        self._labels = torch.repeat_interleave(torch.arange(pool.classes), pool.sizes)
 
-    def _uniform(self, generator: Generator, tasks: int) -> tuple[Tensor, Tensor]:
-        """One read of the generator, split into the choice of examples and their augmentation."""
-        row = (self.size, self.size * (self.augment.size if self.augment else 0))
+    def _uniform(self, generator: Generator, tasks: int) -> tuple[Tensor, ...]:
+        """One read of the generator, split into the choice of examples and the augmentation of each view of them."""
+        row = (self.size, *[self.size * (self.augment.size if self.augment else 0)] * self._views)
         u = torch.rand(tasks, sum(row), generator=generator, device=generator.device).cpu()
-        return tuple(u.split(row, 1))  # type: ignore[return-value]
+        return tuple(u.split(row, 1))
 
     def _gather(self, u: Tensor) -> Task:
-        index = (u.double() * len(self.pool.x)).long()
-        y = torch.nn.functional.one_hot(self._labels[index], self.pool.classes).float().to(self.pool.x.device)
+        index = (u.double() * self.pool.examples).long()
+        y = one_hot(self.pool.labels(index), self.pool.classes).to(self.pool.x.device)
         query = Examples(self.pool.get(index), y)
         return Task(Examples(query.x[:, :0], query.y[:, :0]), query)
 
@@ -200,6 +220,10 @@ class Batches(Sampler):
         chosen, change = self._uniform(generator, tasks)
         task = self._gather(chosen)
         return Task(task.support, _augmented(task.query, self.augment, change))
+
+
+def _joined(parts: Iterable[Episodes]) -> Episodes:
+    return Episodes(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 def _augmented(part: Examples, augment: Augment | None, u: Tensor) -> Examples:

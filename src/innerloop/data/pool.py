@@ -79,15 +79,23 @@ class Pool:
         """The shape F of one example."""
         return tuple(self.x.shape[1:])
 
+    @property
+    def examples(self) -> int:
+        """The number of examples N."""
+        return int(self.sizes.sum())
+
     @cached_property
     def starts(self) -> Tensor:
-        """Where each class begins in ``x``, int64 ``[classes]``."""
+        """The index of each class's first example, int64 ``[classes]``."""
         return self.sizes.cumsum(0) - self.sizes
+
+    def labels(self, index: Tensor) -> Tensor:
+        """The class of each of the examples ``index [...]``."""
+        return torch.searchsorted(self.starts, index.contiguous(), right=True) - 1
 
     def get(self, index: Tensor) -> Tensor:
         """The examples at ``index [...]`` as floats ``[..., *F]``; images in 0 to 1."""
-        x = self.x[index.to(self.x.device)]
-        return x.float() / 255 if x.dtype == torch.uint8 else x
+        return as_shares(self.x[index.to(self.x.device)])
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Pool:
         """A pool of the same classes with ``function`` applied to all examples at once (an encoder, say)."""
@@ -99,6 +107,17 @@ class Pool:
         Raises:
             InputError: naming the first class that the pool lacks.
         """
+        chosen = self.positions(names)
+        rows = [torch.arange(int(self.starts[c]), int(self.starts[c] + self.sizes[c])) for c in chosen]
+        index = torch.cat(rows) if rows else torch.zeros(0, dtype=torch.int64)
+        return Pool(self.x[index], self.sizes[chosen], tuple(names))
+
+    def positions(self, names: Sequence[str]) -> list[int]:
+        """The numbers of the named classes.
+
+        Raises:
+            InputError: naming the first class that the pool lacks.
+        """
         position = {name: i for i, name in enumerate(self.names)}
         missing = [name for name in names if name not in position]
         if missing:
@@ -106,22 +125,31 @@ class Pool:
                 f"class {missing[0]!r} (and {len(missing) - 1} more) is not in the pool of {self.classes} classes: "
                 f"check the class list against the data"
             )
-        chosen = [position[name] for name in names]
-        rows = [torch.arange(int(self.starts[c]), int(self.starts[c] + self.sizes[c])) for c in chosen]
-        index = torch.cat(rows) if rows else torch.zeros(0, dtype=torch.int64)
-        return Pool(self.x[index], self.sizes[chosen], tuple(names))
+        return [position[name] for name in names]
 
     def rotated(self) -> Pool:
         """Four times the classes: each one as it is and turned by 90, 180 and 270 degrees (square images only)."""
+        names = self.turned_names()
+        return Pool(torch.cat([torch.rot90(self.x, k, (2, 3)) for k in range(4)]), self.sizes.repeat(4), names)
+
+    def turned_names(self) -> tuple[str, ...]:
+        """The names of :meth:`rotated`.
+
+        Raises:
+            InputError: if the examples are no square images.
+        """
         if len(self.shape) != 3 or self.shape[1] != self.shape[2]:
             raise InputError(f"rotations need square images [C, S, S], the examples have shape {self.shape}")
-        turned = [torch.rot90(self.x, k, (2, 3)) for k in range(4)]
-        names = [name if k == 0 else f"{name}/rot{90 * k:03d}" for k in range(4) for name in self.names]
-        return Pool(torch.cat(turned), self.sizes.repeat(4), tuple(names))
+        return tuple(name if k == 0 else f"{name}/rot{90 * k:03d}" for k in range(4) for name in self.names)
 
     def to(self, device: torch.device | str) -> Pool:
         """The pool with its examples on ``device``."""
         return Pool(self.x.to(device), self.sizes, self.names)
+
+
+def as_shares(x: Tensor) -> Tensor:
+    """Bytes 0 to 255 as floats 0 to 1; floats as they are."""
+    return x.float() / 255 if x.dtype == torch.uint8 else x
 
 
 @dataclass(frozen=True, eq=False)

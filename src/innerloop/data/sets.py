@@ -12,6 +12,7 @@ from innerloop.data.episodes import Sampler
 from innerloop.data.functions import Sinusoid
 from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
 from innerloop.data.glyphs import glyphs
+from innerloop.data.mapped import mapped
 from innerloop.data.molecules import KNOWN, Molecules, molecules
 from innerloop.data.omniglot import omniglot
 from innerloop.data.pool import Pools
@@ -32,6 +33,7 @@ SETS = {
     "glyphs": DataSet(glyphs, False, "letters of many scripts, drawn here from fonts: embedded, no download"),
     "omniglot": DataSet(omniglot, True, "1,623 handwritten characters of 50 alphabets (--root, or --download)"),
     "cifar_fs": DataSet(cifar_fs, True, "CIFAR-100 split for few-shot learning: 100 classes of photographs (--root)"),
+    "mapped": DataSet(mapped, True, "images of your own, more than fit into memory: data.write_images (--root)"),
 }
 
 

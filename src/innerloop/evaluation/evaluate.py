@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,10 @@ from innerloop.learner import Learner
 from innerloop.lift import How, Lifted, embed, lift
 from innerloop.likelihood import Likelihood
 from innerloop.task import InputError, Task, check, count, move, take
+from innerloop.training import distributed
+
+#: Makes a batch of tasks on the device where they are scored.
+Batch = Callable[[], Task]
 
 
 @dataclass
@@ -127,7 +134,8 @@ def evaluate(
     """Adapt to each of ``tasks`` fixed tasks and score its queries.
 
     Where the learner has an encoder that sees each example alone, every example is embedded once and only the head runs
-    per episode, which changes nothing but the time. No parameter and no buffer of the learner changes.
+    per episode, which changes nothing but the time. No parameter and no buffer of the learner changes. In a process
+    group each rank calls it alike, scores its share, and has the whole report.
 
     Args:
         learner: any learner; it is run in evaluation mode and left in the mode it had.
@@ -182,14 +190,14 @@ def _evaluate(
         if not plain:
             raise InputError("evaluation episodes are not augmented: build the sampler without augment")
         episodes = sampler.episodes(generator, tasks)
-        independent = Episodes(*(part[:tasks] for part in sampler.disjoint(generator))) if open else None
-        sampler, learner = _embed_once(learner, sampler, [episodes, *([independent] if independent else [])], device)
+        drawn = [episodes, *([sampler.disjoint(generator, tasks)] if open else [])]
+        sampler, learner, (used, *independent) = _embed_once(learner, sampler, drawn, device)
         lifted = lift(learner, how)
         binary = facts["ways"] == 2
-        per_task, probabilities = _score(lifted, _batches(sampler, episodes, chunk, device), metric, binary)
+        per_task, probabilities = _score(lifted, _batches(sampler, used, chunk, device), metric, binary)
         digest = hashlib.sha256(b"".join(part.numpy().tobytes() for part in episodes)).hexdigest()[:16]
-        if independent is not None and len(independent.classes) > 1:
-            scored, _ = _score(lifted, _batches(sampler, independent, chunk, device), metric)
+        if independent and len(independent[0].classes) > 1:
+            scored, _ = _score(lifted, _batches(sampler, independent[0], chunk, device), metric)
             facts["open_tasks"] = scored[metric]
         facts |= {"indices": episodes, "calibration_error": probabilities}
     else:
@@ -211,40 +219,41 @@ def _hashed(tasks: Task, digest: hashlib._Hash) -> Task:
 
 
 def _score(
-    lifted: Lifted, batches: Iterator[Task], metric: str, binary: bool = False
+    lifted: Lifted, batches: Iterator[Batch], metric: str, binary: bool = False
 ) -> tuple[dict[str, np.ndarray], float | None]:
     """Metrics per task, and the calibration error over all queries (where the learner gives probabilities)."""
     likelihood = lifted.learner.likelihood
-    kept: dict[str, list[Tensor]] = {}
-    answers: list[tuple[Tensor, Tensor]] = []
-    for number, batch in enumerate(batches):
-        if number == 0:
-            check(batch)
-            if batch.query.x.shape[1] == 0:
-                raise InputError("the tasks have no queries to score: build the sampler with queries=15, say")
-            check_outputs(lifted.learner, batch)
+    sample = next(batches)()
+    check(sample)
+    if sample.query.x.shape[1] == 0:
+        raise InputError("the tasks have no queries to score: build the sampler with queries=15, say")
+    check_outputs(lifted.learner, sample)
+    scored: dict[int, dict[str, Tensor]] = {}
+    for number, make in distributed.shared(chain([lambda: sample], batches)):
+        batch, kept = make(), scored.setdefault(number, {})
         raw = lifted.predict(batch)
         mean = torch.func.vmap(likelihood.mean)(raw)
         nll = torch.func.vmap(likelihood.nll)(raw, batch.query.y).mean(-1)
         score = metrics.accuracy if metric == "accuracy" else metrics.squared_error
-        kept.setdefault(metric, []).append(score(mean, batch.query.y))
+        kept[metric] = score(mean, batch.query.y)
         if binary:
             odds, positive = _log_odds(likelihood, raw, batch.query.y), batch.query.y[..., 1]
-            kept.setdefault("roc_auc", []).append(metrics.roc_auc(odds, positive))
-            kept.setdefault("delta_auprc", []).append(metrics.delta_auprc(odds, positive))
+            kept["roc_auc"] = metrics.roc_auc(odds, positive)
+            kept["delta_auprc"] = metrics.delta_auprc(odds, positive)
         if metric == "accuracy" and likelihood.classifies:
-            answers.append((mean.flatten(0, 1), batch.query.y.flatten(0, 1)))
-        kept.setdefault("nll", []).append(nll)
+            kept["answers"], kept["truths"] = mean.flatten(0, 1), batch.query.y.flatten(0, 1)
+        kept["nll"] = nll
         if metric == "mse" and likelihood.spreads:
-            kept.setdefault("log_likelihood", []).append(-nll)
+            kept["log_likelihood"] = -nll
             cdf = torch.func.vmap(likelihood.cdf)(raw, batch.query.y)
             for level in metrics.LEVELS:
-                kept.setdefault(f"coverage{100 * level:.0f}", []).append(metrics.coverage(cdf, level))
-    error = None
-    if answers:
-        probabilities, truths = (torch.cat(side) for side in zip(*answers, strict=True))
-        error = metrics.calibration_error(probabilities, truths)
-    return {name: torch.cat(values).cpu().numpy() for name, values in kept.items()}, error
+                kept[f"coverage{100 * level:.0f}"] = metrics.coverage(cdf, level)
+        scored[number] = {name: values.cpu() for name, values in kept.items()}
+    parts = distributed.collect(scored)
+    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    answers, truths = joined.pop("answers", None), joined.pop("truths", None)
+    error = metrics.calibration_error(answers, truths) if answers is not None and truths is not None else None
+    return {name: values.numpy() for name, values in joined.items()}, error
 
 
 def _log_odds(likelihood: Likelihood, raw: Tensor, y: Tensor) -> Tensor:
@@ -281,11 +290,11 @@ def check_outputs(learner: Learner, tasks: Task) -> None:
 
 def _embed_once(
     learner: Learner, sampler: FewShot, used: list[Episodes], device: torch.device
-) -> tuple[FewShot, Learner]:
+) -> tuple[FewShot, Learner, list[Episodes]]:
     """The same episodes over features, and the learner on features, where the encoder sees each example alone."""
     encoder, head = learner.split()
     if encoder is None or not norm.folds(encoder):
-        return sampler, learner
+        return sampler, learner, used
     index = torch.cat([part.flatten() for episodes in used for part in episodes[1:]]).unique()
     features = embed_all(encoder, sampler.pool, index, device)
     if not torch.isfinite(features).all():
@@ -293,28 +302,36 @@ def _embed_once(
             f"the encoder gives features that are not finite for some of {len(index)} examples: its training diverged; "
             f"train again with a lower learning rate, or clip the gradient (clip=1.0)"
         )
-    table = features.new_zeros(len(sampler.pool.x), *features.shape[1:])
-    table[index.to(table.device)] = features
-    pool = Pool(table, sampler.pool.sizes, sampler.pool.names)
-    return FewShot(pool, ways=sampler.ways, shots=sampler.shots, queries=sampler.queries), head
+    # Only what the episodes use, however large the pool is: they count in the table of features from here on.
+    table = copy.copy(sampler)
+    table.pool = Pool(features, torch.tensor([len(index)]), ("embedded",))
+    moved = [Episodes(part.classes, *(torch.searchsorted(index, i) for i in part[1:])) for part in used]
+    return table, head, moved
 
 
 def embed_all(encoder: nn.Module, pool: Pool, index: Tensor, device: torch.device, size: int = 512) -> Tensor:
-    """Features of the pool's examples at ``index [n]``: ``[n, *H]``."""
-    return torch.cat([embed(encoder, pool.get(part).to(device)) for part in index.split(size)])
+    """Features of the pool's examples at ``index [n]``: ``[n, *H]``. Of several ranks each embeds its share."""
+    own = {i: embed(encoder, pool.get(part).to(device)) for i, part in distributed.shared(index.split(size))}
+    if distributed.size() > 1:
+        own = {i: part.cpu() for i, part in own.items()}
+    return torch.cat(distributed.collect(own)).to(device)
 
 
-def _batches(sampler: FewShot, episodes: Episodes, chunk: int | None, device: torch.device) -> Iterator[Task]:
+def _batches(sampler: FewShot, episodes: Episodes, chunk: int | None, device: torch.device) -> Iterator[Batch]:
     # About 30 million numbers at a time: the pairs of a relation network are the largest case.
     pairs = episodes.support.shape[1] * episodes.query.shape[1] * max(64, int(np.prod(sampler.pool.shape)))
     size = chunk or max(1, min(100, 30_000_000 // max(1, pairs)))
     for start in range(0, len(episodes.classes), size):
-        yield move(sampler.gather(Episodes(*(part[start : start + size] for part in episodes))), device)
+        yield partial(_gathered, sampler, Episodes(*(part[start : start + size] for part in episodes)), device)
 
 
-def _slices(tasks: Task, size: int, device: torch.device) -> Iterator[Task]:
+def _gathered(sampler: FewShot, episodes: Episodes, device: torch.device) -> Task:
+    return move(sampler.gather(episodes), device)
+
+
+def _slices(tasks: Task, size: int, device: torch.device) -> Iterator[Batch]:
     for start in range(0, count(tasks), size):
-        yield move(take(tasks, slice(start, start + size)), device)
+        yield partial(move, take(tasks, slice(start, start + size)), device)
 
 
 def save_report(report: Report, path: str | Path) -> None:

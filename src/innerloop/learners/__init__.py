@@ -28,11 +28,14 @@ from innerloop.learners.optimization._gradient import GradientLearner
 from innerloop.learners.optimization.anil import ANIL
 from innerloop.learners.optimization.boil import BOIL
 from innerloop.learners.optimization.cavia import CAVIA
+from innerloop.learners.optimization.imaml import IMAML
 from innerloop.learners.optimization.maml import MAML
 from innerloop.learners.optimization.metasgd import MetaSGD
 from innerloop.learners.optimization.reptile import Reptile
+from innerloop.learners.transfer.contrastive import Contrastive, ContrastiveHead
 from innerloop.learners.transfer.finetune import FineTune, LinearHead
 from innerloop.learners.transfer.multitask import MultiTask, TaskHeads
+from innerloop.learners.transfer.rotation import Rotation
 
 __all__ = [
     "AGEM",
@@ -45,6 +48,7 @@ __all__ = [
     "CMAML",
     "CNP",
     "EWC",
+    "IMAML",
     "MAML",
     "MER",
     "NP",
@@ -52,6 +56,8 @@ __all__ = [
     "TNP",
     "Adversarial",
     "AmortisedHead",
+    "Contrastive",
+    "ContrastiveHead",
     "ConvCNP",
     "DistributionCalibration",
     "Embedded",
@@ -78,6 +84,7 @@ __all__ = [
     "RelationNet",
     "Relations",
     "Reptile",
+    "Rotation",
     "Statistician",
     "StatisticianHead",
     "TaskHeads",

@@ -27,8 +27,11 @@ from innerloop.data import (
     Pools,
     Sampler,
     TableTasks,
+    Turned,
+    Views,
     sets,
 )
+from innerloop.freeze import freeze
 from innerloop.learner import Learner
 from innerloop.likelihood import Categorical, Gaussian
 from innerloop.norm import check_inner_loop
@@ -38,6 +41,13 @@ from innerloop.training import checkpoint
 RECIPE_FILE = "recipe.json"
 #: Where learners keep the network that is theirs to share.
 _NETWORKS = ("encoder.", "net.")
+
+#: Learners that are pre-trained on plain batches of images, and on which.
+_BATCHES: dict[type[Learner], type[Batches]] = {
+    learners.FineTune: Batches,
+    learners.Rotation: Turned,
+    learners.Contrastive: Views,
+}
 
 #: What tasks are drawn from: pools of classes, a table with a task column, the assays of molecules, or nothing for a
 #: family of functions.
@@ -58,6 +68,8 @@ class Recipe:
     """Normalisation policy of the network."""
     init: str | None = None
     """Run folder whose network the training starts from."""
+    freeze: list[str] = field(default_factory=list)
+    """Patterns of the names of parameters that training leaves alone (see :func:`innerloop.freeze`)."""
     seed: int = 0
     """Of the initial weights, the tasks and all else that is random."""
     net: dict[str, Any] = field(default_factory=dict)
@@ -108,11 +120,14 @@ class Recipe:
             options["features"] = nets.feature_size(built_on[0], known.x.shape[1:])[0]
         try:
             make: Any = kind
-            return cast(Learner, make(*built_on, **options))
+            learner = cast(Learner, make(*built_on, **options))
         except TypeError as error:
             raise InputError(
                 f"options {options} do not fit {self.learner} ({error}): see `innerloop learners`"
             ) from None
+        if self.freeze:
+            freeze(learner, *self.freeze)
+        return learner
 
     def _objective(self, source: Source) -> str:
         """Classes of images, or the images themselves for a learner that knows no classes (see ``Completion``)."""
@@ -128,7 +143,7 @@ class Recipe:
             if kind.network == "classifier" and self.norm == "running":
                 check_inner_loop(net)
             return (net,)
-        if kind.network == "maps" or kind is learners.FineTune:
+        if kind.network == "maps" or kind in _BATCHES:
             raise InputError(f"{self.learner} is for pools of images, {self.data} has vectors: use protonet, say")
         one = self.sampler(source).draw(torch.Generator().manual_seed(0), 1)
         inputs, targets = one.support.x.shape[-1], one.support.y.shape[-1]
@@ -167,7 +182,8 @@ class Recipe:
             return self._other(source, "train", self.episodes)
         augment = Augment(**self.augment) if self.augment else None
         if "batch" in self.episodes:
-            return Batches(source.train, size=self.episodes["batch"], augment=augment)
+            kind = _BATCHES.get(learner_class(self.learner), Batches)
+            return kind(source.train, size=self.episodes["batch"], augment=augment)
         shots, queries = self.episodes.get("shots", 1), self.episodes.get("queries", 15)
         if "remember" in self.episodes:
             return ClassStream(source.train, **self.episodes, augment=augment)

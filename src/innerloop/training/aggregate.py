@@ -20,7 +20,8 @@ from innerloop.data.episodes import Sampler
 from innerloop.data.known import KnownTasks
 from innerloop.lift import Lifted
 from innerloop.likelihood import Gaussian, Likelihood
-from innerloop.task import InputError, Task
+from innerloop.task import InputError, Task, count
+from innerloop.training import distributed
 
 #: From the Jacobian, the gradient of each task ``[T, n]``, to the gradient that is followed, ``[n]``.
 Aggregator = Callable[[Tensor], Tensor]
@@ -91,23 +92,25 @@ def make_aggregator(name: str | Aggregator, tasks: int) -> Aggregator | None:
     return combine
 
 
-def backward_aggregated(lifted: Lifted, tasks: Task, combine: Aggregator) -> Tensor:
+def backward_aggregated(lifted: Lifted, tasks: Task, combine: Aggregator, total: int | None = None) -> Tensor:
     """Put the aggregated gradient of the tasks into the parameters' ``.grad``; the losses ``[T]``, detached.
 
-    The Jacobian takes T backward passes and the memory of T gradients, whatever the chunks.
+    The Jacobian takes T backward passes and the memory of T gradients, whatever the chunks. Over ranks, each of which
+    has its slice of ``total`` tasks, every one gets the whole Jacobian.
     """
+    total = total if total is not None else count(tasks)
     losses = lifted.loss(tasks)
     parameters = [p for p in lifted.learner.parameters() if p.requires_grad]
     rows = []
     for loss in losses:
         slopes = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
         rows.append(torch.cat([slope.flatten() for slope in slopes]))
-    jacobian = torch.stack(rows)
+    jacobian = distributed.gather(torch.stack(rows), total)
     # A solver would fail with a message of its own: the mean carries what is not finite to where fit looks for it.
     vector = combine(jacobian) if jacobian.isfinite().all() else jacobian.mean(0)
     for parameter, part in zip(parameters, vector.split([p.numel() for p in parameters]), strict=True):
         parameter.grad = part.view_as(parameter).clone()
-    return losses.detach()
+    return distributed.gather(losses.detach(), total)
 
 
 class Weighting(nn.Module, ABC):
@@ -215,8 +218,13 @@ def make_weighting(name: str | None, sampler: Sampler, tasks: int, likelihood: L
     return (Uncertainty if name == "uncertainty" else DynamicAverage)(tasks, least)
 
 
-def backward_weighted(lifted: Lifted, tasks: Task, weights: Weighting) -> Tensor:
-    """Add the gradient of the weighted losses to the parameters' ``.grad``; the losses ``[T]``, detached."""
-    losses = lifted.loss(tasks)
+def backward_weighted(lifted: Lifted, tasks: Task, weights: Weighting, total: int | None = None) -> Tensor:
+    """Add the gradient of the weighted losses to the parameters' ``.grad``; the losses ``[T]``, detached.
+
+    Over ranks, each of which has its slice of ``total`` tasks, every one weights all the losses.
+    """
+    with distributed.statistics(lifted.learner):
+        losses = distributed.gather(lifted.loss(tasks), total if total is not None else count(tasks))
     weights(losses).backward()
+    distributed.add_gradients(lifted.learner)
     return losses.detach()

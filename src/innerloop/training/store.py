@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from innerloop.lift import How
 from innerloop.task import InputError
-from innerloop.training import checkpoint
+from innerloop.training import checkpoint, distributed
+
+#: A checkpoint's tensors and facts, and the metrics that it counts.
+Found = tuple[dict[str, Tensor], dict[str, Any], list[dict[str, float]]]
 
 
 @dataclass
@@ -31,6 +34,10 @@ class History:
     """Wall-clock time of training, over all resumptions."""
     how: How = "auto"
     """How the tasks were lifted."""
+    chunk: int | None = None
+    """Tasks at a time."""
+    compiled: bool = False
+    """Whether through ``torch.compile``."""
     why: str = ""
     """Why so."""
     stopped: str = "finished"
@@ -57,7 +64,7 @@ class History:
 
 
 class Store:
-    """Saves and restores a run. Weights and moments are safetensors, the rest JSON.
+    """Saves and restores a run. Weights and moments are safetensors, the rest JSON. Of several ranks the first writes.
 
     Args:
         folder: made if missing.
@@ -75,17 +82,25 @@ class Store:
             folder / f for f in ("last.safetensors", "best.safetensors", "metrics.jsonl")
         )
         self._written = 0
+        found = distributed.first(lambda: self._open(folder, resume))
+        if found is not None:
+            self._restore(*found)
+
+    def _open(self, folder: Path, resume: bool) -> Found | None:
+        """The checkpoint to go on from, with its metrics; or a folder made ready for a new run."""
         prepare_folder(folder)
         if resume:
-            self._restore()
-        elif self.last.exists():
+            return self._read()
+        if self.last.exists():
             raise InputError(f"{folder} already holds a run ({self.last.name}): give another folder or resume it")
-        else:
-            self.metrics.write_text("")
-            self.save()
+        self.metrics.write_text("")
+        self.save()
+        return None
 
     def save(self) -> None:
         """Write the metrics that are new, then the checkpoint that counts them."""
+        if distributed.rank() > 0:
+            return
         lines = [*self.history.rows[self._written :]]
         with open(self.metrics, "a") as file:
             file.writelines(json.dumps(row) + "\n" for row in lines)
@@ -108,6 +123,8 @@ class Store:
             "best": self.history.best if math.isfinite(self.history.best) else None,
             "mark": self.history.mark,
             "how": self.history.how,
+            "chunk": self.history.chunk,
+            "compiled": self.history.compiled,
             "why": self.history.why,
             "optimiser": optimiser,
             "scheduler": scheduled,
@@ -117,14 +134,30 @@ class Store:
 
     def keep(self, weights: dict[str, Tensor]) -> None:
         """Write the best weights so far."""
-        checkpoint.save(self.kept, weights, {"step": self.history.step, "score": self.history.best})
+        if distributed.rank() == 0:
+            checkpoint.save(self.kept, weights, {"step": self.history.step, "score": self.history.best})
 
     def best(self) -> dict[str, Tensor] | None:
         """The best weights on disk, if there are any."""
-        return checkpoint.load(self.kept)[0] if self.kept.exists() else None
+        return distributed.first(lambda: checkpoint.load(self.kept)[0] if self.kept.exists() else None)
 
-    def _restore(self) -> None:
+    def _read(self) -> Found:
+        """The last checkpoint and the metrics that it counts; those after it are taken off the file."""
         tensors, facts = checkpoint.load(self.last)
+        lines = [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
+        rows = lines[: facts["step"]]
+        if len(rows) < facts["step"]:
+            raise InputError(
+                f"{self.metrics} has {len(lines)} steps, the checkpoint counts {facts['step']}: the file was cut "
+                f"short; restore it, or train again"
+            )
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        if self.metrics.read_text() != text:
+            # Steps after the checkpoint, or half a line of a process that was killed.
+            checkpoint.write_text_atomically(self.metrics, text)
+        return tensors, facts, rows
+
+    def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any], rows: list[dict[str, float]]) -> None:
         history, learner, average = self.history, self.parts["learner"], self.parts["average"]
         _load_part(learner, tensors, "learner", self.last)
         if average is not None:
@@ -134,21 +167,12 @@ class Store:
         self.parts["optimiser"].load_state_dict(checkpoint.unpack(tensors, facts["optimiser"]))
         if self.parts["scheduler"] is not None:
             self.parts["scheduler"].load_state_dict(checkpoint.unpack(tensors, facts["scheduler"]))
-        rows = [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
-        history.rows = rows[: facts["step"]]
-        if len(history.rows) < facts["step"]:
-            raise InputError(
-                f"{self.metrics} has {len(rows)} steps, the checkpoint counts {facts['step']}: the file was cut short; "
-                f"restore it, or train again"
-            )
-        text = "".join(json.dumps(row) + "\n" for row in history.rows)
-        if self.metrics.read_text() != text:
-            # Steps after the checkpoint, or half a line of a process that was killed.
-            checkpoint.write_text_atomically(self.metrics, text)
+        history.rows = rows
         history.scores = [(int(step), float(score)) for step, score in facts["scores"]]
         history.best = -math.inf if facts["best"] is None else facts["best"]
         history.mark = facts["mark"]
         history.seconds, history.how, history.why = facts["seconds"], facts["how"], facts["why"]
+        history.chunk, history.compiled = facts.get("chunk"), facts.get("compiled", False)
         history.resumed = self._written = history.step
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from torch import Tensor, nn
 
 from innerloop import norm
 from innerloop.learner import Learner, State
-from innerloop.task import Examples, InputError
+from innerloop.task import Examples, InputError, Task
 
 
 class EmbeddedState(NamedTuple):
@@ -50,8 +50,17 @@ class Embedded(Learner):
             z = self.encoder(x)
         return self.head.predict(state.head, z)
 
-    def train(self, mode: bool = True) -> Embedded:
-        """Set the mode as usual, except that a frozen encoder stays in evaluation mode."""
+    def loss(self, task: Task) -> Tensor:
+        """The head's outer objective, on the features."""
+        (x, y), query = task
+        with norm.recording() as statistics:
+            z = self.encoder(x)
+        with norm.replaying(statistics):
+            zq = self.encoder(query.x)
+        return self.head.loss(Task(Examples(z, y), Examples(zq, query.y)))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode as usual, except that a frozen encoder, or frozen batch norm in it, stays in evaluation mode."""
         super().train(mode)
         parameters = list(self.encoder.parameters())
         if parameters and not any(p.requires_grad for p in parameters):

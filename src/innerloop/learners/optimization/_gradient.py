@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.func import grad
 
@@ -112,15 +114,16 @@ class GradientLearner(Learner):
 
     def _gradient(self, phi: Parameters, own: Parameters, batch: Examples) -> Parameters:
         """The gradient of the support loss with respect to phi alone."""
-        fixed = {k: p for k, p in {**dict(self.net.named_parameters()), **own}.items() if k not in phi}
-        if self.first_order:
-            # Detached before, not after: no graph of the inner gradient is built at all.
-            phi, fixed = ({k: p.detach() for k, p in part.items()} for part in (phi, fixed))
+        # First order: off before, not detached after, so that no graph of the inner gradient is built at all.
+        with torch.no_grad() if self.first_order else nullcontext():
+            return grad(self._support_loss)(phi, self._fixed(phi, own), batch)
 
-        def inner_loss(phi: Parameters) -> Tensor:
-            return self.likelihood.nll(self._forward({**fixed, **phi}, batch.x), batch.y).mean()
+    def _fixed(self, phi: Parameters, own: Parameters) -> Parameters:
+        """All parameters that a task uses and does not adapt."""
+        return {k: p for k, p in {**dict(self.net.named_parameters()), **own}.items() if k not in phi}
 
-        return grad(inner_loss)(phi)
+    def _support_loss(self, phi: Parameters, fixed: Parameters, batch: Examples) -> Tensor:
+        return self.likelihood.nll(self._forward({**fixed, **phi}, batch.x), batch.y).mean()
 
     def _batch(self, support: Examples, step: int) -> Examples:
         size, total = self.batch_size, support.x.shape[0]
