@@ -150,9 +150,11 @@ def draw(kept: dict[str, float]) -> None:
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("peak memory, MiB")
     panels[0].legend(fontsize=8)
-    for how, line in zip(HOWS, ("-", "--", ":"), strict=True):
-        panels[1].plot([], [], line, color="grey", label="chunks of 4" if how == "chunk" else how)
-    panels[1].legend(fontsize=8)
+    hows = [
+        panels[1].plot([], [], line, color="grey", label="chunks of 4" if how == "chunk" else how)[0]
+        for how, line in zip(HOWS, ("-", "--", ":"), strict=True)
+    ]
+    panels[1].legend(handles=hows, fontsize=8, loc="upper left")
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(PICTURE, dpi=130, metadata={"Software": None})
 

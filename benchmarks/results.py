@@ -82,8 +82,8 @@ MAML_PUBLISHED = "98.7 / 99.9 / 95.8 / 98.9 (transductive)"
 
 ROWS = {
     "protonet": Row(
-        "ProtoNet, filters 48-64-128-256",
-        "protonet --set training.precision=bfloat16 --set training.validate_every=1325 --steps 5300",
+        "ProtoNet, filters 48-64-128-256, 40 ways",
+        "protonet --ways 40 --set training.precision=bfloat16 --set training.validate_every=2125 --steps 8500",
         10,
         published="98.8 / 99.7 / 96.0 / 98.9",
     ),
@@ -91,7 +91,11 @@ ROWS = {
         "ProtoNet, 64 filters", "protonet --width 64 --steps 3900", 10, published="98.8 / 99.7 / 96.0 / 98.9"
     ),
     "relationnet": Row(
-        "RelationNet", "relationnet --steps 10000", 20, published="99.6 / 99.8 / 97.6 / 99.1", tasks=(1000, 60)
+        "RelationNet",
+        "relationnet --set training.precision=bfloat16 --set training.validate_every=3000 --steps 12000",
+        20,
+        published="99.6 / 99.8 / 97.6 / 99.1",
+        tasks=(1000, 200),
     ),
     "maml": Row(
         "MAML, second order, 5 inner steps, from ProtoNet, 64 filters",

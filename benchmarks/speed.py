@@ -59,7 +59,6 @@ GROUPS = {
         {
             "maml_innerloop": "innerloop (a loop, which `auto` chooses)",
             "maml_innerloop_vmap": "innerloop, `vmap`",
-            "maml_innerloop_compiled": "innerloop, loop, compiled",
             "maml_by_hand": "loop by hand, textbook network",
             "maml_higher": "higher, textbook network",
             "maml_higher_our_net": "higher, our network, memory layout and allocator",

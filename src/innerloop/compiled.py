@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils import stateless
 from torch.utils import _pytree as pytree
 
@@ -48,6 +47,8 @@ class Compiled:
 
     def trace(self, tasks: Task) -> torch.fx.GraphModule:
         """The step as a flat graph, a function of :meth:`inputs` and a batch of this shape."""
+        from torch.fx.experimental.proxy_tensor import make_fx
+
         parameters = dict(self.learner.named_parameters())
         names = [*parameters, *dict(self.learner.named_buffers())]
         trained = [name for name, parameter in parameters.items() if parameter.requires_grad]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy
 import torch
-from PIL import Image, features
 from torch import Tensor
 
 from innerloop.data.cache import cached_pools
@@ -107,6 +106,8 @@ def _stamp(sheet: Path) -> tuple[int, int]:
 
 def _tiles(sheet: Path, count: int) -> Tensor:
     """The images of one class, ``[count, 3, 32, 32]``."""
+    from PIL import Image, features
+
     _stamp(sheet)
     try:
         with Image.open(sheet) as image:

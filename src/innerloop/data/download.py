@@ -9,9 +9,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
 from innerloop.task import InputError
 
 _CHUNK = 1 << 16
@@ -65,6 +62,9 @@ def fetch(url: str, path: Path, md5: str) -> Path:
 
 def _append(url: str, part: Path) -> int:
     """Append what ``part`` lacks, and count the bytes that are then still missing."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:

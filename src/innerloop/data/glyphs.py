@@ -12,20 +12,19 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import matplotlib
 import numpy
 import torch
-from fontTools.ttLib import TTFont
-from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
 from innerloop.data.cache import cached_pools
 from innerloop.data.pool import Pool, Pools
 from innerloop.task import InputError
+
+if TYPE_CHECKING:
+    from PIL import ImageFont
 
 _VERSION = 1
 _DRAWINGS = 20
@@ -178,6 +177,9 @@ def _fields(script: str, code: int) -> Iterator[_Field]:
 
 def _field(face: str, character: str) -> _Field | None:
     """A letter in one face, or nothing if it leaves no ink or is too large."""
+    from PIL import Image, ImageDraw
+    from scipy import ndimage
+
     font = _font(face)
     left, top, right, bottom = font.getbbox(character)
     if max(right - left, bottom - top) > _CANVAS - 8:
@@ -265,6 +267,8 @@ def _similarity(x: Tensor) -> Tensor:
 
 def _distinct(x: Tensor) -> list[int]:
     """The letters of ``x [N, 1, H, W]``, drawn upright, that look like no earlier one."""
+    from scipy import ndimage
+
     ink = x.squeeze(1) >= 128
     away = numpy.stack([ndimage.distance_transform_edt(~letter) for letter in ink.numpy()])
     # stray[i, j]: whether ink of i lies further than two pixels from all ink of j.
@@ -279,16 +283,22 @@ def _distinct(x: Tensor) -> list[int]:
 
 @lru_cache
 def _coverage(face: str) -> frozenset[int]:
+    from fontTools.ttLib import TTFont
+
     with TTFont(_file(face)) as font:
         return frozenset(font.getBestCmap())
 
 
 @lru_cache
 def _font(face: str) -> ImageFont.FreeTypeFont:
+    from PIL import ImageFont
+
     return ImageFont.truetype(_file(face), _EM, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _file(face: str) -> Path:
+    import matplotlib
+
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{face}.ttf"
     if not path.is_file():
         raise InputError(

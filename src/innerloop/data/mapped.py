@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy
 import torch
-from PIL import Image
 from torch import Tensor
 
 from innerloop.data.pool import Pool, Pools, as_shares
@@ -174,6 +173,8 @@ def write_images(folder: str | Path, source: str | Path, *, size: int = 84, chan
     Example:
         >>> write_images("pool/train", "images/train", size=84)  # doctest: +SKIP
     """
+    from PIL import Image
+
     if channels not in (1, 3) or size < 1:
         raise InputError(f"{channels} channels of {size} pixels: channels must be 1 or 3, size at least 1")
     known, found = Image.registered_extensions(), dict[Path, list[Path]]()
@@ -187,6 +188,8 @@ def write_images(folder: str | Path, source: str | Path, *, size: int = 84, chan
 
 
 def _read(paths: list[Path], size: int, channels: int) -> Iterator[Tensor]:
+    from PIL import Image
+
     for path in paths:
         try:
             with Image.open(path) as image:

@@ -19,7 +19,6 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy
 import torch
-from PIL import Image
 from torch import Tensor
 
 from innerloop.data.cache import cached_pools
@@ -176,6 +175,8 @@ def _contents(part: _Part) -> Iterator[tuple[str, bytes]]:
 
 
 def _decode(part: _Part, size: int) -> Tensor:
+    from PIL import Image
+
     x = numpy.empty((len(part.drawings) * _DRAWINGS, 1, size, size), dtype=numpy.uint8)
     for i, (member, data) in enumerate(_contents(part)):
         try:

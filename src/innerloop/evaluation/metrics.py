@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 
@@ -35,6 +34,8 @@ def roc_auc(score: Tensor, positive: Tensor) -> Tensor:
         >>> roc_auc(torch.tensor([[0.1, 0.4, 0.35, 0.8]]), torch.tensor([[False, False, True, True]]))
         tensor([0.7500], dtype=torch.float64)
     """
+    from scipy.stats import rankdata
+
     positive = positive.double().cpu()
     ranks = torch.from_numpy(rankdata(score.cpu().numpy(), axis=1))
     ones, zeros = positive.sum(1), (1 - positive).sum(1)
@@ -54,6 +55,8 @@ def delta_auprc(score: Tensor, positive: Tensor) -> Tensor:
     References:
         Stanley et al., *FS-Mol: A Few-Shot Learning Dataset of Molecules*, NeurIPS Datasets and Benchmarks 2021.
     """
+    from scipy.stats import rankdata
+
     positive = positive.bool().cpu()
     falling = -score.double().cpu()
     above = rankdata(falling.numpy(), "max", axis=1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from innerloop.task import InputError
 
@@ -24,6 +23,8 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
         >>> tuple(round(end, 3) for end in interval(np.array([0.0, 1.0, 1.0, 0.0])))
         (-0.419, 1.419)
     """
+    from scipy import stats
+
     if len(values) < 2:
         return float("nan"), float("nan")
     half = stats.t.ppf(0.5 + level / 2, len(values) - 1) * stats.sem(values)
@@ -58,6 +59,8 @@ def paired(first: np.ndarray, second: np.ndarray) -> Difference:
         >>> paired(np.array([0.9, 0.8, 1.0]), np.array([0.8, 0.7, 0.8])).wins
         3
     """
+    from scipy import stats
+
     if len(first) != len(second) or len(first) < 2:
         raise InputError(f"a paired comparison needs the same two or more tasks; got {len(first)} and {len(second)}")
     gap = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)

@@ -9,9 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-
 from innerloop.training.store import History
 
 
@@ -44,6 +41,9 @@ def progress_bar(
     if not show:
         yield lambda used, loss, history: None
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
     start, first, drawn, smooth = time.monotonic(), -1.0, 0.0, 0.0

@@ -9,10 +9,9 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad
 
 from innerloop import norm
-from innerloop.inner import InnerOptimiser, Parameters, call
+from innerloop.inner import InnerOptimiser, Parameters, call, gradient
 from innerloop.learner import Learner
 from innerloop.likelihood import Categorical, Likelihood
 from innerloop.task import Examples, InputError
@@ -86,7 +85,7 @@ class GradientLearner(Learner):
         own = self.initial(support.y.shape[1]) if state is None else state.parameters
         phi = {k: own[k] for k in self.adapts}
         memory = self.inner.init(phi)
-        # torch.func.grad refuses to differentiate with respect to nothing.
+        # No gradient is to be had with respect to nothing.
         for step in range((self.steps if self.training else self.test_steps) if phi else 0):
             gradients = self._gradient(phi, own, self._batch(support, step))
             phi, memory = self.inner.update(gradients, phi, memory)
@@ -116,7 +115,8 @@ class GradientLearner(Learner):
         """The gradient of the support loss with respect to phi alone."""
         # First order: off before, not detached after, so that no graph of the inner gradient is built at all.
         with torch.no_grad() if self.first_order else nullcontext():
-            return grad(self._support_loss)(phi, self._fixed(phi, own), batch)
+            through = self.likelihood.parameters()
+            return gradient(self._support_loss, phi, self._fixed(phi, own), batch, through=through)
 
     def _fixed(self, phi: Parameters, own: Parameters) -> Parameters:
         """All parameters that a task uses and does not adapt."""
