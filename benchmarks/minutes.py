@@ -28,7 +28,7 @@ OMNIGLOT = f"--data omniglot --root {DATA / 'omniglot'} --set training.validate_
 ROWS = {
     "protonet": (
         "ProtoNet, 64 filters, bfloat16 encoder",
-        "protonet --width 64 --set training.precision=bfloat16 --set training.average=0.98 --lr 4e-3 --steps 350",
+        "protonet --width 64 --set training.precision=bfloat16 --set training.average=0.98 --lr 4e-3 --steps 550",
         (0, 1, 2),
     ),
     "maml": ("MAML, second order", "maml --set options.test_steps=2 --steps 8000", (0,)),

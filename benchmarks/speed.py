@@ -90,7 +90,7 @@ GROUPS = {
     "draw": Group(
         "Drawing a 20-way 5-shot 15-query episode of Omniglot (400 images) as tensors",
         {"draw_innerloop": "innerloop", "draw_files": "decoding one PNG an example"},
-        times=5,
+        times=20,
         images=400,
     ),
     "evaluate": Group(

@@ -14,6 +14,7 @@ from test_laws import learner_of, tasks_of
 from torch import Generator, nn
 
 import innerloop as il
+from innerloop import inner
 from innerloop.auto import PeakMemory
 from innerloop.compiled import Compiled
 
@@ -181,3 +182,36 @@ def test_a_trial_leaves_the_learner_and_the_random_state_alone() -> None:
 def test_a_memory_limit_has_to_leave_room(memory: float) -> None:
     with pytest.raises(il.InputError, match="leaves no room"):
         il.lift(sinusoid_maml(), memory=memory)
+
+
+def test_inner_gradients_are_those_of_the_transform() -> None:
+    """In a loop, without a transform: values, second-order gradient, and no graph where nothing wants one."""
+    at = {"w": torch.randn(3, dtype=torch.float64), "unused": torch.randn(2, dtype=torch.float64)}
+    scale = torch.tensor(1.5, dtype=torch.float64)
+
+    def loss(at: inner.Parameters, scale: torch.Tensor) -> torch.Tensor:
+        return (scale * at["w"].sin()).sum()
+
+    plain = inner.gradient(loss, at, scale)
+    laws.assert_close(plain, torch.func.grad(loss)(at, scale))
+    assert not any(g.requires_grad for g in plain.values())
+    for wanted in (at["w"], scale):
+        wanted.requires_grad_()
+        outer = inner.gradient(loss, at, scale)["w"].sum()
+        exact = torch.func.grad(loss)(at, scale)["w"].sum()
+        (found,), (known,) = (torch.autograd.grad(value, wanted) for value in (outer, exact))
+        torch.testing.assert_close(found, known)
+        with torch.no_grad():
+            assert not inner.gradient(loss, at, scale)["w"].requires_grad
+        wanted.requires_grad_(False)
+    within = torch.func.grad(lambda w: inner.gradient(loss, {"w": w}, scale)["w"].sum())(at["w"])
+    torch.testing.assert_close(within, -scale * at["w"].sin())
+    with torch.inference_mode():
+        laws.assert_close(inner.gradient(loss, at, scale), plain)
+
+
+def test_inner_gradients_reach_what_the_loss_reads_beside_its_arguments() -> None:
+    at, scale = {"w": torch.randn(3)}, torch.tensor(1.5, requires_grad=True)
+    found = inner.gradient(lambda at: (scale * at["w"] ** 2).sum(), at, through=[scale])["w"]
+    (outer,) = torch.autograd.grad(found.sum(), scale)
+    torch.testing.assert_close(outer, 2 * at["w"].sum())

@@ -45,7 +45,9 @@ class Likelihood(nn.Module, ABC):
 
     def nll(self, raw: Tensor, y: Tensor) -> Tensor:
         """Negative log likelihood, the draws mixed in probability space: ``[S, N, P], [N, D] -> [N]``."""
-        return math.log(raw.shape[0]) - self.log_prob(raw, y).logsumexp(0)
+        log_prob = self.log_prob(raw, y)
+        # Of one draw there is nothing to mix: the same number by fewer kernels, which an inner loop notices.
+        return -log_prob[0] if raw.shape[0] == 1 else math.log(raw.shape[0]) - log_prob.logsumexp(0)
 
 
 class Categorical(Likelihood):
@@ -124,8 +126,11 @@ class Gaussian(Likelihood):
         return torch.cat((mean, above + (-torch.expm1(-above)).log()), -1)
 
     def log_prob(self, raw: Tensor, y: Tensor) -> Tensor:  # noqa: D102
+        constant = 0.5 * math.log(2 * math.pi)
+        if self.scale is not None:
+            return (-0.5 / self.scale**2 * (y - raw) ** 2 - (math.log(self.scale) + constant)).sum(-1)
         mean, scale = self.parameters_of(raw)
-        return (-0.5 * ((y - mean) / scale) ** 2 - scale.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+        return (-0.5 * ((y - mean) / scale) ** 2 - scale.log() - constant).sum(-1)
 
     def mean(self, raw: Tensor) -> Tensor:  # noqa: D102
         return self.parameters_of(raw)[0].mean(0)
