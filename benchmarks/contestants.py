@@ -33,6 +33,41 @@ def contestant(build: Callable[[], Step]) -> Callable[[], Step]:
     return build
 
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def by_hand(net: nn.Module, batches: tuple[Tensor, ...], loss: Loss, steps: int, lr: float) -> Step:
+    """Second-order MAML as one writes it without a library."""
+
+    def step() -> None:
+        net.zero_grad()
+        for xs, ys, xq, yq in zip(*batches, strict=True):
+            phi = dict(net.named_parameters())
+            for _ in range(steps):
+                inner = loss(functional_call(net, phi, (xs,)), ys)
+                slopes = torch.autograd.grad(inner, list(phi.values()), create_graph=True)
+                phi = {name: p - lr * g for (name, p), g in zip(phi.items(), slopes, strict=True)}
+            (loss(functional_call(net, phi, (xq,)), yq) / len(batches[0])).backward()
+
+    return step
+
+
+def with_higher(net: nn.Module, batches: tuple[Tensor, ...], loss: Loss, steps: int, lr: float) -> Step:
+    import higher
+
+    inner = torch.optim.SGD(net.parameters(), lr=lr)
+
+    def step() -> None:
+        net.zero_grad()
+        for xs, ys, xq, yq in zip(*batches, strict=True):
+            with higher.innerloop_ctx(net, inner, copy_initial_weights=False) as (fast, optimiser):
+                for _ in range(steps):
+                    optimiser.step(loss(fast(xs), ys))
+                (loss(fast(xq), yq) / len(batches[0])).backward()
+
+    return step
+
+
 # MAML on images: conv-4, 5 ways, 1 shot, 15 queries, 16 tasks, one second-order step.
 
 
@@ -89,42 +124,14 @@ def maml_innerloop_compiled() -> Step:
 
 @contestant
 def maml_by_hand() -> Step:
-    """What one writes without a library."""
     torch.manual_seed(0)
-    net, batches = textbook_net(), image_tasks()
-
-    def step() -> None:
-        net.zero_grad()
-        for xs, ys, xq, yq in zip(*batches, strict=True):
-            theta = dict(net.named_parameters())
-            loss = F.cross_entropy(functional_call(net, theta, (xs,)), ys)
-            slopes = torch.autograd.grad(loss, list(theta.values()), create_graph=True)
-            phi = {name: p - 0.4 * g for (name, p), g in zip(theta.items(), slopes, strict=True)}
-            (F.cross_entropy(functional_call(net, phi, (xq,)), yq) / len(batches[0])).backward()
-
-    return step
-
-
-def maml_with_higher(net: nn.Module) -> Step:
-    import higher
-
-    batches = image_tasks()
-    inner = torch.optim.SGD(net.parameters(), lr=0.4)
-
-    def step() -> None:
-        net.zero_grad()
-        for xs, ys, xq, yq in zip(*batches, strict=True):
-            with higher.innerloop_ctx(net, inner, copy_initial_weights=False) as (fast, optimiser):
-                optimiser.step(F.cross_entropy(fast(xs), ys))
-                (F.cross_entropy(fast(xq), yq) / len(batches[0])).backward()
-
-    return step
+    return by_hand(textbook_net(), image_tasks(), F.cross_entropy, steps=1, lr=0.4)
 
 
 @contestant
 def maml_higher() -> Step:
     torch.manual_seed(0)
-    return maml_with_higher(textbook_net())
+    return with_higher(textbook_net(), image_tasks(), F.cross_entropy, steps=1, lr=0.4)
 
 
 @contestant
@@ -144,7 +151,7 @@ def maml_higher_our_net() -> Step:
 
     keep_memory()
     torch.manual_seed(0)
-    return maml_with_higher(Fast())
+    return with_higher(Fast(), image_tasks(), F.cross_entropy, steps=1, lr=0.4)
 
 
 # MAML on sinusoids: 1-40-40-1, 25 tasks, 10 shots, 10 queries, 5 second-order steps.
@@ -194,37 +201,12 @@ def sines_innerloop_compiled() -> Step:
 
 @contestant
 def sines_by_hand() -> Step:
-    net, batches = small_net(), sinusoids()
-
-    def step() -> None:
-        net.zero_grad()
-        for xs, ys, xq, yq in zip(*batches, strict=True):
-            phi = dict(net.named_parameters())
-            for _ in range(5):
-                loss = F.mse_loss(functional_call(net, phi, (xs,)), ys)
-                slopes = torch.autograd.grad(loss, list(phi.values()), create_graph=True)
-                phi = {name: p - 0.01 * g for (name, p), g in zip(phi.items(), slopes, strict=True)}
-            (F.mse_loss(functional_call(net, phi, (xq,)), yq) / len(batches[0])).backward()
-
-    return step
+    return by_hand(small_net(), sinusoids(), F.mse_loss, steps=5, lr=0.01)
 
 
 @contestant
 def sines_higher() -> Step:
-    import higher
-
-    net, batches = small_net(), sinusoids()
-    inner = torch.optim.SGD(net.parameters(), lr=0.01)
-
-    def step() -> None:
-        net.zero_grad()
-        for xs, ys, xq, yq in zip(*batches, strict=True):
-            with higher.innerloop_ctx(net, inner, copy_initial_weights=False) as (fast, optimiser):
-                for _ in range(5):
-                    optimiser.step(F.mse_loss(fast(xs), ys))
-                (F.mse_loss(fast(xq), yq) / len(batches[0])).backward()
-
-    return step
+    return with_higher(small_net(), sinusoids(), F.mse_loss, steps=5, lr=0.01)
 
 
 @contestant

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -12,25 +11,23 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from innerloop import norm
 from innerloop.task import InputError, Task, count, take
-
-if TYPE_CHECKING:
-    from innerloop.lift import Lifted
 
 #: Tasks of the first batch that each way is timed on.
 _TRIAL_TASKS = 16
 #: Share of the free memory that a step may take.
 _SHARE = 0.5
 
-Work = Callable[["Lifted", Task], Tensor]
+#: One step on a batch of tasks, and what makes one: a loop or vmap, tasks at a time, whether compiled.
+Step = Callable[[Task], object]
+Way = Callable[[str, int | None, bool], Step]
 
 
 @dataclass(frozen=True)
@@ -81,48 +78,48 @@ class PeakMemory(TorchDispatchMode):
         self.peak = max(self.peak, self.live)
 
 
-def choose(lifted: Lifted, tasks: Task, work: Work, memory: float | None) -> Choice:
-    """The fastest of a loop, ``vmap``, chunks and (if ``lifted.compiled``) the best of them compiled.
+def choose(
+    way: Way, tasks: Task, key: str, *, chunk: int | None, whole: bool, compiled: bool, memory: float | None
+) -> Choice:
+    """The fastest of a loop, ``vmap``, chunks and (if asked) the best of them compiled.
 
-    A copy of the learner does the trial runs. A way that would take more than the limit runs over as many tasks at a
-    time as fit, unless its tasks are normalised together.
+    A way that would take more than the limit runs over as many tasks at a time as fit.
 
     Args:
-        lifted: how it is set up, without a way.
+        way: makes the step of a way, on a learner of its own.
         tasks: the first batch.
-        work: what is timed, ``Lifted.backward`` or ``Lifted.predict``.
+        key: of what the choice depends on, see :func:`key_of`; one with the same key is remembered.
+        chunk: tasks at a time, where that was asked for.
+        whole: whether a batch may not be cut, since its tasks are normalised together.
+        compiled: whether to try that too.
         memory: the limit in GiB; ``None``: half of what is free.
 
     Raises:
         InputError: for a learner that cannot run the tasks at all.
     """
-    limit = memory * 2**30 if memory is not None else _SHARE * _free(tasks.query.x.device)
-    remembered = _Remembered(_key(lifted, tasks, work, memory))
+    remembered = _Remembered(key)
     if (kept := remembered.read()) is not None:
         return kept
+    limit = memory * 2**30 if memory is not None else _SHARE * _free(tasks.query.x.device)
     trial = take(tasks, slice(0, _TRIAL_TASKS))
-    learner = copy.deepcopy(lifted.learner)
-    encoder = lifted.encoder()
-    # Parts of a batch would have statistics of their own.
-    coupled = encoder is not None and norm.couples(encoder)
     found: dict[Choice, float] = {}
     words: list[str] = []
     with torch.random.fork_rng():
         for how in ("loop", "vmap"):
             try:
-                each = _bytes_per_task(lifted.under(learner, how, lifted.chunk), tasks, work)
-                fits = max(1, int(limit / each)) if each else count(tasks)
-                for chunk in [lifted.chunk] if coupled else _chunks(how, lifted.chunk, fits, count(tasks)):
-                    found[Choice(how, chunk, False, "")] = _seconds(lifted.under(learner, how, chunk), trial, work)
-                if fits < count(tasks) and not coupled:
+                each = _bytes_per_task(way(how, chunk, False), tasks)
+                fits = max(1, int(limit / each)) if each and not whole else count(tasks)
+                for size in [chunk] if whole else _chunks(how, chunk, fits, count(tasks)):
+                    found[Choice(how, size, False, "")] = _seconds(way(how, size, False), trial)
+                if fits < count(tasks):
                     words.append(f"{how}: {fits} tasks at a time fit into {limit / 2**30:.2g} GiB")
             except (RuntimeError, InputError) as error:
                 if how == "loop":
                     raise
                 words.append(f"vmap does not run this learner ({str(error).splitlines()[0]})")
-        if lifted.compiled:
+        if compiled:
             best = replace(min(found, key=found.__getitem__), compiled=True)
-            found[best] = _seconds(lifted.under(learner, best.how, best.chunk, compiled=True), trial, work)
+            found[best] = _seconds(way(best.how, best.chunk, True), trial)
     words += [f"{_name(choice)} {1000 * seconds:.1f} ms" for choice, seconds in found.items()]
     best = min(found, key=found.__getitem__)
     chosen = replace(best, why=f"{'; '.join(words)} on the first batch of {count(trial)} tasks")
@@ -143,35 +140,35 @@ def _name(choice: Choice) -> str:
     return f"{'compiled ' if choice.compiled else ''}{choice.how}{chunked}"
 
 
-def _bytes_per_task(lifted: Lifted, tasks: Task, work: Work) -> float:
+def _bytes_per_task(step: Step, tasks: Task) -> float:
     """Peak memory that each further task of a batch takes: none in a loop that frees a task before the next."""
     if count(tasks) == 1:
         return 0.0
     few = min(2, count(tasks) - 1)
-    less, more = (_peak(lifted, take(tasks, slice(0, n)), work) for n in (few, few + 1))
+    less, more = (_peak(step, take(tasks, slice(0, n))) for n in (few, few + 1))
     # A twentieth more is the losses, not the task.
     return more - less if more > 1.05 * less else 0.0
 
 
-def _peak(lifted: Lifted, tasks: Task, work: Work) -> int:
+def _peak(step: Step, tasks: Task) -> int:
     device = tasks.query.x.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        work(lifted, tasks)
+        step(tasks)
         return torch.cuda.max_memory_allocated(device) - before
     with PeakMemory() as counted:
-        work(lifted, tasks)
+        step(tasks)
     return counted.peak
 
 
-def _seconds(lifted: Lifted, tasks: Task, work: Work) -> float:
+def _seconds(step: Step, tasks: Task) -> float:
     """The shorter of two runs after one to warm up."""
-    work(lifted, tasks)
+    step(tasks)
     times = []
     for _ in range(2):
         start = time.perf_counter()
-        work(lifted, tasks)
+        step(tasks)
         if tasks.query.x.device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
@@ -188,18 +185,16 @@ def _free(device: torch.device) -> float:
         return float("inf")
 
 
-def _key(lifted: Lifted, tasks: Task, work: Work, memory: float | None) -> str:
-    """All that the choice depends on: the learner and its options, the batch, and the machine."""
+def key_of(learner: nn.Module, tasks: Task, *asked: Any) -> str:
+    """A digest of all that a choice depends on: the learner with its options, the batch, the machine, the wishes."""
     plain = (int, float, str, bool, tuple, type(None))
-    options = [
-        {k: v for k, v in sorted(vars(part).items()) if isinstance(v, plain)} for part in lifted.learner.modules()
-    ]
+    options = [{k: v for k, v in sorted(vars(part).items()) if isinstance(v, plain)} for part in learner.modules()]
     device = tasks.query.x.device
     facts = {
-        "learner": repr(lifted.learner),
+        "learner": repr(learner),
         "options": repr(options),
         "tasks": repr([(tuple(leaf.shape), leaf.dtype) for leaf in pytree.tree_leaves(tasks)]),
-        "asked": [lifted.chunk, lifted.precision, lifted.compiled, memory, work.__name__],
+        "asked": asked,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "machine": [platform.platform(), platform.machine(), os.cpu_count(), torch.get_num_threads()],
         "torch": torch.__version__,

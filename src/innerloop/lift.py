@@ -6,14 +6,16 @@ the machine (``vmap`` for small networks, a loop for per-task convolutions on a 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
-from typing import Literal, cast
+from functools import partial
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from innerloop import norm
-from innerloop.auto import choose
+from innerloop.auto import choose, key_of
 from innerloop.compiled import Compiled
 from innerloop.learner import Learner
 from innerloop.task import Examples, InputError, Task, count, take
@@ -89,10 +91,6 @@ class Lifted:
         self._step = Compiled(learner, self._losses)
         #: Why ``how`` was chosen, in words, once ``auto`` has chosen.
         self.why = "as asked"
-
-    def under(self, learner: Learner, how: str, chunk: int | None, compiled: bool = False) -> Lifted:
-        """The same for another learner, lifted in a way of its own."""
-        return Lifted(learner, cast(How, how), chunk, self.precision, compiled)
 
     def loss(self, tasks: Task) -> Tensor:
         """The outer objective of each task, ``[T]``, with a graph."""
@@ -174,10 +172,19 @@ class Lifted:
 
     def _settle(self, tasks: Task, work: Callable[[Lifted, Task], Tensor]) -> None:
         """Turn ``auto`` into the fastest way on this batch."""
-        if self.how == "auto":
-            choice = choose(self, tasks, work, self.memory)
-            self.how, self.chunk = cast(How, choice.how), choice.chunk
-            self.compiled, self.why = choice.compiled, choice.why
+        if self.how != "auto":
+            return
+
+        def way(how: str, chunk: int | None, compiled: bool) -> Callable[[Task], Tensor]:
+            learner = copy.deepcopy(self.learner)
+            return partial(work, Lifted(learner, cast(How, how), chunk, self.precision, compiled))
+
+        encoder = self.encoder()
+        asked: dict[str, Any] = {"chunk": self.chunk, "compiled": self.compiled, "memory": self.memory}
+        key = key_of(self.learner, tasks, work.__name__, self.precision, asked)
+        choice = choose(way, tasks, key, whole=encoder is not None and norm.couples(encoder), **asked)
+        self.how, self.chunk = cast(How, choice.how), choice.chunk
+        self.compiled, self.why = choice.compiled, choice.why
 
 
 def embed(encoder: nn.Module, x: Tensor) -> Tensor:
