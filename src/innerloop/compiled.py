@@ -18,7 +18,7 @@ from innerloop.task import InputError, Task
 
 
 class Compiled:
-    """The losses of a batch of tasks and the gradient of their sum, compiled once for each shape of batch.
+    """The losses of a batch of tasks and the gradient of their scaled sum, compiled once for each shape of batch.
 
     Args:
         learner: its trainable parameters are what is differentiated by.
@@ -29,14 +29,14 @@ class Compiled:
         self.learner, self.losses = learner, losses
         self._known: dict[Any, Callable[..., Any]] = {}
 
-    def __call__(self, tasks: Task) -> tuple[Tensor, list[Tensor | None]]:
-        """Losses ``[T]``, detached, and the gradient of their sum for each parameter that requires one."""
+    def __call__(self, tasks: Task, scale: float = 1.0) -> tuple[Tensor, list[Tensor | None]]:
+        """Losses ``[T]``, detached, and the gradient of ``scale`` times their sum for each parameter that wants one."""
         shapes = tuple((leaf.shape, leaf.dtype, leaf.device) for leaf in pytree.tree_leaves(tasks))
         modes = tuple(part.training for part in self.learner.modules())
         trained = tuple(p.requires_grad for p in self.learner.parameters())
-        key = (shapes, modes, trained)
+        key = (shapes, modes, trained, scale)
         if key not in self._known:
-            self._known[key] = self._compile(tasks)
+            self._known[key] = self._compile(tasks, scale)
         with torch.no_grad():
             losses, gradients = self._known[key](self.inputs(), tasks)
         return losses, gradients
@@ -45,7 +45,7 @@ class Compiled:
         """All parameters, then all buffers: what is not an input would be frozen into the graph."""
         return [tensor.detach() for tensor in (*self.learner.parameters(), *self.learner.buffers())]
 
-    def trace(self, tasks: Task) -> torch.fx.GraphModule:
+    def trace(self, tasks: Task, scale: float = 1.0) -> torch.fx.GraphModule:
         """The step as a flat graph, a function of :meth:`inputs` and a batch of this shape."""
         from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -60,14 +60,14 @@ class Compiled:
             with torch.enable_grad(), stateless._reparametrize_module(self.learner, tensors):
                 losses = self.losses(tasks)
             wanted = [tensors[name] for name in trained]
-            return losses.detach(), list(torch.autograd.grad(losses.sum(), wanted, allow_unused=True))
+            return losses.detach(), list(torch.autograd.grad(losses.sum() * scale, wanted, allow_unused=True))
 
         with torch.random.fork_rng():
             return make_fx(step)(self.inputs(), tasks)
 
-    def _compile(self, tasks: Task) -> Callable[..., Any]:
+    def _compile(self, tasks: Task, scale: float) -> Callable[..., Any]:
         # Random numbers of its own would be others than those of the uncompiled step.
-        compiled = torch.compile(self.trace(tasks), fullgraph=True, options={"fallback_random": True})
+        compiled = torch.compile(self.trace(tasks, scale), fullgraph=True, options={"fallback_random": True})
         try:
             with torch.no_grad(), torch.random.fork_rng():
                 compiled(self.inputs(), tasks)

@@ -120,14 +120,15 @@ class Lifted:
         return losses.detach()
 
     def _backward_compiled(self, tasks: Task, scale: float) -> Tensor:
-        losses, gradients = self._step(tasks)
+        losses, gradients = self._step(tasks, scale)
         free = (p for p in self.learner.parameters() if p.requires_grad)
         for parameter, gradient in zip(free, gradients, strict=True):
             if gradient is not None:
                 # In memory of the parameter's layout, as autograd leaves it: fused optimisers rely on that.
-                gradient = torch.mul(gradient, scale, out=torch.empty_like(parameter))
+                if gradient.stride() != parameter.stride():
+                    gradient = torch.empty_like(parameter).copy_(gradient)
                 parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
-        return losses.clone()
+        return losses
 
     def _losses(self, tasks: Task) -> Tensor:
         learner, tasks = self._embedded(tasks)
