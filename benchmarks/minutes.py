@@ -1,7 +1,7 @@
 """Minutes to 98 % on Omniglot, 5-way 1-shot, from random weights: a table of docs/performance.md.
 
-    python benchmarks/minutes.py                 ProtoNet, seeds 0 1 2, and MAML, seed 0
-    python benchmarks/minutes.py protonet        one of them
+    python benchmarks/minutes.py                 ProtoNet, seeds 0 1 2
+    python benchmarks/minutes.py --seeds 3       another seed
 
 A budget of steps is chosen beforehand and the whole schedule runs in it, so the score is that of a finished training,
 not the luck of a validation on the way. The clock is that of the training, data in memory; scores are on 1,000 test
@@ -31,7 +31,6 @@ ROWS = {
         "protonet --width 64 --set training.precision=bfloat16 --set training.average=0.98 --lr 4e-3 --steps 550",
         (0, 1, 2),
     ),
-    "maml": ("MAML, second order", "maml --set options.test_steps=2 --steps 8000", (0,)),
 }
 
 
