@@ -72,8 +72,8 @@ def main() -> None:
         for name, (ranks, threads) in WAYS_TO_RUN.items():
             found[name].append(1000 * seconds(ranks, threads, words) / arguments.steps)
     lines = [
-        f"MAML conv-4, {arguments.tasks} tasks, one second-order step; PyTorch {torch.__version__}, {os.cpu_count()} cores, "
-        f"{arguments.repeats} repeats of {arguments.steps} steps, median (range)",
+        f"MAML conv-4, {arguments.tasks} tasks, one second-order step; PyTorch {torch.__version__}, "
+        f"{os.cpu_count()} cores, {arguments.repeats} repeats of {arguments.steps} steps, median (range)",
         "",
         "| run | ms a step | throughput |",
         "|---|---|---|",
