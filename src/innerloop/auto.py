@@ -107,8 +107,8 @@ def choose(
     with torch.random.fork_rng():
         for how in ("loop", "vmap"):
             try:
-                each = _bytes_per_task(way(how, chunk, False), tasks)
-                fits = max(1, int(limit / each)) if each and not whole else count(tasks)
+                each = 0.0 if whole else _bytes_per_task(way(how, chunk, False), tasks)
+                fits = max(1, int(limit / each)) if each else count(tasks)
                 for size in [chunk] if whole else _chunks(how, chunk, fits, count(tasks)):
                     found[Choice(how, size, False, "")] = _seconds(way(how, size, False), trial)
                 if fits < count(tasks):

@@ -30,8 +30,7 @@ def call(net: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
 def gradient(loss: Callable[..., Tensor], at: Parameters, *rest: Any, through: Iterable[Tensor] = ()) -> Parameters:
     """The gradient of ``loss(at, *rest)`` by ``at``, as ``torch.func.grad`` gives it.
 
-    In a plain loop autograd itself gives it, without the layers that a transform puts around every operation: half the
-    time of a small network's step.
+    In a plain loop autograd itself gives it, without the layers that a transform puts around every operation.
 
     Args:
         loss: gives a scalar.
