@@ -36,6 +36,19 @@ def contestant(build: Callable[[], Step]) -> Callable[[], Step]:
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
+def backward_of(learner: nn.Module, tasks: tuple, **options: object) -> Step:
+    """The outer gradient as innerloop has it."""
+    import innerloop as il
+
+    lifted = il.lift(learner, **options)
+
+    def step() -> None:
+        learner.zero_grad()
+        lifted.backward(tasks)
+
+    return step
+
+
 def by_hand(net: nn.Module, batches: tuple[Tensor, ...], loss: Loss, steps: int, lr: float) -> Step:
     """Second-order MAML as one writes it without a library."""
 
@@ -98,13 +111,7 @@ def lifted_images(**options: object) -> Step:
     maml = il.MAML(il.nets.conv4((1, 28, 28), out=5, norm="batch"), steps=1, lr=0.4)
     xs, ys, xq, yq = image_tasks()
     tasks = il.Task(il.Examples(xs, F.one_hot(ys, 5).float()), il.Examples(xq, F.one_hot(yq, 5).float()))
-    lifted = il.lift(maml, **options)
-
-    def step() -> None:
-        maml.zero_grad()
-        lifted.backward(tasks)
-
-    return step
+    return backward_of(maml, tasks, **options)
 
 
 @contestant
@@ -175,13 +182,7 @@ def lifted_sinusoids(**options: object) -> Step:
     maml = il.MAML(small_net(), steps=5, lr=0.01, likelihood=il.Gaussian(scale=1.0))
     xs, ys, xq, yq = sinusoids()
     tasks = il.Task(il.Examples(xs, ys), il.Examples(xq, yq))
-    lifted = il.lift(maml, **options)
-
-    def step() -> None:
-        maml.zero_grad()
-        lifted.backward(tasks)
-
-    return step
+    return backward_of(maml, tasks, **options)
 
 
 @contestant

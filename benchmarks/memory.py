@@ -22,11 +22,11 @@ from pathlib import Path
 
 import torch
 from results import HOME, put
+from speed import PAGE
 
 import innerloop as il
 from innerloop.data import Pool
 
-PAGE = HOME / "docs" / "performance.md"
 PICTURE = HOME / "docs" / "images" / "memory.png"
 KEPT = PICTURE.with_suffix(".json")
 TITLES = {
