@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -269,3 +271,82 @@ def test_convert_replaces_a_layer_that_is_the_module_itself() -> None:
     assert torch.equal(new.weight, torch.full((8,), 3.0))
     flat = norm.convert(nn.Sequential(nn.BatchNorm1d(4, track_running_stats=False)), "running")
     assert flat(torch.zeros(3, 4)).shape == (3, 4)
+
+
+def conv(policy: str, shape: tuple[int, int, int], pool: str = "max") -> il.nets.Conv4:
+    """A network whose layers scale and shift, some of them by a negative number."""
+    net = il.nets.conv4(shape, width=32, norm=policy, pool=pool, pools=3).double()
+    for p in net.parameters():
+        p.data.add_(0.3 * torch.randn_like(p))
+    for part in net.norms:
+        part.weight.data[0] *= -1
+    return net
+
+
+def derivatives(net: nn.Module, x: Tensor) -> list[Tensor]:
+    """The outputs, a gradient, and a derivative of it, the same for every network with such weights."""
+    g = torch.Generator().manual_seed(0)
+    like = lambda t: torch.randn(t.shape, generator=g, dtype=t.dtype)  # noqa: E731
+    parameters, y = list(net.parameters()), net(x)
+    first = torch.autograd.grad((y * like(y)).sum(), parameters, create_graph=True)
+    second = torch.autograd.grad(sum((d * like(d)).sum() for d in first), parameters, allow_unused=True)
+    return [y, *first, *(torch.zeros(()) if d is None else d for d in second)]
+
+
+@pytest.mark.parametrize("pool", ["max", "stride"])
+@pytest.mark.parametrize("shape", [(1, 12, 12), (3, 9, 9)], ids=["grey", "colour"])
+@pytest.mark.parametrize("policy", ["batch", "support", "running"])
+def test_a_norm_within_the_kernel_is_the_norm_after_it(policy: str, shape: tuple[int, int, int], pool: str) -> None:
+    """Outputs, both derivatives and running statistics; a hook on the layer makes it run by itself, and sees it."""
+    net = conv(policy, shape, pool)
+    plain, seen = copy.deepcopy(net), []
+    for part in plain.norms:
+        part.register_forward_hook(lambda layer, x, y: seen.append(y.shape))
+    for mode in (True, False):
+        x = torch.rand(6, *shape, dtype=torch.float64) + mode
+        torch.testing.assert_close(derivatives(net.train(mode), x), derivatives(plain.train(mode), x))
+        for buffer, wanted in zip(net.buffers(), plain.buffers(), strict=True):
+            torch.testing.assert_close(buffer, wanted)
+    assert len(seen) == 8
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_momentum_none_averages_what_a_kernel_holds(mode: bool) -> None:
+    """The running statistics of the first layer are the mean of the batches', as torch's own."""
+    net = conv("running", (1, 12, 12)).train(mode)
+    plain = copy.deepcopy(net)
+    plain.norms[0].register_forward_hook(lambda layer, x, y: None)
+    for part in (*net.norms, *plain.norms):
+        part.momentum = None
+    for _ in range(3):
+        x = torch.rand(4, 1, 12, 12, dtype=torch.float64)
+        torch.testing.assert_close(net(x), plain(x))
+    for buffer, wanted in zip(net.buffers(), plain.buffers(), strict=True):
+        torch.testing.assert_close(buffer, wanted)
+
+
+def test_support_statistics_of_a_kernel_are_recorded_and_replayed() -> None:
+    """One query through the recorded statistics gives what it gives among the support set; blank images are fine."""
+    net, support = conv("support", (1, 12, 12)), torch.rand(6, 1, 12, 12, dtype=torch.float64)
+    support[0] = 0
+    with norm.recording() as statistics:
+        wanted = net(support)
+    first = net.convolutions[0](support)
+    torch.testing.assert_close(statistics[0], (first.mean((0, 2, 3)), first.var((0, 2, 3), unbiased=False)))
+    assert len(statistics) == 4
+    with norm.replaying(statistics):
+        torch.testing.assert_close(net(support[:1]), wanted[:1])
+    blank = net(torch.zeros_like(support))
+    assert blank.isfinite().all()
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_kernel_that_holds_a_norm_in_mixed_precision(mode: bool) -> None:
+    """Features in bfloat16, statistics in float32: close to those of single precision."""
+    net, x = conv("running", (1, 12, 12)).float().train(mode), torch.rand(6, 1, 12, 12)
+    wanted = copy.deepcopy(net)(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = net(x)
+    assert found.dtype == torch.bfloat16
+    assert float((found - wanted).detach().abs().max() / wanted.detach().abs().max()) < 0.05
+    assert net.norms[0].running_mean.dtype == torch.float32

@@ -45,12 +45,39 @@ def fused() -> Iterator[None]:
         _FUSED.reset(token)
 
 
+Layer = nn.modules.batchnorm._BatchNorm
+
+
+def _affine(layer: nn.Module, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and shift ``[C]`` of a normalisation layer for what has such a mean and variance."""
+    scale: Tensor = (var + layer.eps).rsqrt()  # type: ignore[operator]
+    if layer.weight is None:
+        return scale, -mean * scale
+    scale = layer.weight * scale  # type: ignore[operator]
+    return scale, layer.bias - mean * scale  # type: ignore[operator]
+
+
+@torch.no_grad()
+def _track(layer: Layer, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
+    """Move the layer's running statistics, where it has any, towards those of ``count`` numbers a channel."""
+    if layer.num_batches_tracked is None or layer.running_mean is None or layer.running_var is None:
+        return
+    layer.num_batches_tracked.add_(1)
+    weight = layer.momentum if layer.momentum is not None else 1 / float(layer.num_batches_tracked)
+    layer.running_mean.lerp_(mean, weight)
+    layer.running_var.lerp_(var * count / (count - 1), weight)
+
+
+def _moved(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    return x * scale.view(shape) + shift.view(shape)
+
+
 def _normalised(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """``x [N, C, *F]`` by its own statistics, scaled and shifted."""
     if _FUSED.get():
         return F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
-    shape = [1, -1] + [1] * (x.ndim - 2)
-    return F.batch_norm(x, None, None, training=True, eps=eps) * weight.view(shape) + bias.view(shape)
+    return _moved(F.batch_norm(x, None, None, training=True, eps=eps), weight, bias)
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -97,10 +124,70 @@ class SupportNorm(nn.Module):
             mean, var = x.mean(axes), x.var(axes, unbiased=False)
             if recorded is not None:
                 recorded.append((mean, var))
-        scale = self.weight * (var + self.eps).rsqrt()
-        shift = self.bias - mean * scale
-        shape = [1, -1] + [1] * (x.ndim - 2)
-        return x * scale.view(shape) + shift.view(shape)
+        return _moved(x, *_affine(self, mean, var))
+
+
+def convolved(convolution: nn.Module, layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """``layer(convolution(x))`` in two parts: what is still to be added to the first, ``[1, C, 1, 1]``, or None.
+
+    A batch norm whose statistics are known before the convolution is a scale of its kernel and a shift: the passes over
+    the images that normalising takes are saved, and pooling may come before the shift. They are known where they are
+    kept, and for few input channels: those of the patches that the kernel sees give those of the result.
+    """
+    plain = isinstance(convolution, nn.Conv2d) and convolution.bias is None and _bare(convolution, layer)
+    if not (plain and isinstance(layer, nn.BatchNorm2d | SupportNorm)):
+        return layer(convolution(x)), None
+    assert isinstance(convolution, nn.Conv2d)
+    moments = _known(layer) or _foreseen(convolution, layer, x)
+    if moments is None:
+        return layer(convolution(x)), None
+    scale, shift = _affine(layer, *moments)
+    kernel = (convolution.weight * scale.view(-1, 1, 1, 1)).to(convolution.weight.dtype)
+    y = convolution._conv_forward(x, kernel, None)
+    return y, shift.to(y.dtype).view(1, -1, 1, 1)
+
+
+def _bare(*modules: nn.Module) -> bool:
+    """Whether nobody looks at what goes in and out of the modules, or has put another function in their place."""
+    return not any(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part) for part in modules)
+
+
+def _known(layer: nn.BatchNorm2d | SupportNorm) -> tuple[Tensor, Tensor] | None:
+    """Mean and variance that a layer uses whatever it sees."""
+    if isinstance(layer, SupportNorm):
+        replayed = _REPLAYED.get()
+        return None if replayed is None else next(replayed)
+    if layer.training or layer.running_mean is None or layer.running_var is None:
+        return None
+    return layer.running_mean, layer.running_var
+
+
+def _foreseen(convolution: nn.Conv2d, layer: nn.BatchNorm2d | SupportNorm, x: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Mean and variance of the convolution's result, by those of the patches of ``x``; None where that does not pay."""
+    kernel, stride, padding = convolution.weight, convolution.stride, convolution.padding
+    if kernel[0].numel() >= len(kernel) or isinstance(padding, str):
+        return None
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0])).to(dtype)
+    rows, columns = (
+        [slice(start, size - kernel.shape[axis] + 1 + start, stride[axis - 2]) for start in range(kernel.shape[axis])]
+        for axis, size in ((2, padded.shape[-2]), (3, padded.shape[-1]))
+    )
+    patches = torch.stack([padded[:, :, row, column] for row in rows for column in columns])
+    patches = patches.permute(2, 0, 1, 3, 4).flatten(0, 1).flatten(1)
+    centre = patches.mean(1)
+    rest = patches - centre.unsqueeze(1)
+    flat = kernel.flatten(1).to(dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        mean = flat @ centre
+        var = ((flat @ (rest @ rest.T / rest.shape[1])) * flat).sum(1)
+    recorded = _RECORDED.get()
+    if isinstance(layer, SupportNorm):
+        if recorded is not None:
+            recorded.append((mean, var))
+    else:
+        _track(layer, mean, var, rest.shape[1])
+    return mean, var
 
 
 @contextmanager
@@ -200,9 +287,9 @@ def folds(module: nn.Module) -> bool:
     return policy(module) not in ("support", "batch")
 
 
-def _learning(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+def _learning(module: nn.Module) -> list[Layer]:
     """The batch-norm layers that are in training mode and keep running statistics."""
-    layers = (part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm))
+    layers = (part for part in module.modules() if isinstance(part, Layer))
     return [part for part in layers if part.training and _policy_of(part) == "running"]
 
 
@@ -244,10 +331,9 @@ class _Sum(torch.autograd.Function):
         return _Sum.forward(ctx, gradient.contiguous())
 
 
-def _forward_over_ranks(layer: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
+def _forward_over_ranks(layer: Layer, x: Tensor) -> Tensor:
     """What the layer's own forward gives for the ranks' batches joined, of which ``x [N, C, *F]`` is this rank's."""
-    axes, shape = [0, *range(2, x.ndim)], [1, -1] + [1] * (x.ndim - 2)
-    var, mean = torch.var_mean(x, axes, correction=0)
+    var, mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)
     # One row a rank, the others' zero: their sum is all rows, and its gradient reaches the rank that wrote the row.
     rows = x.new_zeros(dist.get_world_size(), 3, len(mean))
     rows[dist.get_rank()] = torch.stack((torch.full_like(mean, x.numel() / len(mean)), mean, var))
@@ -255,18 +341,8 @@ def _forward_over_ranks(layer: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Te
     share = counts / counts.sum(0)
     mean = (share * means).sum(0)
     var = (share * (variances + (means - mean) ** 2)).sum(0)
-    if layer.num_batches_tracked is not None and layer.running_mean is not None and layer.running_var is not None:
-        layer.num_batches_tracked.add_(1)
-        count = counts[:, 0].sum()
-        weight = layer.momentum if layer.momentum is not None else 1 / float(layer.num_batches_tracked)
-        with torch.no_grad():
-            layer.running_mean.lerp_(mean, weight)
-            layer.running_var.lerp_(var * count / (count - 1), weight)
-    scale = (var + layer.eps).rsqrt()
-    shift = -mean * scale
-    if layer.affine:
-        scale, shift = layer.weight * scale, layer.weight * shift + layer.bias
-    return x * scale.view(shape) + shift.view(shape)
+    _track(layer, mean, var, counts[:, 0].sum())
+    return _moved(x, *_affine(layer, mean, var))
 
 
 def freeze_running(module: nn.Module) -> None:

@@ -59,11 +59,11 @@ class Conv4(nn.Module):
                 f"resize the examples or build it with nets.conv4(shape={tuple(x.shape[1:])})"
             )
         for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            x = norm(convolution(x))
+            x, shift = norms.convolved(convolution, norm, x)
             if self.pool == "max" and i < self.pools:
-                # Before the ReLU: the same numbers, and a quarter of the work for it.
+                # Before the shift and the ReLU: the same numbers, and a quarter of the work for them.
                 x = F.max_pool2d(x, 2)
-            x = self.dropout(F.relu(x))
+            x = self.dropout(F.relu(x if shift is None else x + shift))
         if self.maps:
             return x
         x = x.mean((2, 3)) if self.pool == "stride" else x.flatten(1)
