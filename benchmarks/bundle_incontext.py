@@ -22,7 +22,10 @@ def main() -> None:
     given = parser.parse_args()
     recipe, facts = load_run(given.run)
     tensors, _ = checkpoint.load(given.run / "best.safetensors")
-    facts = {"options": recipe.options, **facts}
+    # What belongs to one machine is left out: folders by their names, no platform.
+    trained = {**facts["recipe"], "root": None, "init": recipe.init and Path(recipe.init).name}
+    versions = {name: facts["versions"][name] for name in ("innerloop", "python", "torch")}
+    facts = {"options": recipe.options, "recipe": trained, "versions": versions}
     checkpoint.save(given.file, tensors, facts)
     given.file.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
     print(f"wrote {given.file} ({given.file.stat().st_size / 1e6:.2f} MB)")

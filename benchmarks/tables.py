@@ -2,8 +2,9 @@
 
 For each table and number of training rows, seeded stratified splits; mean ROC-AUC (one against the rest, macro, for
 more than two classes), rank by it, Brier score (squared error of the probability vector), calibration error over all
-queries, and seconds to fit and predict. ``--tuned`` adds each baseline with settings chosen by inner cross-validation
-on the training rows (left at the default where a class has one training row). Classes of fewer than 10 rows are dropped
+queries, and seconds to fit and predict. ``--tuned`` (two hours on one core) adds each baseline with settings chosen by
+inner cross-validation on the training rows (left at the default where a class has one training row). Figures are kept
+in runs/results/tables, so that an interrupted benchmark goes on where it was. Classes of fewer than 10 rows are dropped
 (two in ecoli have 2). Tables come from INNERLOOP_DATA (default ../shared/data) and from scikit-learn. The in-context
 learner takes text columns as they are, the baselines take them one-hot, and all but boosting take missing cells imputed
 by the mean.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import time
 import warnings
@@ -22,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from results import DATA, PAGE, put
+from results import DATA, PAGE, RUNS, put
 from scipy.stats import rankdata
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -34,10 +36,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from innerloop import estimators
 from innerloop.estimators import InContextClassifier
 from innerloop.evaluation.metrics import calibration_error
 
 OURS = "in-context"
+KEPT = RUNS / "tables"
 
 
 class Table(NamedTuple):
@@ -149,37 +153,51 @@ def main() -> None:
     parser.add_argument("--tuned", action="store_true")
     parser.add_argument("--members", type=int, default=4, help="of our ensemble")
     parser.add_argument("--weights", help="a checkpoint in place of the package's")
+    parser.add_argument("--methods", nargs="+", help="names of methods")
     parser.add_argument("--only", nargs="+", help="names of tables")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
+    KEPT.mkdir(parents=True, exist_ok=True)
     made = methods(given.tuned, {"n_estimators": given.members, "weights": given.weights})
+    if given.methods:
+        made = {name: make for name, make in made.items() if name in given.methods}
+    file = Path(given.weights) if given.weights else estimators._WEIGHTS / InContextClassifier._file
+    mark = {OURS: f"{OURS}-{given.members}-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}"}
     figures: list[dict[str, Any]] = []
     for table in tables():
         if given.only and table.name not in given.only:
             continue
-        y = np.unique(table.labels, return_inverse=True)[1]
         for rows in given.rows:
-            size = len(y) // 2 if rows == "half" else int(rows)
             for name, make in made.items():
-                x = table.mixed if name == OURS else table.encoded
-                scores, answers = [], []
-                for split in range(given.splits):
-                    train, test = train_test_split(np.arange(len(y)), train_size=size, stratify=y, random_state=split)
-                    auc, brier, seconds, p, truth = score(make, x, y, train, test)
-                    scores.append((auc, brier, seconds))
-                    answers.append((p, truth))
-                p, truth = (torch.from_numpy(np.concatenate(side)) for side in zip(*answers, strict=True))
-                auc, brier, seconds = (float(value) for value in np.mean(scores, 0))
-                figures.append({"table": table.name, "rows": rows, "method": name, "auc": auc, "brier": brier})
-                figures[-1] |= {"ece": calibration_error(p, truth), "seconds": seconds, "aucs": [s[0] for s in scores]}
+                kept = KEPT / f"{table.name}-{rows}-{mark.get(name, name)}-{given.splits}.json".replace(" ", "_")
+                if not kept.exists():
+                    kept.write_text(json.dumps(measured(table, rows, name, make, given.splits)) + "\n")
+                figures.append(json.loads(kept.read_text()))
         if given.json:
             given.json.write_text(json.dumps(figures, indent=1) + "\n")
     text = report(figures, list(made), given.rows)
     print(text)
-    if not given.only and not given.weights:
-        PAGE.write_text(put(PAGE.read_text(), "tables", text))
+    if not (given.only or given.weights or given.methods):
+        PAGE.write_text(put(PAGE.read_text(), "tables_tuned" if given.tuned else "tables", text))
+
+
+def measured(table: Table, rows: str, name: str, make: Callable[[np.ndarray], Any], splits: int) -> dict[str, Any]:
+    """The figures of a method on a table, over all splits."""
+    y = np.unique(table.labels, return_inverse=True)[1]
+    x = table.mixed if name == OURS else table.encoded
+    size = len(y) // 2 if rows == "half" else int(rows)
+    scores, answers = [], []
+    for split in range(splits):
+        train, test = train_test_split(np.arange(len(y)), train_size=size, stratify=y, random_state=split)
+        auc, brier, seconds, p, truth = score(make, x, y, train, test)
+        scores.append((auc, brier, seconds))
+        answers.append((p, truth))
+    p, truth = (torch.from_numpy(np.concatenate(side)) for side in zip(*answers, strict=True))
+    auc, brier, seconds = (float(value) for value in np.mean(scores, 0))
+    found = {"table": table.name, "rows": rows, "method": name, "auc": auc, "brier": brier}
+    return found | {"ece": calibration_error(p, truth), "seconds": seconds, "aucs": [one[0] for one in scores]}
 
 
 def report(figures: list[dict[str, Any]], names: list[str], rows: list[str]) -> str:
