@@ -53,10 +53,11 @@ class Table(NamedTuple):
     labels: np.ndarray
 
 
-def tables() -> Iterator[Table]:
+def read(task: str) -> Iterator[Table]:
+    """The tables of the data folder for a task, their targets as words."""
     folder = DATA / "tabular_small"
     for name, facts in json.loads((folder / "index.json").read_text()).items():
-        if facts["task"] != "classification":
+        if facts["task"] != task:
             continue
         with (folder / facts["file"]).open() as file:
             rows = list(csv.reader(file))
@@ -65,7 +66,13 @@ def tables() -> Iterator[Table]:
         dropped = {target, *(header.index(column) for column in facts.get("drop_columns", []))}
         columns = [column([row[i] for row in rows]) for i in range(len(header)) if i not in dropped]
         mixed, encoded = zip(*columns, strict=True)
-        yield frequent(name, np.stack(mixed, 1), np.concatenate(encoded, 1), np.array([row[target] for row in rows]))
+        yield Table(name, np.stack(mixed, 1), np.concatenate(encoded, 1), np.array([row[target] for row in rows]))
+
+
+def tables() -> Iterator[Table]:
+    """All that are measured."""
+    for table in read("classification"):
+        yield frequent(*table)
     for name, load in (("breast_cancer", load_breast_cancer), ("iris", load_iris)):
         x, y = load(return_X_y=True)
         yield frequent(name, x, x, y)
