@@ -51,6 +51,7 @@ results: .venv/ready
 	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/generated.py
 	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/tables_regression.py
 	$(BIN)/python benchmarks/adapts.py
 	$(BIN)/python benchmarks/multitask.py
 	$(BIN)/python benchmarks/transfer.py
