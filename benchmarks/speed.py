@@ -76,7 +76,8 @@ GROUPS = {
             "sines_torchopt": "torchopt",
             "sines_jax": "JAX, jit(vmap(grad))",
         },
-        times=10,
+        times=40,
+        repeats=9,
     ),
     "protonet": Group(
         "ProtoNet, conv-4 (64 filters, 28x28), 60-way 1-shot 5-query, with a step of Adam",

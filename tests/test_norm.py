@@ -350,3 +350,15 @@ def test_a_kernel_that_holds_a_norm_in_mixed_precision(mode: bool) -> None:
     assert found.dtype == torch.bfloat16
     assert float((found - wanted).detach().abs().max() / wanted.detach().abs().max()) < 0.05
     assert net.norms[0].running_mean.dtype == torch.float32
+
+
+@pytest.mark.parametrize("net", [conv("support", (1, 12, 12)), nn.Sequential(nn.Conv2d(1, 3, 3), norm.SupportNorm(3))])
+def test_no_support_set_is_refused_by_its_name(net: nn.Module) -> None:
+    """Statistics of nothing would be NaN: pre-training batches have no support set."""
+    learner = il.FineTune(net.float(), classes=3, features=32 if isinstance(net, il.nets.Conv4) else 300)
+    batch = il.Task(
+        il.Examples(torch.rand(0, 1, 12, 12), torch.rand(0, 3)),
+        il.Examples(torch.rand(4, 1, 12, 12), torch.eye(3)[[0, 1, 2, 0]]),
+    )
+    with pytest.raises(il.InputError, match="0 support examples: use the policy 'running'"):
+        learner.loss(batch)

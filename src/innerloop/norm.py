@@ -91,6 +91,17 @@ class BatchNorm(nn.BatchNorm2d):
         return _normalised(x, self.weight, self.bias, self.eps)
 
 
+def _record(examples: int) -> Statistics | None:
+    """Where the statistics of a support set of so many examples are to be written down, within :func:`recording`."""
+    recorded = _RECORDED.get()
+    if recorded is not None and not examples and _REPLAYED.get() is None:
+        raise InputError(
+            "the norm policy 'support' normalises by the support set, and these tasks have 0 support examples: use the "
+            "policy 'running' (or 'group')"
+        )
+    return recorded
+
+
 class SupportNorm(nn.Module):
     """Normalises with the statistics of the support set.
 
@@ -114,7 +125,7 @@ class SupportNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, *F] -> [N, C, *F]``."""
-        recorded, replayed = _RECORDED.get(), _REPLAYED.get()
+        recorded, replayed = _record(len(x)), _REPLAYED.get()
         if recorded is None and replayed is None:
             return _normalised(x, self.weight, self.bias, self.eps)
         if replayed is not None:
@@ -167,6 +178,7 @@ def _foreseen(convolution: nn.Conv2d, layer: nn.BatchNorm2d | SupportNorm, x: Te
     kernel, stride, padding = convolution.weight, convolution.stride, convolution.padding
     if kernel[0].numel() >= len(kernel) or isinstance(padding, str):
         return None
+    recorded = _record(len(x))
     dtype = torch.promote_types(x.dtype, torch.float32)
     padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0])).to(dtype)
     rows, columns = (
@@ -181,12 +193,10 @@ def _foreseen(convolution: nn.Conv2d, layer: nn.BatchNorm2d | SupportNorm, x: Te
     with torch.autocast(x.device.type, enabled=False):
         mean = flat @ centre
         var = ((flat @ (rest @ rest.T / rest.shape[1])) * flat).sum(1)
-    recorded = _RECORDED.get()
-    if isinstance(layer, SupportNorm):
-        if recorded is not None:
-            recorded.append((mean, var))
-    else:
+    if not isinstance(layer, SupportNorm):
         _track(layer, mean, var, rest.shape[1])
+    elif recorded is not None:
+        recorded.append((mean, var))
     return mean, var
 
 
