@@ -178,7 +178,7 @@ def _foreseen(convolution: nn.Conv2d, layer: nn.BatchNorm2d | SupportNorm, x: Te
     kernel, stride, padding = convolution.weight, convolution.stride, convolution.padding
     if kernel[0].numel() >= len(kernel) or isinstance(padding, str):
         return None
-    recorded = _record(len(x))
+    recorded = _record(len(x)) if isinstance(layer, SupportNorm) else None
     dtype = torch.promote_types(x.dtype, torch.float32)
     padded = F.pad(x, (padding[1], padding[1], padding[0], padding[0])).to(dtype)
     rows, columns = (
@@ -193,10 +193,10 @@ def _foreseen(convolution: nn.Conv2d, layer: nn.BatchNorm2d | SupportNorm, x: Te
     with torch.autocast(x.device.type, enabled=False):
         mean = flat @ centre
         var = ((flat @ (rest @ rest.T / rest.shape[1])) * flat).sum(1)
+    if recorded is not None:
+        recorded.append((mean, var))
     if not isinstance(layer, SupportNorm):
         _track(layer, mean, var, rest.shape[1])
-    elif recorded is not None:
-        recorded.append((mean, var))
     return mean, var
 
 
