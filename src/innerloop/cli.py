@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tomllib
 from contextlib import nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from innerloop import cli_runs as runs
 
 app = typer.Typer(
     help="Meta-learning: train on many small tasks, then learn a new one from a handful of examples.",
@@ -86,25 +87,25 @@ def train(
     recipe.norm = norm or recipe.norm
     recipe.init = str(init.absolute()) if init is not None else None
     recipe.freeze = freeze or []
-    _override(recipe.episodes, ways=ways, shots=shots, queries=queries)
+    runs.override(recipe.episodes, ways=ways, shots=shots, queries=queries)
     if steps is not None or minutes is not None:
         recipe.training.pop("steps", None)
         recipe.training.pop("minutes", None)
-    _override(
+    runs.override(
         recipe.training,
         tasks_per_step=tasks_per_step, steps=steps, minutes=minutes, lr=lr, how=how, chunk=chunk, device=device,
     )  # fmt: skip
-    _override(recipe.options, steps=inner_steps, lr=inner_lr, first_order=first_order or None)
-    _override(recipe.net, width=width)
+    runs.override(recipe.options, steps=inner_steps, lr=inner_lr, first_order=first_order or None)
+    runs.override(recipe.net, width=width)
     for text in change or []:
-        _set(recipe, text)
-    begun = distributed.first(lambda: _begun(recipe, out))
-    built = _parts(recipe)
+        runs.set_value(recipe, text)
+    begun = distributed.first(lambda: runs.begun(recipe, out))
+    built = runs.parts(recipe)
     if recipe.init is not None:
         start_from(built[0], recipe.init)
     if not begun:
-        distributed.first(lambda: _begin(recipe, out))
-    _fit(recipe, built, out, resume=begun, quiet=quiet)
+        distributed.first(lambda: runs.begin(recipe, out))
+    runs.trained(recipe, built, out, resume=begun, quiet=quiet)
 
 
 @app.command()
@@ -134,7 +135,7 @@ def pretrain(
         PRETRAINERS[method], out, data, root, steps=steps, minutes=minutes, seed=seed, norm=norm, lr=lr, width=width,
         init=init, device=device, change=change, quiet=quiet,
     )  # fmt: skip
-    _console().print(f"meta-train from it: innerloop train LEARNER --init {out}", highlight=False)
+    runs.console().print(f"meta-train from it: innerloop train LEARNER --init {out}", highlight=False)
 
 
 @app.command()
@@ -170,9 +171,9 @@ def sweep(
     recipe.init = str(init.absolute()) if init is not None else None
     if steps is not None or minutes is not None:
         recipe.training = {k: v for k, v in recipe.training.items() if k not in ("steps", "minutes")}
-    _override(recipe.training, steps=steps, minutes=minutes, device=device)
+    runs.override(recipe.training, steps=steps, minutes=minutes, device=device)
     for text in change or []:
-        _set(recipe, text)
+        runs.set_value(recipe, text)
     keep_memory()
     rows = run(
         recipe, [Axis.read(text) for text in tried], out=out, trials=trials, storage=storage, name=name,
@@ -190,7 +191,7 @@ def resume(run: Run, quiet: Quiet = False) -> None:
     from innerloop.recipes import load_run
 
     recipe, _ = load_run(run)
-    _fit(recipe, _parts(recipe), run, resume=True, quiet=quiet)
+    runs.trained(recipe, runs.parts(recipe), run, resume=True, quiet=quiet)
 
 
 @app.command()
@@ -214,7 +215,7 @@ def evaluate(
     from innerloop.training import distributed
     from innerloop.training.store import prepare_folder
 
-    report = _evaluate(
+    report = runs.scored(
         run, ways, shots, queries, tasks, seed, split, device, inner_steps=inner_steps, norm=norm, data=data, root=root
     )
     if distributed.rank() > 0:
@@ -250,9 +251,9 @@ def compare(
     from innerloop.evaluation.stats import paired
     from innerloop.task import InputError
 
-    a = _evaluate(first, ways, shots, queries, tasks, seed, split, device)
+    a = runs.scored(first, ways, shots, queries, tasks, seed, split, device)
     # What is not given is the first run's, for both.
-    b = _evaluate(second, a.ways, a.shots, a.queries, tasks, seed, split, device)
+    b = runs.scored(second, a.ways, a.shots, a.queries, tasks, seed, split, device)
     if a.episodes != b.episodes:
         raise InputError(
             f"{first} and {second} do not see the same tasks: their data sets differ; compare runs on one data set"
@@ -292,7 +293,7 @@ def continual(
     from innerloop.continual.command import report
 
     keep_memory()
-    options = dict(_value(text) for text in change or [])
+    options = dict(runs.value(text) for text in change or [])
     found = report(
         learner, stream, str(root) if root is not None else None, list(range(seed, seed + orders)),
         sizes={"classes": classes, "scenario": scenario}, after=after, init=init, options=options, out=out,
@@ -349,124 +350,6 @@ def demo(
     from innerloop.demo import run_demo
 
     typer.echo(f"report: {run_demo(out, minutes, seed)}")
-
-
-def _begun(recipe: Any, out: Path) -> bool:
-    """Whether a folder holds this very run, which torchrun starts again after a rank died; another run is refused."""
-    from innerloop.recipes import load_run
-    from innerloop.task import InputError
-    from innerloop.training import distributed
-
-    if not (out / "recipe.json").exists():
-        return False
-    if not distributed.launched() or load_run(out)[0] != recipe:
-        raise InputError(f"{out} already holds a run: give another --out, or resume it; nothing was changed")
-    return (out / "last.safetensors").exists()
-
-
-def _begin(recipe: Any, out: Path) -> None:
-    from innerloop.training.store import prepare_folder
-
-    prepare_folder(out)
-    recipe.save(out)
-
-
-def _console() -> Console:
-    """Standard error, for one rank of several."""
-    from innerloop.training import distributed
-
-    return Console(stderr=True, quiet=distributed.rank() > 0)
-
-
-def _override(values: dict[str, Any], **changes: Any) -> None:
-    values.update({name: value for name, value in changes.items() if value is not None})
-
-
-def _set(recipe: Any, text: str) -> None:
-    """Apply one ``--set part.name=value``; the value is read as TOML, or as a word."""
-    from innerloop.task import InputError
-
-    path, equals, word = text.partition("=")
-    part, dot, name = path.partition(".")
-    values = getattr(recipe, part, None)
-    if not equals or not dot or not isinstance(values, dict):
-        parts = [key for key, value in vars(recipe).items() if isinstance(value, dict)]
-        raise InputError(f"--set {text!r} must read PART.NAME=VALUE with PART one of {', '.join(parts)}")
-    values.update([_value(f"{name}={word}")])
-
-
-def _value(text: str) -> tuple[str, Any]:
-    """Name and value of ``NAME=VALUE``; the value is read as TOML, or as a word."""
-    from innerloop.task import InputError
-
-    name, equals, word = text.partition("=")
-    if not equals:
-        raise InputError(f"{text!r} must read NAME=VALUE")
-    try:
-        return name, tomllib.loads(f"value = {word}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name, word
-
-
-def _parts(recipe: Any) -> tuple[Any, ...]:
-    """Learner, meta-training sampler and validation sampler of a recipe."""
-    source = recipe.source()
-    learner = recipe.build(source)
-    return learner, recipe.sampler(source), recipe.validation_sampler(source)
-
-
-def _fit(recipe: Any, built: tuple[Any, ...], out: Path, *, resume: bool, quiet: bool) -> None:
-    import innerloop as il
-    from innerloop.allocator import keep_memory
-    from innerloop.task import InputError
-
-    keep_memory()
-    learner, sampler, validation = built
-    tasks = recipe.validation.get("tasks", 200)
-    try:
-        history = il.fit(
-            learner, sampler, **recipe.training, validate=validation, validate_tasks=tasks, seed=recipe.seed,
-            out=out, resume=resume, progress=not quiet,
-        )  # fmt: skip
-    except TypeError as error:
-        if "fit()" not in str(error):
-            raise
-        raise InputError(f"the recipe's training table does not fit innerloop.fit ({error})") from None
-    console = _console()
-    console.print(f"{history.stopped} after {history.step} steps, {history.seconds / 60:.1f} minutes", highlight=False)
-    console.print(f"tasks by {history.how}: {history.why}", highlight=False)
-    if history.stopped == "interrupted":
-        console.print(f"saved; go on with: innerloop resume {out}", highlight=False)
-    elif history.scores:
-        console.print(f"best validation score {history.best:.4f}; next: innerloop evaluate {out}", highlight=False)
-
-
-def _evaluate(
-    run: Path,
-    ways: int | None,
-    shots: int | None,
-    queries: int | None,
-    tasks: int,
-    seed: int,
-    split: str,
-    device: str | None,
-    *,
-    inner_steps: int | None = None,
-    norm: str | None = None,
-    data: str | None = None,
-    root: Path | None = None,
-) -> Any:
-    import innerloop as il
-    from innerloop.allocator import keep_memory
-    from innerloop.recipes import load
-
-    keep_memory()
-    learner, recipe, source = load(run, norm=norm, test_steps=inner_steps)
-    if data is not None:
-        recipe.data, recipe.root = data, str(root.absolute()) if root is not None else None
-        source = recipe.source()
-    sampler = recipe.episodes_of(source, split, ways=ways, shots=shots, queries=queries)
-    return il.evaluate(learner, sampler, tasks=tasks, seed=seed, device=device)
 
 
 def _table(rows: list[dict[str, Any]], as_json: bool) -> None:

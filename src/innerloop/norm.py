@@ -16,11 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import MethodType
-from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -48,7 +45,7 @@ def fused() -> Iterator[None]:
 Layer = nn.modules.batchnorm._BatchNorm
 
 
-def _affine(layer: nn.Module, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+def affine(layer: nn.Module, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
     """Scale and shift ``[C]`` of a normalisation layer for what has such a mean and variance."""
     scale: Tensor = (var + layer.eps).rsqrt()  # type: ignore[operator]
     if layer.weight is None:
@@ -58,7 +55,7 @@ def _affine(layer: nn.Module, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor
 
 
 @torch.no_grad()
-def _track(layer: Layer, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
+def track(layer: Layer, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
     """Move the layer's running statistics, where it has any, towards those of ``count`` numbers a channel."""
     if layer.num_batches_tracked is None or layer.running_mean is None or layer.running_var is None:
         return
@@ -68,7 +65,8 @@ def _track(layer: Layer, mean: Tensor, var: Tensor, count: Tensor | int) -> None
     layer.running_var.lerp_(var * count / (count - 1), weight)
 
 
-def _moved(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def moved(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """``x [N, C, *F]``, each channel scaled and shifted."""
     shape = [1, -1] + [1] * (x.ndim - 2)
     return x * scale.view(shape) + shift.view(shape)
 
@@ -77,7 +75,7 @@ def _normalised(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """``x [N, C, *F]`` by its own statistics, scaled and shifted."""
     if _FUSED.get():
         return F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
-    return _moved(F.batch_norm(x, None, None, training=True, eps=eps), weight, bias)
+    return moved(F.batch_norm(x, None, None, training=True, eps=eps), weight, bias)
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -135,7 +133,7 @@ class SupportNorm(nn.Module):
             mean, var = x.mean(axes), x.var(axes, unbiased=False)
             if recorded is not None:
                 recorded.append((mean, var))
-        return _moved(x, *_affine(self, mean, var))
+        return moved(x, *affine(self, mean, var))
 
 
 def convolved(convolution: nn.Module, layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -152,7 +150,7 @@ def convolved(convolution: nn.Module, layer: nn.Module, x: Tensor) -> tuple[Tens
     moments = _known(layer) or _foreseen(convolution, layer, x)
     if moments is None:
         return layer(convolution(x)), None
-    scale, shift = _affine(layer, *moments)
+    scale, shift = affine(layer, *moments)
     kernel = (convolution.weight * scale.view(-1, 1, 1, 1)).to(convolution.weight.dtype)
     y = convolution._conv_forward(x, kernel, None)
     return y, shift.to(y.dtype).view(1, -1, 1, 1)
@@ -196,7 +194,7 @@ def _foreseen(convolution: nn.Conv2d, layer: nn.BatchNorm2d | SupportNorm, x: Te
     if recorded is not None:
         recorded.append((mean, var))
     if not isinstance(layer, SupportNorm):
-        _track(layer, mean, var, rest.shape[1])
+        track(layer, mean, var, rest.shape[1])
     return mean, var
 
 
@@ -297,7 +295,7 @@ def folds(module: nn.Module) -> bool:
     return policy(module) not in ("support", "batch")
 
 
-def _learning(module: nn.Module) -> list[Layer]:
+def learning(module: nn.Module) -> list[Layer]:
     """The batch-norm layers that are in training mode and keep running statistics."""
     layers = (part for part in module.modules() if isinstance(part, Layer))
     return [part for part in layers if part.training and _policy_of(part) == "running"]
@@ -311,48 +309,7 @@ def couples(module: nn.Module) -> bool:
         >>> couples(net), couples(net.eval())
         (True, False)
     """
-    return bool(_learning(module))
-
-
-@contextmanager
-def over_ranks(module: nn.Module) -> Iterator[None]:
-    """Within, the batch statistics of ``module`` are those of all ranks' batches together, and so is their gradient."""
-    layers = _learning(module)
-    for part in layers:
-        part.forward = MethodType(_forward_over_ranks, part)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for part in layers:
-            del part.forward
-
-
-class _Sum(torch.autograd.Function):
-    """The ranks' sum, on every rank; what reaches a rank's summand is the sum of all ranks' gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        return _Sum.forward(ctx, gradient.contiguous())
-
-
-def _forward_over_ranks(layer: Layer, x: Tensor) -> Tensor:
-    """What the layer's own forward gives for the ranks' batches joined, of which ``x [N, C, *F]`` is this rank's."""
-    var, mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)
-    # One row a rank, the others' zero: their sum is all rows, and its gradient reaches the rank that wrote the row.
-    rows = x.new_zeros(dist.get_world_size(), 3, len(mean))
-    rows[dist.get_rank()] = torch.stack((torch.full_like(mean, x.numel() / len(mean)), mean, var))
-    counts, means, variances = _Sum.apply(rows).unbind(1)
-    share = counts / counts.sum(0)
-    mean = (share * means).sum(0)
-    var = (share * (variances + (means - mean) ** 2)).sum(0)
-    _track(layer, mean, var, counts[:, 0].sum())
-    return _moved(x, *_affine(layer, mean, var))
+    return bool(learning(module))
 
 
 def freeze_running(module: nn.Module) -> None:

@@ -21,6 +21,7 @@ from innerloop import norm
 from innerloop.learner import Learner
 from innerloop.lift import How, Lifted
 from innerloop.task import InputError, Task, take
+from innerloop.training.rank_norm import over_ranks
 
 T = TypeVar("T")
 
@@ -178,7 +179,7 @@ def settle(lifted: Lifted, tasks: Task) -> None:
 def statistics(learner: Learner) -> AbstractContextManager[None]:
     """Within, an encoder that normalises all tasks by common statistics takes them over all ranks."""
     encoder = _coupled(learner) if size() > 1 else None
-    return norm.over_ranks(encoder) if encoder is not None else nullcontext()
+    return over_ranks(encoder) if encoder is not None else nullcontext()
 
 
 def backward(lifted: Lifted, tasks: Task, total: int, reduction: Literal["mean", "sum"]) -> Tensor:
