@@ -222,8 +222,8 @@ def budget(plan: Plan, names: list[str], learners: list[str], seeds: list[int]) 
         for data in names
     )
     return (
-        f"{plan.minutes:g} minutes of one thread a cell, {len(seeds)} seeds, {plan.tasks} test tasks. Milliseconds of "
-        f"an outer step (steps in all the minutes): {rates}."
+        f"{plan.minutes:g} minutes of one thread a cell, seeds {' '.join(map(str, seeds))}, {plan.tasks} test tasks. "
+        f"Milliseconds of an outer step (steps in all the minutes): {rates}."
     )
 
 
