@@ -63,6 +63,8 @@ GROUPS = {
             "maml_higher": "higher, textbook network",
             "maml_higher_our_net": "higher, our network, memory layout and allocator",
         },
+        times=3,
+        repeats=9,
         counted="maml_by_hand",
     ),
     "sines": Group(
@@ -86,6 +88,7 @@ GROUPS = {
             "protonet_innerloop_bfloat16": "innerloop, bfloat16 encoder",
             "protonet_easyfsl": "easyfsl, textbook network",
         },
+        times=5,
         counted="protonet_innerloop",
     ),
     "draw": Group(
