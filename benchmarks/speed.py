@@ -255,7 +255,8 @@ def main() -> None:
         else:
             found = measure(GROUPS[name], given.repeats)
             text = table(GROUPS[name], found)
-        text += f"\n\n*{machine()}; {given.repeats} interleaved repeats*"
+        repeats = len(next(iter(found.get("seconds", found).values())))
+        text += f"\n\n*{machine()}; {repeats} interleaved repeats*"
         (KEPT / f"{name}.json").write_text(json.dumps(found))
         print(text, "\n", flush=True)
         if not given.no_page:

@@ -4,10 +4,10 @@ For each table and number of training rows, seeded stratified splits; mean ROC-A
 more than two classes), rank by it, Brier score (squared error of the probability vector), calibration error over all
 queries, and seconds to fit and predict. ``--tuned`` (ten minutes a split on one core) adds each baseline with settings
 chosen by inner cross-validation on the training rows (left at the default where a class has one training row). Figures
-are kept in runs/results/tables, so that an interrupted benchmark goes on where it was. Classes of fewer than 10 rows
-are dropped (two in ecoli have 2). Tables come from INNERLOOP_DATA (default ../shared/data) and from scikit-learn. The
-in-context learner takes text columns as they are, the baselines take them one-hot, and all but boosting take missing
-cells imputed by the mean.
+are kept in runs/results/tables, so that an interrupted benchmark goes on where it was; delete them to measure again.
+Classes of fewer than 10 rows are dropped (two in ecoli have 2). Tables come from INNERLOOP_DATA (default
+../shared/data) and from scikit-learn. The in-context learner takes text columns as they are, the baselines take them
+one-hot, and all but boosting take missing cells imputed by the mean.
 """
 
 from __future__ import annotations

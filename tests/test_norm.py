@@ -362,3 +362,31 @@ def test_no_support_set_is_refused_by_its_name(net: nn.Module) -> None:
     )
     with pytest.raises(il.InputError, match="0 support examples: use the policy 'running'"):
         learner.loss(batch)
+
+
+@pytest.mark.parametrize(
+    "kind", [{"dilation": 2, "padding": 2}, {"padding_mode": "circular"}, {"padding": "same"}], ids=str
+)
+def test_other_convolutions_keep_their_norm_apart(kind: dict[str, object]) -> None:
+    """The patches of a plain convolution would give the wrong statistics."""
+    convolution = nn.Conv2d(1, 32, 3, bias=False, dtype=torch.float64, **{"padding": 1, **kind})
+    layer, x = norm.layer("batch", 32).double(), torch.rand(6, 1, 12, 12, dtype=torch.float64)
+    y, shift = norm.convolved(convolution, layer, x)
+    assert shift is None
+    torch.testing.assert_close(y, layer(convolution(x)))
+
+
+def test_a_backward_hook_sees_the_layer() -> None:
+    """What looks at gradients makes the layer run by itself too."""
+    net, seen = conv("batch", (1, 12, 12)), []
+    net.norms[0].register_full_backward_hook(lambda layer, inner, outer: seen.append(outer[0].shape))
+    net(torch.rand(6, 1, 12, 12, dtype=torch.float64)).sum().backward()
+    assert seen == [(6, 32, 12, 12)]
+
+
+def test_one_number_has_no_variance() -> None:
+    """Refused as by the layer alone; the running statistics stay finite."""
+    net = il.nets.conv4((1, 1, 1), pools=0)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        net(torch.rand(1, 1, 1, 1))
+    assert all(buffer.isfinite().all() for buffer in net.buffers())

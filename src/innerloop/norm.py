@@ -158,7 +158,8 @@ def convolved(convolution: nn.Module, layer: nn.Module, x: Tensor) -> tuple[Tens
 
 def _bare(*modules: nn.Module) -> bool:
     """Whether nobody looks at what goes in and out of the modules, or has put another function in their place."""
-    return not any(part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part) for part in modules)
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return not any("forward" in vars(part) or any(getattr(part, name) for name in hooks) for part in modules)
 
 
 def _known(layer: nn.BatchNorm2d | SupportNorm) -> tuple[Tensor, Tensor] | None:
@@ -174,7 +175,8 @@ def _known(layer: nn.BatchNorm2d | SupportNorm) -> tuple[Tensor, Tensor] | None:
 def _foreseen(convolution: nn.Conv2d, layer: nn.BatchNorm2d | SupportNorm, x: Tensor) -> tuple[Tensor, Tensor] | None:
     """Mean and variance of the convolution's result, by those of the patches of ``x``; None where that does not pay."""
     kernel, stride, padding = convolution.weight, convolution.stride, convolution.padding
-    if kernel[0].numel() >= len(kernel) or isinstance(padding, str):
+    plain = convolution.dilation == (1, 1) and convolution.groups == 1 and convolution.padding_mode == "zeros"
+    if not plain or kernel[0].numel() >= len(kernel) or isinstance(padding, str):
         return None
     recorded = _record(len(x)) if isinstance(layer, SupportNorm) else None
     dtype = torch.promote_types(x.dtype, torch.float32)
@@ -185,6 +187,9 @@ def _foreseen(convolution: nn.Conv2d, layer: nn.BatchNorm2d | SupportNorm, x: Te
     )
     patches = torch.stack([padded[:, :, row, column] for row in rows for column in columns])
     patches = patches.permute(2, 0, 1, 3, 4).flatten(0, 1).flatten(1)
+    if patches.shape[1] < 2:
+        # Nothing to take a variance of: the layer says so itself.
+        return None
     centre = patches.mean(1)
     rest = patches - centre.unsqueeze(1)
     flat = kernel.flatten(1).to(dtype)
