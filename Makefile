@@ -21,7 +21,7 @@ help:
 setup: .venv/ready
 
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m 'not slow'
 
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -m slow
@@ -56,7 +56,7 @@ results: .venv/ready
 	$(BIN)/python benchmarks/multitask.py
 	$(BIN)/python benchmarks/transfer.py
 	$(BIN)/python benchmarks/continual.py
-	$(BIN)/python benchmarks/optimisers.py
+	$(BIN)/python benchmarks/optimizers.py
 	$(BIN)/python benchmarks/acting.py
 
 clean:

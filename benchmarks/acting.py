@@ -24,8 +24,8 @@ from torch import Generator
 
 import innerloop as il
 from innerloop import acting
+from innerloop.core.checkpoint import save, write_text_atomically
 from innerloop.evaluation.stats import interval
-from innerloop.training.checkpoint import save, write_text_atomically
 
 HOME = RUNS / "acting"
 PULLS = 100

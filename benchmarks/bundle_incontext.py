@@ -10,8 +10,8 @@ import argparse
 import json
 from pathlib import Path
 
+from innerloop.core import checkpoint
 from innerloop.recipes import load_run
-from innerloop.training import checkpoint
 
 
 def main() -> None:

@@ -73,9 +73,9 @@ def with_higher(net: nn.Module, batches: tuple[Tensor, ...], loss: Loss, steps: 
     def step() -> None:
         net.zero_grad()
         for xs, ys, xq, yq in zip(*batches, strict=True):
-            with higher.innerloop_ctx(net, inner, copy_initial_weights=False) as (fast, optimiser):
+            with higher.innerloop_ctx(net, inner, copy_initial_weights=False) as (fast, optimizer):
                 for _ in range(steps):
-                    optimiser.step(loss(fast(xs), ys))
+                    optimizer.step(loss(fast(xs), ys))
                 (loss(fast(xq), yq) / len(batches[0])).backward()
 
     return step
@@ -104,7 +104,7 @@ def textbook_net(out: int | None = 5, width: int = 64) -> nn.Module:
 
 def lifted_images(**options: object) -> Step:
     import innerloop as il
-    from innerloop.allocator import keep_memory
+    from innerloop.core.allocator import keep_memory
 
     keep_memory()
     torch.manual_seed(0)
@@ -145,8 +145,8 @@ def maml_higher() -> Step:
 def maml_higher_our_net() -> Step:
     """The same with innerloop's network, memory layout and allocator."""
     import innerloop as il
-    from innerloop.allocator import keep_memory
-    from innerloop.lift import fast_layout
+    from innerloop.core.allocator import keep_memory
+    from innerloop.core.lifting import fast_layout
 
     class Fast(nn.Module):
         def __init__(self) -> None:
@@ -265,22 +265,22 @@ def sines_jax() -> Step:
 
 def lifted_protonet(precision: str | None) -> Step:
     import innerloop as il
-    from innerloop.allocator import keep_memory
+    from innerloop.core.allocator import keep_memory
 
     keep_memory()
     torch.manual_seed(0)
     learner = il.ProtoNet(il.nets.conv4((1, 28, 28)), scale=0.1)
     xs, ys, xq, yq = image_tasks(1, 60, 1, 5)
     tasks = il.Task(il.Examples(xs, F.one_hot(ys, 60).float()), il.Examples(xq, F.one_hot(yq, 60).float()))
-    lifted, optimiser = (
+    lifted, optimizer = (
         il.lift(learner, "loop", precision=precision),
         torch.optim.Adam(learner.parameters(), lr=1e-3, fused=True),
     )
 
     def step() -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         lifted.backward(tasks)
-        optimiser.step()
+        optimizer.step()
 
     return step
 
@@ -308,13 +308,13 @@ def protonet_easyfsl() -> Step:
     torch.manual_seed(0)
     model = methods.PrototypicalNetworks(textbook_net(out=None))
     (xs,), (ys,), (xq,), (yq,) = image_tasks(1, 60, 1, 5)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
     def step() -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         model.process_support_set(xs, ys)
         F.cross_entropy(model(xq), yq).backward()
-        optimiser.step()
+        optimizer.step()
 
     return step
 
@@ -364,7 +364,7 @@ def draw_files() -> Step:
 
 def trained_protonet() -> object:
     import innerloop as il
-    from innerloop.allocator import keep_memory
+    from innerloop.core.allocator import keep_memory
 
     keep_memory()
     torch.manual_seed(0)

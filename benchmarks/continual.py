@@ -26,8 +26,8 @@ from results import DATA, PAGE, RUNS, put, run, steps_done
 from torch import nn
 
 import innerloop as il
-from innerloop.allocator import keep_memory
 from innerloop.continual import Result, Rotated, Split, StreamFamily, digits
+from innerloop.core.allocator import keep_memory
 from innerloop.recipes import load
 
 KEPT = RUNS / "continual"

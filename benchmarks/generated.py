@@ -75,7 +75,7 @@ def calibrated(base: il.Pool, val: il.Pool) -> Heads:
     labels = torch.arange(base.classes).repeat_interleave(base.sizes)
     head = partial(il.DistributionCalibration, *il.DistributionCalibration.fit_base(base.x, labels), power=1.0, lr=0.5)
     episodes = il.FewShot(val, ways=5, shots=1, queries=10)
-    options = [{"neighbours": k, "pull": pull, "alpha": 0.0} for k in (2, 5) for pull in (0.0, 0.2, 0.5)]
+    options = [{"neighbors": k, "pull": pull, "alpha": 0.0} for k in (2, 5) for pull in (0.0, 0.2, 0.5)]
     scores = [accuracy(head(count=COUNT, **chosen), episodes, CHOICE, 1).mean() for chosen in options]
     best = options[int(np.argmax(scores))]
     print(f"distribution calibration: {best}; on validation classes {max(scores):.4f}, lowest {min(scores):.4f}")

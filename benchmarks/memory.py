@@ -136,14 +136,14 @@ def draw(kept: dict[str, float]) -> None:
     figure, panels = pyplot.subplots(1, 3, figsize=(11, 3.6), sharey=True, layout="constrained")
     axes = (("steps", "inner steps", STEPS), ("tasks", "tasks a step", TASKS), ("filters", "filters", FILTERS))
     for panel, (name, label, values) in zip(panels, axes, strict=True):
-        for colour, (learner, title) in enumerate(TITLES.items()):
+        for color, (learner, title) in enumerate(TITLES.items()):
             for how, line in zip(HOWS, ("-", "--", ":"), strict=True):
                 if how != "loop" and name != "tasks":
                     continue
                 heights = [kept.get(Point(learner, **{name: value}, how=how).key) for value in values]
                 if None not in heights:
                     label_of = title if how == "loop" else None
-                    panel.plot(values, heights, line, color=f"C{colour}", marker="o", markersize=3, label=label_of)
+                    panel.plot(values, heights, line, color=f"C{color}", marker="o", markersize=3, label=label_of)
         panel.set(xscale="log", yscale="log", xlabel=label)
         panel.set_xticks(values, [str(value) for value in values])
         panel.minorticks_off()
@@ -151,7 +151,7 @@ def draw(kept: dict[str, float]) -> None:
     panels[0].set_ylabel("peak memory, MiB")
     panels[0].legend(fontsize=8)
     hows = [
-        panels[1].plot([], [], line, color="grey", label="chunks of 4" if how == "chunk" else how)[0]
+        panels[1].plot([], [], line, color="gray", label="chunks of 4" if how == "chunk" else how)[0]
         for how, line in zip(HOWS, ("-", "--", ":"), strict=True)
     ]
     panels[1].legend(handles=hows, fontsize=8, loc="upper left")

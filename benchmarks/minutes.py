@@ -19,9 +19,9 @@ from results import DATA, run
 from speed import KEPT, PAGE, machine, put
 
 import innerloop as il
-from innerloop.allocator import keep_memory
+from innerloop.core import checkpoint
+from innerloop.core.allocator import keep_memory
 from innerloop.recipes import load
-from innerloop.training import checkpoint
 
 OMNIGLOT = f"--data omniglot --root {DATA / 'omniglot'} --set training.validate_every=100000"
 #: Title, arguments of `innerloop train`, seeds.

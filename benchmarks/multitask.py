@@ -26,9 +26,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import innerloop as il
+from innerloop.core.task import Task, take
 from innerloop.data import KnownTasks, Molecules, molecules, multitask
 from innerloop.evaluation import metrics, stats
-from innerloop.task import Task, take
 
 FOLDER = RUNS / "multitask"
 SHOTS = 16
@@ -76,22 +76,22 @@ def pretrained(source: Molecules, seed: int, steps: int = 500, batch: int = 256)
     labels = source.labels[rows][:, known[(source.counts("train")[known] >= 2 * SHOTS).all(1)]]
     bits = source.bits[rows]
     body, head = encoder(), torch.nn.Linear(128, labels.shape[1])
-    optimiser = torch.optim.AdamW([*body.parameters(), *head.parameters()], lr=1e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    optimizer = torch.optim.AdamW([*body.parameters(), *head.parameters()], lr=1e-3, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     balance = (labels == 0).sum(0) / (labels == 1).sum(0)
     for _ in range(steps):
         index = torch.randint(len(rows), (batch,))
         y = labels[index]
         logits = head(body(bits[index].float()))
         each = F.binary_cross_entropy_with_logits(logits, (y == 1).float(), pos_weight=balance, reduction="none")
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         each[y >= 0].mean().backward()
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     body.eval()
     known_features = body(bits.float()).detach()
-    centre, scale = known_features.mean(0), known_features.std(0)
-    return lambda x: ((body(x).detach() - centre) / scale).numpy()
+    center, scale = known_features.mean(0), known_features.std(0)
+    return lambda x: ((body(x).detach() - center) / scale).numpy()
 
 
 def metalearned(kind: str, source: Molecules, seed: int, steps: int = 400) -> il.Learner:

@@ -1,4 +1,4 @@
-"""Which normalisation policy serves MAML best? The committed recipe under each policy, at equal steps, on Omniglot.
+"""Which normalization policy serves MAML best? The committed recipe under each policy, at equal steps, on Omniglot.
 
 python benchmarks/norms.py --steps 900      about ten minutes on two cores
 """

@@ -20,7 +20,8 @@ import numpy as np
 from results import PAGE, RUNS, put, run, steps_done
 
 import innerloop as il
-from innerloop.data import GaussianProcess, sets
+from innerloop.data import GaussianProcess
+from innerloop.data import registry as sets
 from innerloop.evaluation import stats
 from innerloop.evaluation.evaluate import Report
 from innerloop.learners.generative.gp import Oracle, oracle
@@ -89,7 +90,7 @@ def row(name: str, data: list[str], tasks: int, title: str, published: str, reca
     reports = [score(folder, one, tasks, recalibrated) for one in data]
     for one, report in zip(data, reports, strict=True):
         kernel = one.removeprefix("gp_")
-        if kernel in KERNELS and report["log_likelihood"] > float(exact(kernel, tasks).factorised.mean()):
+        if kernel in KERNELS and report["log_likelihood"] > float(exact(kernel, tasks).factorized.mean()):
             raise SystemExit(f"{name} scores above the exact posterior on {kernel}: the evaluation is wrong")
     return f"| {title} | {' | '.join(map(shown, reports))} | {steps_done(folder):,} | {published} |\n"
 
@@ -97,7 +98,7 @@ def row(name: str, data: list[str], tasks: int, title: str, published: str, reca
 def ceiling(tasks: int) -> str:
     """The exact posterior: with the true hyperparameters, and with only the prior of them known."""
     lines = []
-    for title, pick in (("exact GP, each point alone", "factorised"), ("exact GP, all points together", "joint")):
+    for title, pick in (("exact GP, each point alone", "factorized"), ("exact GP, all points together", "joint")):
         cells = []
         for kernel in KERNELS:
             values = np.asarray(getattr(exact(kernel, tasks), pick))

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 import innerloop as il
-from innerloop.allocator import keep_memory
+from innerloop.core.allocator import keep_memory
 from innerloop.recipes import load
 
 HOME = Path(__file__).resolve().parent.parent
@@ -296,13 +296,13 @@ def rates(names: list[str]) -> str:
         learner.train().requires_grad_(True)
         training, sampler = recipe.training, recipe.sampler(source)
         lifted = il.lift(learner, training.get("how", "auto"), precision=training.get("precision"))
-        optimiser = torch.optim.Adam(learner.parameters(), lr=1e-6)
+        optimizer = torch.optim.Adam(learner.parameters(), lr=1e-6)
         seconds = []
         for step in range(18):
             start = time.perf_counter()
             lifted.backward(sampler.draw(torch.Generator().manual_seed(step), training["tasks_per_step"]))
-            optimiser.step()
-            optimiser.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
             seconds.append(time.perf_counter() - start)
         median, steps = float(np.median(seconds[3:])), steps_done(folder)
         lines.append(

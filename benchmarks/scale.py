@@ -5,7 +5,7 @@
 
 The learner is MAML on conv-4 (64 filters, 28x28 images), 5-way 1-shot with 15 queries a class, one inner step. A repeat
 starts each of the two anew, one after the other; what is timed is ``il.fit`` after a few steps to warm up, sampling,
-clipping and optimiser included. The ratio is of throughputs within a repeat.
+clipping and optimizer included. The ratio is of throughputs within a repeat.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from results import put
 from speed import PAGE
 
 import innerloop as il
-from innerloop.allocator import keep_memory
-from innerloop.training import distributed
+from innerloop.core import distributed
+from innerloop.core.allocator import keep_memory
 
 #: Ranks and threads of each.
 WAYS_TO_RUN = {"1 process x 2 threads": (1, 2), "2 ranks x 1 thread": (2, 1)}

@@ -37,7 +37,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from innerloop import estimators
-from innerloop.estimators import InContextClassifier
+from innerloop.estimators.incontext import InContextClassifier
 from innerloop.evaluation.metrics import calibration_error
 
 OURS = "in-context"
@@ -116,7 +116,7 @@ def methods(tuned: bool, ours: dict[str, Any]) -> dict[str, Callable[[np.ndarray
             HistGradientBoostingClassifier(random_state=0),
             {"learning_rate": [0.03, 0.1], "min_samples_leaf": [3, 10, 20], "max_iter": [50]},
         ),
-        "nearest neighbours": (
+        "nearest neighbors": (
             make_pipeline(SimpleImputer(), StandardScaler(), KNeighborsClassifier()),
             {
                 "kneighborsclassifier__n_neighbors": [1, 3, 5, 9],

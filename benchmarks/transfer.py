@@ -26,11 +26,12 @@ import torch
 from results import DATA, PAGE, RUNS, put, run, steps_done
 
 import innerloop as il
-from innerloop.allocator import keep_memory
-from innerloop.data import Pools, sets
+from innerloop.core import checkpoint
+from innerloop.core.allocator import keep_memory
+from innerloop.data import Pools
+from innerloop.data import registry as sets
 from innerloop.evaluation import stats
 from innerloop.recipes import defaults, load
-from innerloop.training import checkpoint
 
 SHOTS = (1, 5)
 STARTS = ("none", "classifier", "rotation", "contrastive")
@@ -84,13 +85,13 @@ def seconds(plan: Plan, data: str, learner: str, repeats: int = 5) -> float:
         source = recipe.source()
         built, sampler, training = recipe.build(source), recipe.sampler(source), recipe.training
         lifted = il.lift(built.train(), training["how"])
-        optimiser = torch.optim.Adam(built.parameters(), lr=1e-6)
+        optimizer = torch.optim.Adam(built.parameters(), lr=1e-6)
         taken = []
         for step in range(2 + repeats):
             start = time.process_time()
             lifted.backward(sampler.draw(torch.Generator().manual_seed(step), training["tasks_per_step"]))
-            optimiser.step()
-            optimiser.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
             taken.append(time.process_time() - start)
         known[name] = float(np.median(taken[2:]))
         kept.write_text(json.dumps(known, indent=1) + "\n")

@@ -68,10 +68,10 @@ class Case:
 def blob_pool(seed: int, classes: int = 40, each: int = 20) -> Pool:
     """Feature vectors ``[8]``: a class is a place in the first two numbers; the other six are loud noise."""
     generator = torch.Generator().manual_seed(seed)
-    centres = 2 * torch.randn(classes, 2, generator=generator)
+    centers = 2 * torch.randn(classes, 2, generator=generator)
     labels = torch.arange(classes).repeat_interleave(each)
     noise = torch.randn(len(labels), 8, generator=generator)
-    return Pool.of(torch.cat((centres[labels] + 0.5 * noise[:, :2], 3 * noise[:, 2:]), 1), labels)
+    return Pool.of(torch.cat((centers[labels] + 0.5 * noise[:, :2], 3 * noise[:, 2:]), 1), labels)
 
 
 def place_pool(seed: int) -> Pool:
@@ -179,7 +179,7 @@ def calibrated(norm: str, **options: Any) -> il.nets.Conv4:
 
 
 def relation(side: int = 4) -> il.nets.RelationModule:
-    """A relation module for the pictures' feature maps. No normalisation: its last maps are a single pixel."""
+    """A relation module for the pictures' feature maps. No normalization: its last maps are a single pixel."""
     return il.nets.RelationModule((16, side, side), width=16, hidden=16, norm="none")
 
 
@@ -772,7 +772,7 @@ LEARNED_OPTIMISERS = [
         fit={"steps": 60, "lr": 1e-2},
     ),
     Case(
-        "maml-learned-optimiser",
+        "maml-learned-optimizer",
         lambda: il.MAML(il.nets.mlp(8, 32, WAYS), steps=2, inner=il.MLPRule(width=8, scale=0.05)),
         **BLOBS,
         margin=0.1,

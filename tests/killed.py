@@ -14,9 +14,10 @@ from pathlib import Path
 from torch import Generator
 
 import innerloop as il
-from innerloop.cli import main
-from innerloop.data import Sinusoid, sets
-from innerloop.training import distributed
+from innerloop.cli.app import main
+from innerloop.core import distributed
+from innerloop.data import Sinusoid
+from innerloop.data import registry as sets
 
 OPTIONS = "--steps 8 --tasks-per-step 3 --how vmap --set validation.tasks=6 --set training.validate_every=3"
 SAVING = "--set training.save_seconds=0.0"

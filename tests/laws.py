@@ -14,9 +14,9 @@ from torch import Generator, Tensor
 from torch.utils import _pytree as pytree
 
 import innerloop as il
+from innerloop.core import checkpoint
+from innerloop.core.lifting import How
 from innerloop.data import FewShot, Sampler
-from innerloop.lift import How
-from innerloop.training import checkpoint
 
 #: Rounding in float64, with room for Adam, which divides by gradients that may be small.
 CLOSE = {"rtol": 1e-7, "atol": 1e-9}
@@ -120,7 +120,7 @@ def assert_support_order_is_free(learner: il.Learner, task: il.Task) -> None:
     torch.testing.assert_close(predict(learner, shuffled), predict(learner, task), **CLOSE)
 
 
-def assert_relabelling_permutes(learner: il.Learner, task: il.Task) -> None:
+def assert_relabeling_permutes(learner: il.Learner, task: il.Task) -> None:
     """Renaming the classes (the columns of y) renames the predictions and changes nothing else."""
     ways = task.support.y.shape[1]
     names = torch.arange(ways, device=task.support.y.device).roll(1)

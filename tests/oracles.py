@@ -160,6 +160,6 @@ def joint_gradient(
 def pooled_gradient(
     net: nn.Module, tasks: il.Task, loss: Callable[[Tensor, Tensor], Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
-    """Empirical risk minimisation: all tasks' examples in one batch, one network."""
+    """Empirical risk minimization: all tasks' examples in one batch, one network."""
     total = loss(net(tasks.query.x.flatten(0, 1)), tasks.query.y.flatten(0, 1))
     return total.detach(), list(torch.autograd.grad(total, list(net.parameters())))

@@ -28,8 +28,8 @@ from torch import Generator, Tensor, nn
 from torch.utils import _pytree as pytree
 
 import innerloop as il
+from innerloop.core import distributed
 from innerloop.data import Sampler, Sinusoid
-from innerloop.training import distributed
 from innerloop.training.aggregate import Uncertainty, backward_aggregated, backward_weighted, make_aggregator
 from innerloop.training.fit import NonFiniteLoss
 
@@ -132,7 +132,7 @@ def gradients(folder: Path, name: str, reduction: Any = "mean", tasks: int = TAS
 
 
 def unused_parameters(folder: Path) -> Iterator[None]:
-    """A parameter without a gradient has none after the exchange: an optimiser passes over it."""
+    """A parameter without a gradient has none after the exchange: an optimizer passes over it."""
     learner, sampler = case("protonet-euclidean")
     learner.unused = nn.Parameter(torch.zeros(3, dtype=torch.float64))
     yield

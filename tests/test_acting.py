@@ -14,8 +14,8 @@ from torch.func import functional_call, vmap
 
 import innerloop as il
 from innerloop import acting
-from innerloop.acting._returns import advantages
 from innerloop.acting.maml import gains
+from innerloop.acting.returns import advantages
 
 
 def seeded(seed: int = 0) -> Generator:
@@ -302,7 +302,7 @@ def test_inner_step_is_the_policy_gradient_by_hand() -> None:
         torch.testing.assert_close(adapted[name], value + 0.3 * gradient)
 
 
-def test_advantages_of_episodes_are_standardised_where_they_live() -> None:
+def test_advantages_of_episodes_are_standardized_where_they_live() -> None:
     maml = learner()
     maml.policy.log_scale.data.fill_(-1.5)
     seen = maml._roll(maml._repeated(1), torch.tensor([[0.03, 0.01]]).double(), seeded(1), 30)

@@ -15,9 +15,9 @@ import torch
 from laws import assert_same
 
 import innerloop as il
-from innerloop.cli import main
+from innerloop.cli.app import main
+from innerloop.core import checkpoint
 from innerloop.recipes import load
-from innerloop.training import checkpoint
 
 TINY = ["--set", "net.width=8", "--ways", "5", "--queries", "3", "--tasks-per-step", "2", "--set", "validation.tasks=4"]
 

@@ -20,12 +20,12 @@ from torch import Generator, nn
 
 import innerloop as il
 from innerloop import continual
-from innerloop.cli import main
+from innerloop.cli.app import main
 from innerloop.continual import Result, Rotated, Sines, Split, Stream, digits, mnist, run, summary
 from innerloop.continual.named import maker, stream
 from innerloop.data import ClassStream
-from innerloop.learners.continual._online import Memory
 from innerloop.learners.continual.agem import project
+from innerloop.learners.continual.online import Memory
 
 DOUBLE = {"dtype": torch.float64}
 
@@ -341,7 +341,7 @@ def test_ewc_gradient_is_exact_on_a_linear_model() -> None:
     more, target = torch.randn(4, 3, **DOUBLE), torch.randn(4, 1, **DOUBLE)
     loss = ((more @ theta["weight"].T - target) * more).mean(0, keepdim=True)
     wanted = loss + 7.0 * state.fisher["weight"] * 0.5
-    torch.testing.assert_close(learner.penalised(theta, il.Examples(more, target), state)["weight"], wanted)
+    torch.testing.assert_close(learner.penalized(theta, il.Examples(more, target), state)["weight"], wanted)
 
 
 def test_ewc_consolidates_at_the_end_of_a_task_only() -> None:
@@ -426,12 +426,12 @@ def test_naive_is_what_torchs_sgd_does() -> None:
     learner, state = il.Naive(net, lr=0.1, glances=2), None
     for part in parts:
         state = learner.adapt(part, state)
-    optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     for part in parts:
         for _ in range(2):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             torch.nn.functional.cross_entropy(net(part.x), part.y.argmax(1)).backward()
-            optimiser.step()
+            optimizer.step()
     for name, p in net.named_parameters():
         torch.testing.assert_close(state.parameters[name], p.detach())
 

@@ -22,13 +22,14 @@ import pytest
 import torch
 from PIL import Image
 
-from innerloop.data.cache import cached, cached_pools, folder
-from innerloop.data.cifar_fs import cifar_fs
+from innerloop.core.cache import cached, folder
+from innerloop.core.task import InputError
+from innerloop.data.cache import cached_pools
 from innerloop.data.download import fetch
-from innerloop.data.glyphs import glyphs
-from innerloop.data.omniglot import omniglot
 from innerloop.data.pool import Pool, Pools
-from innerloop.task import InputError
+from innerloop.data.sets.cifar_fs import cifar_fs
+from innerloop.data.sets.glyphs import glyphs
+from innerloop.data.sets.omniglot import omniglot
 
 DATA = Path(os.environ.get("INNERLOOP_DATA", Path(__file__).parents[2] / "shared" / "data"))
 OMNIGLOT, CIFAR = DATA / "omniglot", DATA / "cifar_fs"
@@ -141,7 +142,7 @@ def test_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytes
 
 def test_two_processes_may_build_at_once(own_cache: Path) -> None:
     code = (
-        "import sys, torch; from innerloop.data.cache import cached\n"
+        "import sys, torch; from innerloop.core.cache import cached\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "for i in range(20):\n"
         "    x = cached('demo', {'i': i}, lambda: {'x': torch.full((100_000,), i)})['x']\n"
@@ -364,10 +365,10 @@ def test_omniglot_rotations(characters: Pools, shared_cache: Path, monkeypatch: 
 def test_omniglot_image_equals_an_independent_decode(characters: Pools) -> None:
     with zipfile.ZipFile(OMNIGLOT / "images_background.zip") as archive:
         image = Image.open(io.BytesIO(archive.read("images_background/Hebrew/character05/0470_07.png")))
-        grey = Image.fromarray(numpy.asarray(image).astype(numpy.uint8) * 255)
-    grey = grey.resize((28, 28), Image.Resampling.LANCZOS)
+        gray = Image.fromarray(numpy.asarray(image).astype(numpy.uint8) * 255)
+    gray = gray.resize((28, 28), Image.Resampling.LANCZOS)
     drawing = image_of(characters.val, "Hebrew/character05", 6)
-    assert drawing[0].equal(255 - torch.from_numpy(numpy.asarray(grey).copy()))
+    assert drawing[0].equal(255 - torch.from_numpy(numpy.asarray(gray).copy()))
     assert 0 < drawing.float().mean() < 64
 
 

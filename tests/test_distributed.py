@@ -12,7 +12,7 @@ import pytest
 import ranks
 from laws import assert_same
 
-from innerloop.training import checkpoint, distributed
+from innerloop.core import checkpoint, distributed
 
 HERE = Path(__file__).parent
 

@@ -390,9 +390,9 @@ def batch(**changes: Any) -> il.Task:
 )
 def test_malformed_tasks_are_refused(changes: dict[str, Tensor], message: str) -> None:
     """The check names the part and both shapes; a sound batch passes."""
-    il.task.check(batch())
+    il.core.task.check(batch())
     with pytest.raises(il.InputError, match=message):
-        il.task.check(batch(**changes))
+        il.core.task.check(batch(**changes))
 
 
 @pytest.mark.parametrize("kind", ["few-shot", "batches"])

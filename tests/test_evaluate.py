@@ -15,10 +15,10 @@ from scipy import stats as scipy_stats
 from torch import Tensor, nn
 
 import innerloop as il
+from innerloop.core import checkpoint
 from innerloop.data import Augment, Batches, FewShot, Pool, Sinusoid
 from innerloop.evaluation import metrics, stats
 from innerloop.evaluation.evaluate import save_report
-from innerloop.training import checkpoint
 
 QUICK: dict[str, Any] = {"tasks": 12, "how": "vmap"}
 

@@ -1,4 +1,4 @@
-"""Meta-training: budgets, optimisers, accumulation, what a run leaves on disk, and what it refuses."""
+"""Meta-training: budgets, optimizers, accumulation, what a run leaves on disk, and what it refuses."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
 import innerloop as il
+from innerloop.core import checkpoint
 from innerloop.data import Batches, FewShot, Sampler, Sinusoid
-from innerloop.training import checkpoint
 from innerloop.training.fit import _CALIBRATION_BATCHES, _generator, schedule_factor
 
 QUIET: dict[str, Any] = {"how": "vmap", "progress": False}
@@ -103,8 +103,8 @@ def test_minutes_are_a_budget() -> None:
         ({"minutes": 0.0}, "minutes above 0"),
         ({"minutes": math.nan}, "minutes above 0"),
         ({"steps": 1, "tasks_per_step": 0}, "tasks_per_step at least 1"),
-        ({"steps": 1, "optimizer": "Adamm"}, "no optimiser 'Adamm'"),
-        ({"steps": 1, "optimizer": "Optimizer_"}, "no optimiser"),
+        ({"steps": 1, "optimizer": "Adamm"}, "no optimizer 'Adamm'"),
+        ({"steps": 1, "optimizer": "Optimizer_"}, "no optimizer"),
         ({"steps": 1, "schedule": "stairs"}, "schedule 'stairs' is unknown"),
         ({"steps": 1, "how": "magic"}, "choose auto, vmap, loop or chunk"),
         ({"steps": 1, "chunk": 0}, "it must be at least 1"),
@@ -166,15 +166,15 @@ def one_gradient(learner: il.Learner, sampler: Sampler, step: int, reduction: An
     ],
     ids=["sgd", "adamw", "groups"],
 )
-def test_any_optimiser_by_a_function(factory: Callable[[list[nn.Parameter]], torch.optim.Optimizer]) -> None:
-    """The weights after three steps are those of a plain loop with that optimiser."""
+def test_any_optimizer_by_a_function(factory: Callable[[list[nn.Parameter]], torch.optim.Optimizer]) -> None:
+    """The weights after three steps are those of a plain loop with that optimizer."""
     learner, reference = maml(), maml()
     il.fit(learner, Sinusoid(), steps=3, optimizer=factory, schedule="constant", **QUIET)
-    optimiser = factory(list(reference.parameters()))
+    optimizer = factory(list(reference.parameters()))
     for step in range(3):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         one_gradient(reference, Sinusoid(), step)
-        optimiser.step()
+        optimizer.step()
     torch.testing.assert_close(weights(learner), weights(reference), rtol=1e-5, atol=1e-6)
     assert not torch.allclose(weights(learner), weights(maml()), atol=1e-3)
 
@@ -182,23 +182,23 @@ def test_any_optimiser_by_a_function(factory: Callable[[list[nn.Parameter]], tor
 def test_any_scheduler_by_a_function() -> None:
     """A torch scheduler moves the rates, and goes on where it was after a resumption."""
 
-    def halving(optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        return torch.optim.lr_scheduler.StepLR(optimiser, step_size=2, gamma=0.5)
+    def halving(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.StepLR(optimizer, step_size=2, gamma=0.5)
 
     history = il.fit(maml(), Sinusoid(), steps=5, lr=0.1, schedule=halving, **QUIET)
     # The rate of a row is the one after the step: the scheduler has stepped.
     assert [row["lr"] for row in history.rows] == [0.1, 0.05, 0.05, 0.025, 0.025]
 
 
-def step_scheduler(optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-    return torch.optim.lr_scheduler.StepLR(optimiser, step_size=2, gamma=0.5)
+def step_scheduler(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.StepLR(optimizer, step_size=2, gamma=0.5)
 
 
-def nested_scheduler(optimiser: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+def nested_scheduler(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
     """One whose state has integer keys within a list, which JSON alone would turn into words."""
-    warm = torch.optim.lr_scheduler.ConstantLR(optimiser, 0.5, total_iters=1)
-    milestones = torch.optim.lr_scheduler.MultiStepLR(optimiser, [1, 3], gamma=0.1)
-    return torch.optim.lr_scheduler.SequentialLR(optimiser, [warm, milestones], [1])
+    warm = torch.optim.lr_scheduler.ConstantLR(optimizer, 0.5, total_iters=1)
+    milestones = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 3], gamma=0.1)
+    return torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, milestones], [1])
 
 
 @pytest.mark.parametrize("scheduler", [step_scheduler, nested_scheduler])
@@ -248,7 +248,7 @@ def test_clip_bounds_the_gradient() -> None:
     torch.testing.assert_close(lengths, torch.full((3,), 0.01), rtol=1e-3, atol=0)
 
 
-def test_weight_decay_is_the_optimisers() -> None:
+def test_weight_decay_is_the_optimizers() -> None:
     """SGD with decay d: w <- w - lr (g + d w)."""
     learner, reference = maml(), maml()
     il.fit(learner, Sinusoid(), steps=1, lr=0.1, optimizer="SGD", weight_decay=0.5, schedule="constant", **QUIET)
@@ -481,7 +481,7 @@ def test_weights_that_are_not_finite_are_never_kept(tmp_path: Path, validate: Sa
     def ruin(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, lr=math.inf)
 
-    options = {"optimizer": ruin, "schedule": lambda optimiser: torch.optim.lr_scheduler.ConstantLR(optimiser, 1.0)}
+    options = {"optimizer": ruin, "schedule": lambda optimizer: torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)}
     with pytest.raises(il.NonFiniteLoss, match="the weights are not finite after step 1"):
         il.fit(maml(), Sinusoid(), steps=1, validate=validate, out=tmp_path, **options, **QUIET)
     tensors, facts = checkpoint.load(tmp_path / "last.safetensors")

@@ -217,7 +217,7 @@ def test_completion_gives_each_pixel_once() -> None:
             assert int(((wanted - y[t, :, 0]).abs().amax(1) < 1e-6).sum()) == 1
 
 
-def test_completion_of_colours_and_counts() -> None:
+def test_completion_of_colors_and_counts() -> None:
     """Targets have a column for each channel; a fixed number of queries is that number."""
     pool = Pool.of(torch.rand(4, 3, 8, 8), [0, 0, 1, 1])
     task = Completion(pool, shots=(2, 4), queries=7).draw(seeded(0), 5)

@@ -1,4 +1,4 @@
-"""Amortised and latent-variable classifiers, and generated examples: formulas, limits and identities."""
+"""Amortized and latent-variable classifiers, and generated examples: formulas, limits and identities."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Generator, Tensor
 from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
 import innerloop as il
-from innerloop.learners.generative._draws import Draws
-from innerloop.learners.generative._draws import Normal as Gaussian
-from innerloop.learners.generative._features import FeatureGenerator
+from innerloop.learners.generative.draws import Draws
+from innerloop.learners.generative.draws import Normal as Gaussian
+from innerloop.learners.generative.features import FeatureGenerator
 from innerloop.learners.generative.metagan import Reverse
 from innerloop.learners.generative.statistician import StatisticianHead
 
@@ -44,7 +44,7 @@ def drawings(seed: int = 0, shots: int = 1, queries: int = 2) -> il.Task:
     return il.Task(*parts)
 
 
-def still(head: il.AmortisedHead) -> il.AmortisedHead:
+def still(head: il.AmortizedHead) -> il.AmortizedHead:
     """The head with variances that vanish."""
     with torch.no_grad():
         head.log_variance[-1].weight.zero_()
@@ -73,7 +73,7 @@ def test_fresh_draws_are_standard_normal_and_differ_each_time() -> None:
 
 
 def test_versa_without_variance_is_one_linear_classifier() -> None:
-    head = still(il.AmortisedHead(H, hidden=5)).double().eval()
+    head = still(il.AmortizedHead(H, hidden=5)).double().eval()
     task = vectors()
     state = head.adapt(task.support)
     weights, deviation = head.posterior(state)
@@ -86,7 +86,7 @@ def test_versa_without_variance_is_one_linear_classifier() -> None:
 
 def test_versa_starts_as_prototypes() -> None:
     task = vectors()
-    head = still(il.AmortisedHead(H, scale=0.3)).double().eval()
+    head = still(il.AmortizedHead(H, scale=0.3)).double().eval()
     with torch.no_grad():
         for parameter in head.mean[-1].parameters():
             parameter.zero_()
@@ -98,7 +98,7 @@ def test_versa_starts_as_prototypes() -> None:
 
 def test_versa_mixes_classifiers_in_probability_space() -> None:
     task = vectors()
-    head = il.AmortisedHead(H, test_draws=9).double().eval()
+    head = il.AmortizedHead(H, test_draws=9).double().eval()
     with torch.no_grad():
         head.log_variance[-1].bias.fill_(0.5)
     state = head.adapt(task.support)
@@ -117,7 +117,7 @@ def test_versa_mixes_classifiers_in_probability_space() -> None:
 
 
 def test_versa_classes_are_independent() -> None:
-    head = il.AmortisedHead(H, test_draws=4000).double().eval()
+    head = il.AmortizedHead(H, test_draws=4000).double().eval()
     with torch.no_grad():
         head.log_variance[-1].bias.fill_(0.0)
     task = vectors()
@@ -271,9 +271,9 @@ def test_decoder_gives_the_shape_it_was_asked_for() -> None:
 def base(classes: int = 5, each: int = 12) -> tuple[Tensor, Tensor]:
     generator = Generator().manual_seed(1)
     labels = torch.arange(classes).repeat(each)
-    centres = 2 * torch.rand(classes, H, generator=generator, dtype=torch.float64)
+    centers = 2 * torch.rand(classes, H, generator=generator, dtype=torch.float64)
     noise = torch.randn(len(labels), H, generator=generator, dtype=torch.float64)
-    return centres[labels] + 0.4 * noise, labels
+    return centers[labels] + 0.4 * noise, labels
 
 
 def test_base_statistics_are_numpys() -> None:
@@ -287,7 +287,7 @@ def test_base_statistics_are_numpys() -> None:
 
 def test_draws_have_the_calibrated_mean_and_covariance() -> None:
     means, covariances = il.DistributionCalibration.fit_base(*base())
-    head = il.DistributionCalibration(means, covariances, count=3, neighbours=2, alpha=0.2).double().eval()
+    head = il.DistributionCalibration(means, covariances, count=3, neighbors=2, alpha=0.2).double().eval()
     task = vectors()
     z = torch.sign(task.support.x) * task.support.x.abs().sqrt()
     mean, roots = head.calibrated(z)
@@ -298,10 +298,10 @@ def test_draws_have_the_calibrated_mean_and_covariance() -> None:
         numpy.testing.assert_allclose(got, covariances.numpy()[nearest].mean(0) + 0.2, rtol=1e-6, atol=1e-8)
 
 
-def test_the_pull_moves_the_draws_mean_from_the_feature_to_its_neighbours() -> None:
+def test_the_pull_moves_the_draws_mean_from_the_feature_to_its_neighbors() -> None:
     means, covariances = il.DistributionCalibration.fit_base(*base())
     z = vectors().support.x.double()
-    make = partial(il.DistributionCalibration, means, covariances, neighbours=2)
+    make = partial(il.DistributionCalibration, means, covariances, neighbors=2)
     near, far = (make(pull=pull).calibrated(z)[0] for pull in (0.0, 1.0))
     numpy.testing.assert_allclose(near, z)
     numpy.testing.assert_allclose(make(pull=0.25).calibrated(z)[0], 0.75 * z + 0.25 * far)
@@ -312,7 +312,7 @@ def test_the_pull_moves_the_draws_mean_from_the_feature_to_its_neighbours() -> N
 
 def test_drawn_features_join_the_support() -> None:
     means, covariances = il.DistributionCalibration.fit_base(*base())
-    options = {"neighbours": 2, "alpha": 0.2, "steps": 10}
+    options = {"neighbors": 2, "alpha": 0.2, "steps": 10}
     head = il.DistributionCalibration(means, covariances, count=4, **options).double().eval()
     plain = il.DistributionCalibration(means, covariances, count=0, power=1.0, **options).double()
     task = vectors()
@@ -332,7 +332,7 @@ def test_drawn_features_join_the_support() -> None:
 
 def test_calibrated_draws_have_the_stated_moments() -> None:
     means, covariances = il.DistributionCalibration.fit_base(*base())
-    head = il.DistributionCalibration(means, covariances, count=20_000, neighbours=2, alpha=0.2, power=1.0, steps=0)
+    head = il.DistributionCalibration(means, covariances, count=20_000, neighbors=2, alpha=0.2, power=1.0, steps=0)
     head.double().eval()
     task = vectors(shots=1, ways=1)
     mean, roots = head.calibrated(task.support.x)
@@ -463,7 +463,7 @@ def test_metagan_predicts_as_the_plain_head_with_its_weights() -> None:
         (lambda: il.Hallucinator(il.nets.conv4(), count=-1), "-1"),
         (lambda: il.MetaGAN(il.nets.conv4(), likelihood=il.Gaussian(scale=1.0)), "Gaussian"),
         (lambda: il.DistributionCalibration(torch.zeros(3, 4), torch.zeros(3, 4, 5)), "fit_base"),
-        (lambda: il.DistributionCalibration(torch.zeros(3, 4), torch.zeros(3, 4, 4), neighbours=4), "neighbours is 4"),
+        (lambda: il.DistributionCalibration(torch.zeros(3, 4), torch.zeros(3, 4, 4), neighbors=4), "neighbors is 4"),
         (lambda: il.DistributionCalibration(torch.zeros(3, 4), torch.zeros(3, 4, 4), power=0.0), "power=0.0"),
         (lambda: il.DistributionCalibration.fit_base(torch.zeros(3, 4), torch.zeros(2)), "one label each"),
         (lambda: il.DistributionCalibration.fit_base(torch.zeros(3, 4), torch.tensor([0, 0, 7])), "class 7"),

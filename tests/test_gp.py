@@ -137,7 +137,7 @@ def test_laws_of_a_learner_without_parameters(name: str) -> None:
     loop = il.lift(learner, "loop").predict(tasks)
     torch.testing.assert_close(il.lift(learner, "vmap").predict(tasks), loop, rtol=1e-7, atol=1e-9)
     torch.testing.assert_close(il.lift(learner, "vmap").loss(tasks), il.lift(learner, "loop").loss(tasks))
-    (x, y), query = il.task.take(tasks, 0)
+    (x, y), query = il.core.task.take(tasks, 0)
     folded = learner.adapt(il.Examples(x[3:], y[3:]), learner.adapt(il.Examples(x[:3], y[:3])))
     torch.testing.assert_close(learner.predict(folded, query.x), loop[0], rtol=1e-7, atol=1e-9)
     order = torch.randperm(9)
@@ -149,7 +149,7 @@ def test_laws_of_a_learner_without_parameters(name: str) -> None:
 
 
 def test_float32_tasks_are_judged_in_float64() -> None:
-    """Close points under little noise: a covariance that float32 cannot factorise."""
+    """Close points under little noise: a covariance that float32 cannot factorize."""
     learner = il.ExactGP("rbf", lengthscale=0.6, scale=1.0, noise=0.0)
     sampler = GaussianProcess("rbf", lengthscale=0.6, scale=1.0, noise=0.0, shots=50, queries=50)
     tasks = sampler.draw(Generator().manual_seed(0), 4)
@@ -206,7 +206,7 @@ def test_resampled_draws_stand_for_the_weights() -> None:
     tasks = GaussianProcess("rbf", shots=8, queries=30).draw(Generator().manual_seed(3), 8)
     learner = il.MarginalGP("rbf", points=128, draws=4000)
     for i in range(8):
-        task = il.task.take(tasks, i)
+        task = il.core.task.take(tasks, i)
         assert -float(learner.loss(task)) == pytest.approx(float(learner.log_likelihood(task).mean()), abs=0.01)
 
 
@@ -224,13 +224,13 @@ def test_oracle_is_the_known_process_on_the_evaluated_tasks() -> None:
     """Per task the score of ExactGP with that task's hyperparameters, on the tasks that ``evaluate`` draws."""
     sampler = GaussianProcess("matern52", together=4)
     scores = gp.oracle(sampler, tasks=10, seed=5)
-    assert scores.joint.shape == scores.factorised.shape == (10,)
+    assert scores.joint.shape == scores.factorized.shape == (10,)
     batches = list(sampler.batches(Generator().manual_seed(5), 10))
     _, known = sampler.draw_with(Generator().manual_seed(5), 4)
     for i in range(4):
         learner = il.ExactGP("matern52", **{name: float(value[i]) for name, value in known._asdict().items()})
-        task = pytree.tree_map(torch.Tensor.double, il.task.take(batches[0], i))
-        assert float(scores.factorised[i]) == pytest.approx(-float(learner.loss(task)), rel=1e-6)
+        task = pytree.tree_map(torch.Tensor.double, il.core.task.take(batches[0], i))
+        assert float(scores.factorized[i]) == pytest.approx(-float(learner.loss(task)), rel=1e-6)
         joint = gp.joint_log_prob("matern52", learner.adapt(task.support), task.query) / len(task.query.x)
         assert float(scores.joint[i]) == pytest.approx(float(joint), rel=1e-6)
 
@@ -238,7 +238,7 @@ def test_oracle_is_the_known_process_on_the_evaluated_tasks() -> None:
 @cache
 def ceilings(kernel: str) -> dict[str, tuple[float, float]]:
     """The benchmark's oracle averaged over the 44 support sizes, each as often, and its 95 % half width."""
-    draws: dict[str, list[numpy.ndarray]] = {"factorised": [], "joint": []}
+    draws: dict[str, list[numpy.ndarray]] = {"factorized": [], "joint": []}
     for shots in range(3, 47):
         scores = gp.oracle(GaussianProcess(kernel, shots=shots), tasks=48, seed=shots)
         # The tasks of a draw share their number of queries: the draw is the unit.
@@ -255,11 +255,11 @@ def ceilings(kernel: str) -> dict[str, tuple[float, float]]:
 @pytest.mark.parametrize(
     ("kernel", "score", "published", "error"),
     [
-        ("rbf", "factorised", 1.507, 0.017),
+        ("rbf", "factorized", 1.507, 0.017),
         ("rbf", "joint", 1.803, 0.010),
-        ("matern52", "factorised", 1.101, 0.015),
+        ("matern52", "factorized", 1.101, 0.015),
         ("matern52", "joint", 1.382, 0.010),
-        ("periodic", "factorised", 1.175, 0.018),
+        ("periodic", "factorized", 1.175, 0.018),
         ("periodic", "joint", 1.488, 0.011),
     ],
 )
@@ -273,7 +273,7 @@ def test_ceilings_of_the_benchmark(kernel: str, score: str, published: float, er
 def test_unknown_hyperparameters_cost_what_they_cost() -> None:
     """Below the oracle on the same tasks: about 0.06 for the best mixture, 0.075 for the best single Gaussian."""
     sampler, tasks = GaussianProcess("rbf"), 64
-    known = gp.oracle(sampler, tasks=tasks, seed=1).factorised
+    known = gp.oracle(sampler, tasks=tasks, seed=1).factorized
     losses = {}
     for mixture in (True, False):
         learner = il.MarginalGP("rbf", points=256, draws=32, mixture=mixture)
@@ -309,7 +309,7 @@ def test_posterior_of_many_processes_is_that_of_each() -> None:
     tasks, known = GaussianProcess("weakly_periodic", shots=6, queries=4).draw_with(Generator().manual_seed(0), 3)
     whole = gp.marginals("weakly_periodic", gp.condition("weakly_periodic", known, tasks.support), tasks.query.x)
     for t in range(3):
-        task, one = il.task.take(tasks, t), Hyperparameters(*(value[t] for value in known))
+        task, one = il.core.task.take(tasks, t), Hyperparameters(*(value[t] for value in known))
         part = gp.marginals("weakly_periodic", gp.condition("weakly_periodic", one, task.support), task.query.x)
         for got, wanted in zip(part, whole, strict=True):
             torch.testing.assert_close(got, wanted[t])

@@ -12,13 +12,13 @@ from cases import sines
 from torch import Tensor, nn
 
 import innerloop as il
-from innerloop.learners.optimization._gradient import Adapted
+from innerloop.learners.optimization.gradient import Adapted
 from innerloop.learners.optimization.imaml import _conjugate_gradient
 
 CLOSE = {"rtol": 1e-8, "atol": 1e-10}
 
 
-class LearnedScale(il.likelihood.Likelihood):
+class LearnedScale(il.core.likelihood.Likelihood):
     """A normal whose one deviation is learned with the rest."""
 
     def __init__(self) -> None:

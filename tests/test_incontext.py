@@ -15,10 +15,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import Generator
 
 import innerloop as il
+from innerloop.core import checkpoint
 from innerloop.data import TablePrior
-from innerloop.estimators import InContextClassifier, InContextRegressor
+from innerloop.estimators.incontext import InContextClassifier, InContextRegressor
 from innerloop.learners.generative.pfn import InContext, describe, standard_borders
-from innerloop.training import checkpoint
 
 
 def small(**options: object) -> InContext:
@@ -165,10 +165,10 @@ def test_same_seed_same_predictions_and_pickles(model: type) -> None:
 
 def test_text_columns_missing_cells_and_unknown_categories() -> None:
     generator = np.random.default_rng(0)
-    colour = generator.choice(["red", "green", "blue"], 120)
+    color = generator.choice(["red", "green", "blue"], 120)
     x = np.empty((120, 3), dtype=object)
-    x[:, 0], x[:, 1], x[:, 2] = colour, generator.normal(size=120), generator.normal(size=120)
-    y = np.where(colour == "green", "yes", "no")
+    x[:, 0], x[:, 1], x[:, 2] = color, generator.normal(size=120), generator.normal(size=120)
+    y = np.where(color == "green", "yes", "no")
     x[5, 0], x[6, 1], x[7, 2] = None, np.nan, None
     model = InContextClassifier().fit(x[:80], y[:80])
     assert model.classes_.tolist() == ["no", "yes"]

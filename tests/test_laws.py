@@ -77,10 +77,10 @@ def test_support_order_is_free(case: Case, device: torch.device) -> None:
     declared(case.order_free, laws.assert_support_order_is_free, learner_of(case, device), task)
 
 
-def test_relabelling_permutes(case: Case, device: torch.device) -> None:
+def test_relabeling_permutes(case: Case, device: torch.device) -> None:
     """Renaming the classes renames the predictions, where declared."""
     task = laws.one(tasks_of(case.test(), device), 0)
-    declared(case.relabels, laws.assert_relabelling_permutes, learner_of(case, device), task)
+    declared(case.relabels, laws.assert_relabeling_permutes, learner_of(case, device), task)
 
 
 def test_gradient_everywhere(case: Case, device: torch.device) -> None:

@@ -14,9 +14,9 @@ from test_laws import learner_of, tasks_of
 from torch import Generator, nn
 
 import innerloop as il
-from innerloop import inner
-from innerloop.auto import PeakMemory
-from innerloop.compiled import Compiled
+from innerloop.core import inner
+from innerloop.core.auto import PeakMemory
+from innerloop.core.compiled import Compiled
 
 # PyTorch's own compiler calls what PyTorch deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")

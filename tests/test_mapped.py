@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 import innerloop as il
-from innerloop.cli import main
+from innerloop.cli.app import main
 from innerloop.data import (
     Batches,
     ClassStream,
@@ -194,9 +194,9 @@ def test_damage_is_refused(both: tuple[Pool, MappedPool], tmp_path: Path) -> Non
         open_pool(folder)
 
 
-def draw(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (9, 7)) -> None:
+def draw(path: Path, color: tuple[int, int, int], size: tuple[int, int] = (9, 7)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
+    Image.new("RGB", size, color).save(path)
 
 
 def test_a_folder_of_images(tmp_path: Path) -> None:
@@ -209,14 +209,14 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
     pool = write_images(tmp_path / "pool", source, size=5)
     assert (pool.names, pool.sizes.tolist(), pool.shape) == (("birds/crow", "fish"), [3, 1], (3, 5, 5))
     assert pool.x[2, :, 2, 2].tolist() == [20, 20, 30]
-    grey = write_images(tmp_path / "grey", source, size=5, channels=1)
-    assert grey.shape == (1, 5, 5)
-    assert int(grey.x[3, 0, 0, 0]) == 200
+    gray = write_images(tmp_path / "gray", source, size=5, channels=1)
+    assert gray.shape == (1, 5, 5)
+    assert int(gray.x[3, 0, 0, 0]) == 200
     (source / "fish" / "b.png").write_bytes(b"no image at all")
     with pytest.raises(il.InputError, match=r"b\.png is not a readable image"):
         write_images(tmp_path / "third", source)
     with pytest.raises(il.InputError, match="holds no folder with images"):
-        write_images(tmp_path / "fourth", tmp_path / "grey")
+        write_images(tmp_path / "fourth", tmp_path / "gray")
     with pytest.raises(il.InputError, match="channels must be 1 or 3"):
         write_images(tmp_path / "fourth", source, channels=2)
 

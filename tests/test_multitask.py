@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import innerloop as il
-from innerloop.cli import app
+from innerloop.cli.app import app
+from innerloop.core import checkpoint
+from innerloop.core.task import InputError
 from innerloop.data import KnownTasks, Sinusoid, TableTasks
-from innerloop.learners.optimization._gradient import Adapted, names
-from innerloop.task import InputError
-from innerloop.training import checkpoint
+from innerloop.learners.optimization.gradient import Adapted, names
 from innerloop.training.aggregate import AGGREGATORS, DynamicAverage, Uncertainty, backward_aggregated, make_aggregator
 
 SQUARES = {"likelihood": il.Gaussian(scale=1.0)}
@@ -117,7 +117,7 @@ def test_anil_without_steps_and_with_per_task_heads_is_joint_training(
 @LOSSES
 @pytest.mark.parametrize("options", [{"adapts": "none"}, {"steps": 0}], ids=str)
 @pytest.mark.parametrize("how", ["loop", "vmap"])
-def test_a_shared_head_that_does_not_adapt_is_pooled_risk_minimisation(
+def test_a_shared_head_that_does_not_adapt_is_pooled_risk_minimization(
     classes: bool, loss: Callable[[Tensor, Tensor], Tensor], constant: float, options: dict[str, Any], how: str
 ) -> None:
     """Nothing adapts and the head is shared: the loss and gradient of one network on all examples."""
@@ -472,15 +472,15 @@ def test_uncertainty_learns_the_noise_of_each_task() -> None:
     """At its optimum the variance is twice the loss: the mean squared error, for half of one."""
     losses = torch.tensor([0.1, 2.0, 30.0], dtype=torch.float64)
     weights = Uncertainty(3, least=CONSTANT).double()
-    optimiser = torch.optim.LBFGS(weights.parameters(), max_iter=100, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(weights.parameters(), max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         value = weights(losses + CONSTANT)
         value.backward()
         return value
 
-    optimiser.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)  # type: ignore[arg-type]
     torch.testing.assert_close(weights.log_variance.detach().exp(), 2 * losses, rtol=1e-4, atol=0)
 
 

@@ -43,7 +43,7 @@ def test_conv4_is_convolution_norm_relu_pool() -> None:
 
 
 def test_conv4_classifier_widths_and_bias() -> None:
-    """``out`` adds a linear layer; widths may differ; a bias stands where no normalisation would cancel it."""
+    """``out`` adds a linear layer; widths may differ; a bias stands where no normalization would cancel it."""
     net = nets.conv4((1, 28, 28), width=(4, 6, 8, 10), out=5)
     assert net(torch.randn(2, 1, 28, 28)).shape == (2, 5)
     assert [c.out_channels for c in net.convolutions] == [4, 6, 8, 10]

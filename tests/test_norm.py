@@ -1,4 +1,4 @@
-"""Normalisation policies: named, convertible, and never changed behind one's back."""
+"""Normalization policies: named, convertible, and never changed behind one's back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import innerloop as il
-from innerloop import norm
+from innerloop.core import norm
 
 
 def block(layer: nn.Module) -> nn.Sequential:
@@ -127,7 +127,7 @@ def test_calibrate_leaves_the_rest_alone() -> None:
     assert grouped.training
 
 
-def test_deep_calibration_sees_normalised_inputs() -> None:
+def test_deep_calibration_sees_normalized_inputs() -> None:
     """A second layer is calibrated on what the first one, in training mode, hands on."""
     net = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(2)).train()
     norm.calibrate(net, [5 + 3 * torch.randn(64, 2, 4, 4)])
@@ -294,7 +294,7 @@ def derivatives(net: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("pool", ["max", "stride"])
-@pytest.mark.parametrize("shape", [(1, 12, 12), (3, 9, 9)], ids=["grey", "colour"])
+@pytest.mark.parametrize("shape", [(1, 12, 12), (3, 9, 9)], ids=["gray", "color"])
 @pytest.mark.parametrize("policy", ["batch", "support", "running"])
 def test_a_norm_within_the_kernel_is_the_norm_after_it(policy: str, shape: tuple[int, int, int], pool: str) -> None:
     """Outputs, both derivatives and running statistics; a hook on the layer makes it run by itself, and sees it."""

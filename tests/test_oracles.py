@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 import innerloop as il
+from innerloop.core.inner import SGD, Adam, InnerOptimizer
 from innerloop.evaluation import metrics
-from innerloop.inner import SGD, Adam, InnerOptimiser
-from innerloop.learners.optimization._gradient import Adapted
+from innerloop.learners.optimization.gradient import Adapted
 
 EXACT = {"rtol": 0.0, "atol": 0.0}
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
@@ -124,8 +124,8 @@ def test_maml_is_the_naive_one(steps: int, first_order: bool, regression: bool, 
 
 @pytest.mark.parametrize("policy", ["group", "support", "batch"])
 @pytest.mark.parametrize("how", ["loop", "vmap"])
-def test_maml_through_normalisation_is_the_naive_one(policy: str, how: str) -> None:
-    """The second-order gradient through normalisation layers is right, under vmap too."""
+def test_maml_through_normalization_is_the_naive_one(policy: str, how: str) -> None:
+    """The second-order gradient through normalization layers is right, under vmap too."""
     net = nn.Sequential(
         nn.Conv2d(2, 4, 3), il.norm.layer(policy, 4), nn.Tanh(), nn.Flatten(), nn.Linear(36, 2)
     ).double()
@@ -239,8 +239,8 @@ def test_minibatches_take_their_turns() -> None:
     ],
     ids=str,
 )
-def test_inner_optimiser_is_torchs(
-    ours: type[InnerOptimiser], theirs: type[torch.optim.Optimizer], options: dict[str, Any]
+def test_inner_optimizer_is_torchs(
+    ours: type[InnerOptimizer], theirs: type[torch.optim.Optimizer], options: dict[str, Any]
 ) -> None:
     """Step by step the same weights as the namesake in ``torch.optim``, in float64."""
     task = classification_task()

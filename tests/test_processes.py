@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import innerloop as il
-from innerloop.learners.generative._draws import Normal
+from innerloop.learners.generative.draws import Normal
 from innerloop.nets import Memory, SetEncoder, TransformerBlock, attend
 
 PROCESSES = {
@@ -54,7 +54,7 @@ def test_attention_is_a_softmax_weighted_mean_per_head() -> None:
     numpy.testing.assert_allclose(attend(q, Memory(k, v)).numpy(), wanted, rtol=1e-12)
 
 
-def test_attention_has_no_favourite_among_equal_keys() -> None:
+def test_attention_has_no_favorite_among_equal_keys() -> None:
     values = torch.randn(2, 6, 3)
     read = attend(torch.randn(2, 4, 3), Memory(torch.ones(2, 6, 3), values))
     torch.testing.assert_close(read, values.mean(1).flatten().expand(4, -1))
@@ -79,8 +79,8 @@ def test_attention_composes_with_per_task_gradients() -> None:
     def slope(rows: Tensor) -> Tensor:
         return torch.func.grad(value)(rows).square().sum()
 
-    vectorised = torch.func.vmap(torch.func.grad(slope))(x)
-    torch.testing.assert_close(vectorised, torch.stack([torch.func.grad(slope)(rows) for rows in x]))
+    vectorized = torch.func.vmap(torch.func.grad(slope))(x)
+    torch.testing.assert_close(vectorized, torch.stack([torch.func.grad(slope)(rows) for rows in x]))
     assert torch.autograd.gradcheck(value, x[0].requires_grad_())
 
 

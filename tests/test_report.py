@@ -17,7 +17,7 @@ from PIL import Image
 import innerloop as il
 from innerloop.data import FewShot, Pool, Pools
 from innerloop.demo import make_recipe, run_demo
-from innerloop.evaluation.report import Picture, compare, picture, write_report
+from innerloop.report.html import Picture, compare, picture, write_report
 
 VOID = {"meta", "link", "img", "wbr", "br"}
 HOSTILE = ('<script>alert("1")</script>', "a&b<i>'", "$title ${body} $", "caf\udce9", "</title></style>")
@@ -70,8 +70,8 @@ class Page(HTMLParser):
 def pool(classes: int, prefix: str, side: int = 16, each: int = 6) -> Pool:
     """Classes that are noisy copies of a random picture."""
     generator = torch.Generator().manual_seed(classes)
-    centre = torch.rand(classes, 1, 1, side, side, generator=generator).expand(-1, each, -1, -1, -1)
-    x = 255 * (centre + 0.1 * torch.randn(centre.shape, generator=generator)).clamp(0, 1)
+    center = torch.rand(classes, 1, 1, side, side, generator=generator).expand(-1, each, -1, -1, -1)
+    x = 255 * (center + 0.1 * torch.randn(center.shape, generator=generator)).clamp(0, 1)
     names = tuple(f"{prefix}{i}" for i in range(classes))
     return Pool(x.flatten(0, 1).to(torch.uint8), torch.full((classes,), each), names)
 
@@ -243,7 +243,7 @@ def test_picture_is_the_episode_that_was_scored(tmp_path, learner, sampler, resu
     assert found == {(255 * x).round().byte().numpy().tobytes() for x in asked}
 
 
-def test_colour_images_and_long_episodes(tmp_path, results):
+def test_color_images_and_long_episodes(tmp_path, results):
     examples = il.Examples(torch.rand(60, 3, 8, 9), torch.eye(30).repeat(2, 1))
     query = il.Examples(torch.rand(240, 3, 8, 9), torch.eye(30).repeat(8, 1))
     shown = Picture(tuple(map(str, range(30))), il.Task(examples, query), query.y)

@@ -97,8 +97,9 @@ def test_the_values_follow_from_the_seed(cli: Cli, tmp_path: Path) -> None:
 #: A process of a sweep that is killed without a word in the middle of its second trial.
 KILLED = """
 import os, signal
-from innerloop.cli import main
-from innerloop.data import Sinusoid, sets
+from innerloop.cli.app import main
+from innerloop.data import Sinusoid
+from innerloop.data import registry as sets
 
 class Killing(Sinusoid):
     draws = 0

@@ -83,7 +83,7 @@ def test_statistics_are_of_the_training_tasks(tmp_path: Path) -> None:
         assert float(values.std(correction=0)) == pytest.approx(1, rel=1e-5)
     assert abs(float(table.y.mean())) > 1e-3
     scores = table.original(table.y[train]).double()
-    assert float(scores.mean()) == pytest.approx(float(table.centre), rel=1e-5)
+    assert float(scores.mean()) == pytest.approx(float(table.center), rel=1e-5)
     assert float(scores.std(correction=0)) == pytest.approx(float(table.scale), rel=1e-5)
 
 
@@ -245,7 +245,7 @@ def test_real_families(data_root: Path, name: str) -> None:
     assert table.dropped == (name == "nyc_weather")
     for split in table.splits:
         tasks = table.sampler(split, shots=3, queries=3).draw(Generator().manual_seed(0), 8)
-        il.task.check(tasks)
+        il.core.task.check(tasks)
         assert tasks.support.x.shape == (8, 3, table.x.shape[1])
 
 
@@ -258,7 +258,7 @@ def test_real_family_with_other_columns(data_root: Path) -> None:
         targets=("lat", "long"),
     )
     assert track.targets == ("lat", "long")
-    assert 20 < float(track.centre[0]) < 35
+    assert 20 < float(track.center[0]) < 35
 
 
 def test_a_real_family_is_learned(data_root: Path) -> None:

@@ -40,7 +40,7 @@ def test_tables_are_well_formed(seed: int) -> None:
     assert 2 <= xs.shape[2] <= 12
     assert 2 <= ys.shape[2] <= 6
     assert xq.shape[1] == 9
-    il.task.check(il.Task(il.Examples(xs, ys), il.Examples(xq, yq)))
+    il.core.task.check(il.Task(il.Examples(xs, ys), il.Examples(xq, yq)))
     for y in (ys, yq):
         assert torch.equal(y.sum(2), torch.ones(y.shape[:2]))
         assert set(y.unique().tolist()) <= {0.0, 1.0}
@@ -49,7 +49,7 @@ def test_tables_are_well_formed(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_regression_targets_are_standardised_by_the_training_rows(seed: int) -> None:
+def test_regression_targets_are_standardized_by_the_training_rows(seed: int) -> None:
     task = draw(seed, regression=True, rows=(20, 60))
     assert task.support.y.shape[2] == 1
     torch.testing.assert_close(task.support.y.mean(1), torch.zeros(6, 1), atol=0.2, rtol=0)

@@ -15,10 +15,10 @@ from test_cli import Cli
 from torch import Tensor
 
 import innerloop as il
+from innerloop.core import checkpoint
+from innerloop.core.task import InputError
 from innerloop.data import Augment, Batches, Turned, Views
 from innerloop.recipes import defaults, load
-from innerloop.task import InputError
-from innerloop.training import checkpoint
 
 QUIET = {"how": "loop", "tasks_per_step": 1, "progress": False}
 SMALL = ["--set", "net.width=8", "--set", "validation.tasks=4", "--quiet"]

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from innerloop import acting, continual, data, inner, nets, norm
+from innerloop import acting, continual, core, data, nets
+from innerloop.core import inner, norm
+from innerloop.core.freeze import freeze, unfreeze
+from innerloop.core.learner import Learner, State
+from innerloop.core.lifting import Lifted, lift
+from innerloop.core.likelihood import Bars, Categorical, Gaussian, Likelihood
+from innerloop.core.task import Examples, InputError, Task, one_hot
 from innerloop.data.episodes import Batches, FewShot, Sampler
 from innerloop.data.pool import Pool, Pools
 from innerloop.evaluation.evaluate import Report, evaluate
 from innerloop.evaluation.stats import paired
-from innerloop.freeze import freeze, unfreeze
-from innerloop.learner import Learner, State
 from innerloop.learners import (
     AGEM,
     ANIL,
@@ -33,7 +37,7 @@ from innerloop.learners import (
     OML,
     TNP,
     Adversarial,
-    AmortisedHead,
+    AmortizedHead,
     Contrastive,
     ContrastiveHead,
     ConvCNP,
@@ -68,16 +72,13 @@ from innerloop.learners import (
     TaskHeads,
     Versa,
 )
-from innerloop.learners.generative._process import autoregressive, log_likelihood
-from innerloop.lift import Lifted, lift
-from innerloop.likelihood import Bars, Categorical, Gaussian, Likelihood
-from innerloop.optimisers import LearnedOptimizer, LSTMRule, MLPRule, TrainingRun
-from innerloop.task import Examples, InputError, Task, one_hot
+from innerloop.learners.generative.process import autoregressive, log_likelihood
+from innerloop.optimizers import LearnedOptimizer, LSTMRule, MLPRule, TrainingRun
 from innerloop.training.fit import NonFiniteLoss, fit
 from innerloop.training.store import History
 
 if TYPE_CHECKING:
-    from innerloop.estimators import InContextClassifier, InContextRegressor
+    from innerloop.estimators.incontext import InContextClassifier, InContextRegressor
 
 __version__ = "0.1.0"
 
@@ -99,7 +100,7 @@ __all__ = [
     "OML",
     "TNP",
     "Adversarial",
-    "AmortisedHead",
+    "AmortizedHead",
     "Bars",
     "Batches",
     "Categorical",
@@ -160,6 +161,7 @@ __all__ = [
     "acting",
     "autoregressive",
     "continual",
+    "core",
     "data",
     "evaluate",
     "fit",
@@ -170,7 +172,7 @@ __all__ = [
     "nets",
     "norm",
     "one_hot",
-    "optimisers",
+    "optimizers",
     "paired",
     "unfreeze",
 ]

@@ -1,5 +1,5 @@
 """``python -m innerloop`` is the command ``innerloop``."""
 
-from innerloop.cli import main
+from innerloop.cli.app import main
 
 main()

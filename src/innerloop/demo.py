@@ -12,16 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 from innerloop import nets
-from innerloop.allocator import keep_memory
+from innerloop.core.allocator import keep_memory
+from innerloop.core.learner import Learner
+from innerloop.core.task import InputError
 from innerloop.data.episodes import Batches, FewShot, Sampler
-from innerloop.data.glyphs import glyphs
 from innerloop.data.pool import Pools
-from innerloop.evaluation import report
+from innerloop.data.sets.glyphs import glyphs
 from innerloop.evaluation.evaluate import evaluate
-from innerloop.learner import Learner
 from innerloop.learners.metric.protonet import ProtoNet
 from innerloop.learners.transfer.finetune import FineTune
-from innerloop.task import InputError
+from innerloop.report import html as report
 from innerloop.training.fit import fit
 from innerloop.training.store import prepare_folder
 
@@ -40,7 +40,7 @@ def run_demo(
         minutes: wall-clock time, about; 85 % of it is training.
         seed: of all that is random.
         progress: show a bar while training.
-        pools: square images to use in place of :func:`innerloop.data.glyphs.glyphs`.
+        pools: square images to use in place of :func:`innerloop.data.sets.glyphs.glyphs`.
         tasks: test tasks of each kind.
 
     Returns:
@@ -77,7 +77,7 @@ def run_demo(
         histories[name] = fit(learners[name], sampler, validate=validate, progress=progress, **budget, **common)
         if histories[name].stopped == "interrupted":
             raise KeyboardInterrupt
-    # Without a step, yet its normalisation statistics are measured, as those of the others are.
+    # Without a step, yet its normalization statistics are measured, as those of the others are.
     fit(learners["Untrained"], samplers["ProtoNet"], steps=0, progress=False, **common)
 
     console.print(f"Testing on {pools.test.classes} unseen classes", style="bold")

@@ -21,10 +21,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import innerloop as il
+from innerloop.core.learner import Learner
+from innerloop.core.task import InputError, did_you_mean
 from innerloop.data import Sampler
-from innerloop.learner import Learner
 from innerloop.recipes.recipe import RECIPE_FILE, Recipe, Source, start_from
-from innerloop.task import InputError, did_you_mean
 from innerloop.training.fit import NonFiniteLoss
 from innerloop.training.store import prepare_folder
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from innerloop.task import InputError
+from innerloop.core.task import InputError
 
 
 class Bandits(NamedTuple):

@@ -19,7 +19,7 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.acting.bandits import IndexPlayer, posterior_mean
-from innerloop.task import InputError
+from innerloop.core.task import InputError
 
 
 def discounted_indices(discount: float, pulls: int, *, points: int = 501) -> Tensor:

@@ -14,13 +14,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from innerloop.acting._returns import advantages
 from innerloop.acting.navigation import HORIZON, Trajectories, draw_goals, navigate
+from innerloop.acting.returns import advantages
 from innerloop.acting.train import train
-from innerloop.inner import SGD, InnerOptimiser, LearnedRates, Parameters
-from innerloop.learners.optimization._gradient import names
+from innerloop.core.inner import SGD, InnerOptimizer, LearnedRates, Parameters
+from innerloop.core.task import InputError
+from innerloop.learners.optimization.gradient import names
 from innerloop.nets import mlp
-from innerloop.task import InputError
 from innerloop.training.store import History
 
 
@@ -85,7 +85,7 @@ class PolicyMAML(nn.Module):
             raise InputError(f"the discount is {discount}; it must be above 0 and at most 1")
         self.policy, self.first_order, self.discount = policy, first_order, discount
         self.names = names(policy, adapts)
-        self.inner: InnerOptimiser = LearnedRates(self.names, lr) if learn_lr else SGD(lr)
+        self.inner: InnerOptimizer = LearnedRates(self.names, lr) if learn_lr else SGD(lr)
 
     def initial(self) -> Parameters:
         """theta: the parameters that every task starts from."""
@@ -167,7 +167,7 @@ class PolicyMAML(nn.Module):
 
 
 def gains(seen: Trajectories, discount: float) -> Tensor:
-    """Advantages of the steps of one task, standardised: returns less a linear baseline in place and time.
+    """Advantages of the steps of one task, standardized: returns less a linear baseline in place and time.
 
     Args:
         seen: n steps of M episodes.

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from innerloop.task import InputError
+from innerloop.core.task import InputError
 
 #: Steps of an episode, the longest step along a coordinate, and how near the goal is near enough.
 HORIZON, STEP, NEAR = 100, 0.1, 0.01

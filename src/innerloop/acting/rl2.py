@@ -12,11 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from innerloop.acting._returns import advantages
 from innerloop.acting.bandits import Bandits
+from innerloop.acting.returns import advantages
 from innerloop.acting.train import train
+from innerloop.core.task import InputError
 from innerloop.nets import mlp
-from innerloop.task import InputError
 from innerloop.training.store import History
 
 

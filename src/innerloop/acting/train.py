@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor, nn
 
-from innerloop.task import InputError
+from innerloop.core.task import InputError
 from innerloop.training.fit import NonFiniteLoss, _generator, schedule_factor
 from innerloop.training.progress import progress_bar, stop_signal
 from innerloop.training.store import History
@@ -60,25 +60,25 @@ def train(
     if updates < 1 or not 0 < lr < math.inf or not clip > 0:
         raise InputError(f"updates={updates}, lr={lr}, clip={clip}: updates must be at least 1, lr and clip positive")
     parameters = [p for p in agent.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(parameters, lr=lr)
+    optimizer = torch.optim.Adam(parameters, lr=lr)
     history, start = History(), time.monotonic()
     with stop_signal() as stopping, progress_bar(progress, updates, None) as bar:
         for step in range(updates):
-            optimiser.param_groups[0]["lr"] = lr * schedule_factor("cosine", (step + 1) / (updates + 1), warmup)
+            optimizer.param_groups[0]["lr"] = lr * schedule_factor("cosine", (step + 1) / (updates + 1), warmup)
             loss, returns = objective(_generator(seed, "act", step), step / updates)
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise NonFiniteLoss(f"the loss is {value} at step {step + 1}: lower the outer or the inner rate")
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, clip)
-            optimiser.step()
-            rate = float(optimiser.param_groups[0]["lr"])
+            optimizer.step()
+            rate = float(optimizer.param_groups[0]["lr"])
             history.rows.append({"step": step + 1, "loss": value, "lr": rate, "return": float(returns.mean())})
             history.seconds = time.monotonic() - start
             bar((step + 1) / updates, value, history)
             if stopping.is_set():
                 history.stopped = "interrupted"
                 break
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     return history

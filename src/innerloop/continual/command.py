@@ -9,7 +9,7 @@ from typing import Any
 
 from innerloop.continual.matrix import METRICS, orders, plot, summary
 from innerloop.continual.named import maker, stream
-from innerloop.task import InputError
+from innerloop.core.task import InputError
 
 _WORDS = {
     "acc": "score on all tasks at the end (ACC)",

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from innerloop import norm
 from innerloop.continual.streams import Stream, StreamFamily
+from innerloop.core import norm
+from innerloop.core.learner import Learner, State
+from innerloop.core.lifting import embed
+from innerloop.core.task import InputError
 from innerloop.evaluation import stats
-from innerloop.learner import Learner, State
-from innerloop.lift import embed
-from innerloop.task import InputError
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from innerloop.continual.streams import Images, Rotated, Sines, Split, Stream, StreamFamily, digits, mnist
-from innerloop.data import sets
+from innerloop.core.learner import Learner
+from innerloop.core.likelihood import Categorical, Gaussian
+from innerloop.core.task import InputError, did_you_mean
+from innerloop.data import registry as sets
 from innerloop.data.pool import Pool, Pools
-from innerloop.learner import Learner
-from innerloop.likelihood import Categorical, Gaussian
-from innerloop.task import InputError, did_you_mean
 
 
 class NamedStream(NamedTuple):

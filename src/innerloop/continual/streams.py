@@ -18,8 +18,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from innerloop.core.task import Examples, InputError, one_hot
 from innerloop.data.pool import Pool
-from innerloop.task import Examples, InputError, one_hot
 
 #: ``"class"``: new classes, told apart from all; ``"task"``: new classes, told apart from those of their own task;
 #: ``"domain"``: the same targets, other inputs.

@@ -1,21 +1,21 @@
 """Pools, samplers and data sets."""
 
 from innerloop.data.augment import Augment
-from innerloop.data.cifar_fs import cifar_fs
 from innerloop.data.class_stream import ClassStream
 from innerloop.data.completion import Completion
 from innerloop.data.episodes import Batches, Episodes, FewShot, Sampler
 from innerloop.data.functions import Sinusoid
 from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
-from innerloop.data.glyphs import glyphs
 from innerloop.data.known import KnownTasks
 from innerloop.data.mapped import MappedPool, mapped, open_pool, write_images, write_pool
 from innerloop.data.molecules import Assays, Molecules, molecules
-from innerloop.data.omniglot import omniglot
 from innerloop.data.pool import Pool, Pools
 from innerloop.data.prior import TablePrior
+from innerloop.data.sets.cifar_fs import cifar_fs
+from innerloop.data.sets.glyphs import glyphs
+from innerloop.data.sets.omniglot import omniglot
 from innerloop.data.tables import TableTasks, multitask
-from innerloop.data.unlabelled import Turned, Views
+from innerloop.data.unlabeled import Turned, Views
 
 __all__ = [
     "Assays",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from innerloop.task import InputError
+from innerloop.core.task import InputError
 
 
 class Augment:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.task import Examples, InputError, Task, one_hot
 from innerloop.data.augment import Augment
 from innerloop.data.episodes import FewShot, Sampler, _augmented
 from innerloop.data.pool import Pool
-from innerloop.task import Examples, InputError, Task, one_hot
 
 
 class ClassStream(Sampler):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.pool import Pool
 from innerloop.data.sizes import OpenSize, Size, Sized
-from innerloop.task import Examples, InputError, Task
 
 
 class Completion(Sized):

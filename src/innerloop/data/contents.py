@@ -6,17 +6,17 @@ from typing import Any
 
 from innerloop.data.molecules import Molecules
 from innerloop.data.pool import Pools
-from innerloop.data.sets import FAMILIES, MOLECULES, SETS, TABLES
+from innerloop.data.registry import FAMILIES, MOLECULES, SETS, TABLES
 from innerloop.data.tables import TableTasks
 
 Rows = list[dict[str, Any]]
 
 
-def catalogue() -> Rows:
+def catalog() -> Rows:
     """The data sets: name, whether it needs its folder, and what it is.
 
     Example:
-        >>> catalogue()[0]["data"]
+        >>> catalog()[0]["data"]
         'glyphs'
     """
     rows: Rows = [{"data": key, "needs": "--root" if s.needs_root else "", "what": s.what} for key, s in SETS.items()]

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from innerloop.task import InputError
+from innerloop.core.task import InputError
 
 _CHUNK = 1 << 16
 _PATIENCE = 30.0

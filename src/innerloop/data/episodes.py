@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.task import Examples, InputError, Task, one_hot
 from innerloop.data.augment import Augment
 from innerloop.data.pool import Pool
-from innerloop.task import Examples, InputError, Task, one_hot
 
 #: Random numbers that are drawn at once for episodes: 64 MB.
 _NUMBERS = 2**24

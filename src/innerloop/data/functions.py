@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler
-from innerloop.task import Examples, InputError, Task
 
 
 class Sinusoid(Sampler):

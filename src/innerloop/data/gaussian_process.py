@@ -9,13 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.sizes import OpenSize, Size, Sized
-from innerloop.task import Examples, InputError, Task
 
 #: A fixed value, or the lowest and the highest one that a uniform draw lies between.
 Range = float | tuple[float, float]
 
-#: Variance, as a share of the function's, added to each covariance matrix so that it can be factorised without noise.
+#: Variance, as a share of the function's, added to each covariance matrix so that it can be factorized without noise.
 JITTER = 1e-9
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler
 from innerloop.data.tables import TableTasks
-from innerloop.task import Examples, InputError, Task
 
 
 class KnownTasks(Sampler):

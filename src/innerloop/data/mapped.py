@@ -19,9 +19,9 @@ import numpy
 import torch
 from torch import Tensor
 
+from innerloop.core.checkpoint import write_text_atomically
+from innerloop.core.task import InputError
 from innerloop.data.pool import Pool, Pools, as_shares
-from innerloop.task import InputError
-from innerloop.training.checkpoint import write_text_atomically
 
 _DTYPES = {"uint8": torch.uint8, "float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
 #: Bytes of an example below which reading ahead costs more than it saves: it fetches 128 kB around each one.
@@ -162,7 +162,7 @@ def write_images(folder: str | Path, source: str | Path, *, size: int = 84, chan
         folder: of the pool, as in :func:`write_pool`.
         source: each folder below it that holds images is a class, named by its path from here.
         size: height and width to which images are resized, in pixels.
-        channels: 3 for colours, 1 for greys.
+        channels: 3 for colors, 1 for grays.
 
     Returns:
         The pool, opened: uint8 ``[channels, size, size]``.

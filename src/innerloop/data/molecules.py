@@ -1,7 +1,7 @@
 """Molecules: many small binary tasks on fingerprints (Tox21, SIDER, ToxCast), read without a chemistry library.
 
 A task is an assay: which molecules are active in it. Its two classes mean the same in every task, so they are never
-relabelled.
+relabeled.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.task import Examples, InputError, Task, did_you_mean
 from innerloop.data.episodes import Sampler
-from innerloop.task import Examples, InputError, Task, did_you_mean
 
 SPLITS = ("train", "val", "test")
 #: Tasks of one draw of an evaluation.

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from innerloop.task import InputError
+from innerloop.core.task import InputError
 
 
 @dataclass(frozen=True, eq=False)

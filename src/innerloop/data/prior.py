@@ -26,8 +26,8 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler
-from innerloop.task import Examples, InputError, Task
 
 #: Kinds of table and their shares.
 KINDS = {"causal": 0.35, "network": 0.2, "linear": 0.15, "trees": 0.15, "clusters": 0.15}
@@ -41,7 +41,7 @@ class TablePrior(Sampler):
     training rows are fewer; a query's class is one of those.
 
     Args:
-        regression: a real target, standardised by the training rows, in place of classes.
+        regression: a real target, standardized by the training rows, in place of classes.
         rows: fewest and most training rows; log-uniform between.
         features: fewest and most features; log-uniform between.
         classes: the most classes.
@@ -159,7 +159,7 @@ def _activated(r: _Random, z: Tensor) -> Tensor:
 
 
 def _causes(r: _Random, tables: int, rows: int, count: int) -> Tensor:
-    """Independent, or correlated by a few hidden factors; normal, uniform or in clumps. ``[T, R, C]``, standardised."""
+    """Independent, or correlated by a few hidden factors; normal, uniform or in clumps. ``[T, R, C]``, standardized."""
     kind = r.whole(3, tables, 1, count)
     normal = r.normal(tables, rows, count)
     clumps = 0.3 * normal + r.normal(tables, 4, count).gather(1, r.whole(4, tables, rows, count))
@@ -203,8 +203,8 @@ def _causal(r: _Random, tables: int, n: int, queries: int, features: int, classe
     lean = r.uniform(tables, 1, low=-1.0, high=3.0)
     targets = (lean * place + r.uniform(tables, nodes.shape[2])).argsort(1, descending=True)[:, :classes]
     score = r.uniform(tables, nodes.shape[2])
-    centre = r.uniform(tables, 1)
-    together = torch.where(r.uniform(tables, 1) < 0.3, (place - centre).abs() + 0.1 * score, score)
+    center = r.uniform(tables, 1)
+    together = torch.where(r.uniform(tables, 1) < 0.3, (place - center).abs() + 0.1 * score, score)
     chosen = together.scatter(1, targets, math.inf).argsort(1)[:, :features]
     pick = lambda index: nodes.gather(2, index.unsqueeze(1).expand(-1, rows, -1))  # noqa: E731
     return pick(chosen), _targets(r, pick(targets), n)
@@ -249,14 +249,14 @@ def _clusters(r: _Random, tables: int, n: int, queries: int, features: int, clas
     group[:, :first] = torch.arange(groups).roll(1)[:first]
     telling = (r.uniform(tables, 1, features) < r.uniform(tables, 1, 1, low=0.2, high=1.2)).to(torch.float32)
     apart = r.log_uniform(tables, 1, 1, low=1.0, high=8.0) / telling.sum(2, keepdim=True).clamp(min=1).sqrt()
-    centres = apart * telling * r.normal(tables, groups, features)
+    centers = apart * telling * r.normal(tables, groups, features)
     spread = r.log_uniform(tables, groups, features, low=0.5, high=2.0)
     spread = torch.where(r.uniform(tables, 1, 1) < 0.5, spread, spread[:, :1])
     rank = max(1, features // 2)
     mixing = r.normal(tables, rank, features) / math.sqrt(rank) * r.uniform(tables, 1, 1)
     noise = r.normal(tables, rows, features) + 1.5 * r.normal(tables, rows, rank) @ mixing
     at = group.unsqueeze(2).expand(-1, -1, features)
-    x = _standard(centres.gather(1, at) + spread.gather(1, at) * noise)
+    x = _standard(centers.gather(1, at) + spread.gather(1, at) * noise)
     if classes == 1:
         level = r.normal(tables, groups).gather(1, group).unsqueeze(2)
         return x, _targets(r, level + 0.3 * (x @ r.normal(tables, features, 1)), n)
@@ -267,7 +267,7 @@ _MAKE = {"causal": _causal, "network": _network, "linear": _linear, "trees": _tr
 
 
 def _targets(r: _Random, scores: Tensor, n: int) -> Tensor:
-    """Targets of real scores ``[T, R, D]``: one-hot rows, or for D = 1 the standardised value."""
+    """Targets of real scores ``[T, R, D]``: one-hot rows, or for D = 1 the standardized value."""
     tables, rows, classes = scores.shape
     noise = torch.where(r.uniform(tables, 1, 1) < 0.4, r.log_uniform(tables, 1, 1, low=0.03, high=1.5), 0.0)
     scores = _standard(scores)

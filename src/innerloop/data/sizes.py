@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Generator
 
+from innerloop.core.task import InputError, Task
 from innerloop.data.episodes import Sampler
-from innerloop.task import InputError, Task
 
 #: A number of examples, or the smallest and the largest one (inclusive) that it is drawn between.
 Size = int | tuple[int, int]

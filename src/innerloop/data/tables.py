@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.task import Examples, InputError, Task, did_you_mean
 from innerloop.data.sizes import Size, Sized
-from innerloop.task import Examples, InputError, Task, did_you_mean
 
 _MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "?"})
 SPLITS = ("train", "val", "test")
@@ -24,7 +24,7 @@ SPLITS = ("train", "val", "test")
 class TableTasks:
     r"""The rows of a table, task after task, and a split of the tasks. Made by :meth:`read`.
 
-    Numbers are standardised by the mean and standard deviation of the training tasks' rows; one-hot columns are 0 or 1.
+    Numbers are standardized by the mean and standard deviation of the training tasks' rows; one-hot columns are 0 or 1.
 
     Example:
         >>> import pathlib, tempfile
@@ -49,7 +49,7 @@ class TableTasks:
     """What each column of x is; a one-hot column is ``column=value``."""
     targets: tuple[str, ...]
     """What each column of y is."""
-    centre: Tensor
+    center: Tensor
     """What was subtracted from each target, ``[D]``, in its units."""
     scale: Tensor
     """What each target was divided by, ``[D]``, in its units."""
@@ -120,15 +120,15 @@ class TableTasks:
             splits=splits,
             inputs=tuple(name for column in x for name in column.names),
             targets=tuple(name for column in y for name in column.names),
-            centre=torch.tensor([column.centre for column in y for _ in column.names]),
+            center=torch.tensor([column.center for column in y for _ in column.names]),
             scale=torch.tensor([column.scale for column in y for _ in column.names]),
             dropped=dropped,
             classifies=classifies,
         )
 
     def original(self, y: Tensor) -> Tensor:
-        """Standardised targets (or predicted means) ``[..., D]`` in the units of the table."""
-        return self.centre.to(y) + self.scale.to(y) * y
+        """Standardized targets (or predicted means) ``[..., D]`` in the units of the table."""
+        return self.center.to(y) + self.scale.to(y) * y
 
     def sampler(self, split: str, *, shots: Size, queries: Size, together: int = 16) -> TableSampler:
         """Draws tasks of ``split`` (``"train"``, ``"val"`` or ``"test"``); see :class:`TableSampler`."""
@@ -184,7 +184,7 @@ class TableSampler(Sized):
 class _Column(NamedTuple):
     values: Tensor
     names: list[str]
-    centre: float
+    center: float
     scale: float
     category: bool
 
@@ -222,7 +222,7 @@ def _columns(path: Path, used: Sequence[str], delimiter: str) -> tuple[dict[str,
 
 
 def _encode(name: str, texts: Sequence[str], categorical: bool, train: Tensor) -> _Column:
-    """A column of text as standardised numbers ``[N, 1]`` or one-hot columns ``[N, levels]``."""
+    """A column of text as standardized numbers ``[N, 1]`` or one-hot columns ``[N, levels]``."""
     numbers = None if categorical else _numbers(texts)
     if numbers is None:
         levels = sorted(set(texts))
@@ -231,10 +231,10 @@ def _encode(name: str, texts: Sequence[str], categorical: bool, train: Tensor) -
         return _Column(rows, [f"{name}={level}" for level in levels], 0.0, 1.0, True)
     if not numbers.isfinite().all():
         raise InputError(f"column {name!r} holds {int((~numbers.isfinite()).sum())} infinite values: remove those rows")
-    centre, scale = float(numbers[train].mean()), float(numbers[train].std(correction=0))
+    center, scale = float(numbers[train].mean()), float(numbers[train].std(correction=0))
     # A column that is constant in training stays as it is, about 0.
-    scale = scale if scale > 1e-12 * max(1.0, abs(centre)) else 1.0
-    return _Column(((numbers - centre) / scale).float().unsqueeze(1), [name], centre, scale, False)
+    scale = scale if scale > 1e-12 * max(1.0, abs(center)) else 1.0
+    return _Column(((numbers - center) / scale).float().unsqueeze(1), [name], center, scale, False)
 
 
 def _numbers(texts: Sequence[str]) -> Tensor | None:

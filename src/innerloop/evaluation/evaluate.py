@@ -16,15 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from innerloop import norm
+from innerloop.core import distributed, norm
+from innerloop.core.learner import Learner
+from innerloop.core.lifting import How, Lifted, embed, lift
+from innerloop.core.likelihood import Likelihood
+from innerloop.core.task import InputError, Task, check, count, move, take
 from innerloop.data.episodes import Episodes, FewShot, Sampler
 from innerloop.data.pool import Pool
 from innerloop.evaluation import metrics, stats
-from innerloop.learner import Learner
-from innerloop.lift import How, Lifted, embed, lift
-from innerloop.likelihood import Likelihood
-from innerloop.task import InputError, Task, check, count, move, take
-from innerloop.training import distributed
 
 #: Makes a batch of tasks on the device where they are scored.
 Batch = Callable[[], Task]
@@ -336,7 +335,7 @@ def _slices(tasks: Task, size: int, device: torch.device) -> Iterator[Batch]:
 
 def save_report(report: Report, path: str | Path) -> None:
     """Save a report with its episodes and the value of every task, as one safetensors file."""
-    from innerloop.training import checkpoint
+    from innerloop.core import checkpoint
 
     tensors = {f"task.{name}": torch.from_numpy(np.ascontiguousarray(v)) for name, v in report.per_task.items()}
     if report.indices is not None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from innerloop.task import InputError
+from innerloop.core.task import InputError
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from innerloop.learners.continual.mer import MER
 from innerloop.learners.continual.naive import Naive
 from innerloop.learners.continual.oml import ANML, OML, OnlineHead
 from innerloop.learners.continual.replay import ExperienceReplay
+from innerloop.learners.embedded import Embedded
 from innerloop.learners.generative.anp import ANP, CANP
 from innerloop.learners.generative.calibration import DistributionCalibration
 from innerloop.learners.generative.cnp import CNP
@@ -20,14 +21,13 @@ from innerloop.learners.generative.pfn import InContext
 from innerloop.learners.generative.recalibrated import Recalibrated
 from innerloop.learners.generative.statistician import Statistician, StatisticianHead
 from innerloop.learners.generative.tnp import TNP
-from innerloop.learners.generative.versa import AmortisedHead, Versa
-from innerloop.learners.metric._embedded import Embedded
+from innerloop.learners.generative.versa import AmortizedHead, Versa
 from innerloop.learners.metric.protonet import ProtoNet, Prototypes
 from innerloop.learners.metric.relationnet import RelationNet, Relations
-from innerloop.learners.optimization._gradient import GradientLearner
 from innerloop.learners.optimization.anil import ANIL
 from innerloop.learners.optimization.boil import BOIL
 from innerloop.learners.optimization.cavia import CAVIA
+from innerloop.learners.optimization.gradient import GradientLearner
 from innerloop.learners.optimization.imaml import IMAML
 from innerloop.learners.optimization.maml import MAML
 from innerloop.learners.optimization.metasgd import MetaSGD
@@ -55,7 +55,7 @@ __all__ = [
     "OML",
     "TNP",
     "Adversarial",
-    "AmortisedHead",
+    "AmortizedHead",
     "Contrastive",
     "ContrastiveHead",
     "ConvCNP",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.task import InputError
+from innerloop.core.task import InputError
 
 
 class Memory(NamedTuple):
@@ -49,7 +49,7 @@ def attend(queries: Tensor, memory: Memory) -> Tensor:
 class TransformerBlock(nn.Module):
     """A pre-norm transformer block whose rows read a memory: their own (self-attention) or another set's.
 
-    The normalisations have no scale and shift of their own: those of the linear layer that follows do the same.
+    The normalizations have no scale and shift of their own: those of the linear layer that follows do the same.
 
     Args:
         width: of a row.

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop import norm as norms
-from innerloop.task import InputError
+from innerloop.core import norm as norms
+from innerloop.core.task import InputError
 
 
 class Conv4(nn.Module):
-    """Four blocks of 3x3 convolution, normalisation, pooling and ReLU. Made by :func:`conv4`."""
+    """Four blocks of 3x3 convolution, normalization, pooling and ReLU. Made by :func:`conv4`."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ def conv4(
         shape: of one image ``(C, S, S)``: 28, 32 and 84 pixels are the customary sizes.
         width: filters of the blocks, one number or one a block.
         out: outputs of a linear layer at the end; ``None`` for an encoder.
-        norm: normalisation policy, see :mod:`innerloop.norm`.
+        norm: normalization policy, see :mod:`innerloop.norm`.
         pool: ``"max"`` (2x2 max pooling) or ``"stride"`` (convolutions of stride 2 and a mean over the image at the
             end: a quarter of the arithmetic, and what MAML and Reptile used on Omniglot).
         pools: how many blocks, from the first, halve the image.

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.task import InputError
+from innerloop.core.task import InputError
 
 
 class Decoder(nn.Module):
     """Vectors to images: a linear layer to a quarter of the side, and two transposed convolutions that double it.
 
-    No normalisation and no bound on what comes out: a likelihood reads it (as logits of pixels, say).
+    No normalization and no bound on what comes out: a likelihood reads it (as logits of pixels, say).
 
     Args:
         inputs: numbers in a vector.

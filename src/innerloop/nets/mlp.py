@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from innerloop.task import InputError
+from innerloop.core.task import InputError
 
 
 def mlp(*sizes: int, activation: Callable[[], nn.Module] = nn.ReLU, dropout: float = 0.0) -> nn.Sequential:

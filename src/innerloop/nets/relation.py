@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop import norm as norms
-from innerloop.task import InputError
+from innerloop.core import norm as norms
+from innerloop.core.task import InputError
 
 
 class RelationModule(nn.Module):
@@ -21,7 +21,7 @@ class RelationModule(nn.Module):
         features: shape of one feature map ``(C, s, s)``, s at least 2.
         width: filters of both blocks.
         hidden: units between the two linear layers.
-        norm: normalisation policy of the blocks; it runs per task, so one that has no running statistics.
+        norm: normalization policy of the blocks; it runs per task, so one that has no running statistics.
 
     Example:
         >>> import torch

@@ -8,8 +8,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop import norm as norms
-from innerloop.task import InputError
+from innerloop.core import norm as norms
+from innerloop.core.task import InputError
 
 
 class _Block(nn.Module):
@@ -66,7 +66,7 @@ def resnet12(
         shape: of one image ``(C, H, W)``, at least 16 pixels a side.
         width: filters of the four blocks.
         out: outputs of a linear layer at the end; ``None`` for an encoder.
-        norm: normalisation policy, see :mod:`innerloop.norm`.
+        norm: normalization policy, see :mod:`innerloop.norm`.
         dropout: probability of dropping a channel after each block.
 
     Example:

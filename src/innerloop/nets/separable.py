@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.task import InputError
+from innerloop.core.task import InputError
 
 
 class SeparableBlock1d(nn.Module):
@@ -40,7 +40,7 @@ class SeparableBlock1d(nn.Module):
         self.mix, self.out = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """One more look at the neighbourhood."""
+        """One more look at the neighborhood."""
         places, reach = rows.shape[-2], self.dilation * (len(self.filter) // 2)
         padded = F.pad(rows, (0, 0, reach, reach))
         shifted = [padded[..., i * self.dilation : i * self.dilation + places, :] for i in range(len(self.filter))]
@@ -75,7 +75,7 @@ class SeparableBlock2d(nn.Module):
         self.mix, self.out = nn.Conv2d(width, width, 1), nn.Conv2d(width, width, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """One more look at the neighbourhood."""
+        """One more look at the neighborhood."""
         return maps + self.out(F.relu(self.mix(self.filter(maps))))
 
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from innerloop.core.task import InputError
 from innerloop.nets.mlp import mlp
-from innerloop.task import InputError
 
 
 class SetSums(NamedTuple):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from innerloop.core.task import InputError
 from innerloop.nets.attention import Memory, attend, check_heads, heads_of
-from innerloop.task import InputError
 
 #: Attention scores that are worked out at a time.
 _SCORES = 2**21

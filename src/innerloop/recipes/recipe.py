@@ -16,6 +16,12 @@ import torch
 
 import innerloop
 from innerloop import learners, nets
+from innerloop.core import checkpoint
+from innerloop.core.freeze import freeze
+from innerloop.core.learner import Learner
+from innerloop.core.likelihood import Categorical, Gaussian
+from innerloop.core.norm import check_inner_loop
+from innerloop.core.task import InputError, did_you_mean
 from innerloop.data import (
     Augment,
     Batches,
@@ -29,14 +35,8 @@ from innerloop.data import (
     TableTasks,
     Turned,
     Views,
-    sets,
 )
-from innerloop.freeze import freeze
-from innerloop.learner import Learner
-from innerloop.likelihood import Categorical, Gaussian
-from innerloop.norm import check_inner_loop
-from innerloop.task import InputError, did_you_mean
-from innerloop.training import checkpoint
+from innerloop.data import registry as sets
 
 RECIPE_FILE = "recipe.json"
 #: Where learners keep the network that is theirs to share.
@@ -65,7 +65,7 @@ class Recipe:
     root: str | None = None
     """Folder of the data set, where it is not embedded."""
     norm: str = "running"
-    """Normalisation policy of the network."""
+    """Normalization policy of the network."""
     init: str | None = None
     """Run folder whose network the training starts from."""
     freeze: list[str] = field(default_factory=list)
@@ -95,7 +95,7 @@ class Recipe:
         return None if self.data in sets.FAMILIES else sets.read(self.data, self.root, **self.pool)
 
     def build(self, source: Source) -> Learner:
-        """The learner with freshly initialised weights, the same for the same seed.
+        """The learner with freshly initialized weights, the same for the same seed.
 
         Raises:
             InputError: for an unknown learner, network or option.
@@ -382,7 +382,7 @@ def load(
 
     Args:
         folder: written by ``innerloop train --out``.
-        norm: a normalisation policy in place of the recipe's.
+        norm: a normalization policy in place of the recipe's.
         test_steps: inner steps in place of the recipe's.
 
     Raises:

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from innerloop.core import distributed
+from innerloop.core.lifting import Lifted
+from innerloop.core.likelihood import Gaussian, Likelihood
+from innerloop.core.task import InputError, Task, count
 from innerloop.data.episodes import Sampler
 from innerloop.data.known import KnownTasks
-from innerloop.lift import Lifted
-from innerloop.likelihood import Gaussian, Likelihood
-from innerloop.task import InputError, Task, count
-from innerloop.training import distributed
 
 #: From the Jacobian, the gradient of each task ``[T, n]``, to the gradient that is followed, ``[n]``.
 Aggregator = Callable[[Tensor], Tensor]
@@ -114,7 +114,7 @@ def backward_aggregated(lifted: Lifted, tasks: Task, combine: Aggregator, total:
 
 
 class Weighting(nn.Module, ABC):
-    """From the losses of the known tasks to the scalar that is minimised.
+    """From the losses of the known tasks to the scalar that is minimized.
 
     Args:
         tasks: T.

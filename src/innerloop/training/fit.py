@@ -15,13 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from innerloop import norm
+from innerloop.core import distributed, norm
+from innerloop.core.learner import Learner
+from innerloop.core.lifting import How, fast_layout, lift
+from innerloop.core.task import InputError, Task, check, move
 from innerloop.data.episodes import Sampler
 from innerloop.evaluation.evaluate import check_outputs, evaluate
-from innerloop.learner import Learner
-from innerloop.lift import How, fast_layout, lift
-from innerloop.task import InputError, Task, check, move
-from innerloop.training import distributed
 from innerloop.training.aggregate import (
     Aggregator,
     backward_aggregated,
@@ -105,7 +104,7 @@ def fit(
     Everything random in a step follows from ``seed`` and the step's number, so a run that is interrupted and resumed
     has the losses of one that was not, bit for bit (with ``steps``; under ``minutes`` the schedule follows the clock).
     In a process group each rank calls it alike and works on its share of every step's tasks
-    (:mod:`innerloop.training.distributed`).
+    (:mod:`innerloop.core.distributed`).
 
     Args:
         learner: any learner; its ``parameters()`` are trained.
@@ -113,10 +112,10 @@ def fit(
         steps: outer steps; 0 leaves the learner untrained.
         minutes: wall-clock budget, validation included. Give ``steps``, ``minutes`` or both (whichever ends first).
         tasks_per_step: tasks in each outer step.
-        optimizer: name of a class in ``torch.optim``, or a function from parameters to an optimiser.
-        lr: outer learning rate (for a named optimiser).
-        weight_decay: of a named optimiser.
-        schedule: ``"constant"``, ``"linear"``, ``"cosine"``, or a function from the optimiser to a torch scheduler.
+        optimizer: name of a class in ``torch.optim``, or a function from parameters to an optimizer.
+        lr: outer learning rate (for a named optimizer).
+        weight_decay: of a named optimizer.
+        schedule: ``"constant"``, ``"linear"``, ``"cosine"``, or a function from the optimizer to a torch scheduler.
         warmup: share of the run in which a named schedule's rate rises from 0.
         clip: largest norm of the outer gradient.
         average: decay of an exponential moving average of the weights, which is then what is validated and kept.
@@ -174,15 +173,15 @@ def fit(
     weights = weights.to(device) if weights is not None else None
     lifted = lift(learner, how, chunk, precision, compiled, memory)
     distributed.begin(lifted, tasks_per_step, combine is not None)
-    optimiser = _optimiser(optimizer, learner, weights, lr, weight_decay)
-    base_rates = [group["lr"] for group in optimiser.param_groups]
-    scheduler = None if isinstance(schedule, str) else schedule(optimiser)
+    outer = _optimizer(optimizer, learner, weights, lr, weight_decay)
+    base_rates = [group["lr"] for group in outer.param_groups]
+    scheduler = None if isinstance(schedule, str) else schedule(outer)
     averaged = AveragedModel(learner, multi_avg_fn=get_ema_multi_avg_fn(average)) if average else None
     kept: Learner = averaged.module if averaged is not None else learner  # type: ignore[assignment]
     history = History()
     parts = {
         "learner": learner,
-        "optimiser": optimiser,
+        "optimizer": outer,
         "scheduler": scheduler,
         "average": averaged,
         "weights": weights,
@@ -231,7 +230,7 @@ def fit(
         learner.zero_grad()
         while (used := share()) < 1.0 and not distributed.anywhere(stopping.is_set()):
             if isinstance(schedule, str):
-                for group, rate in zip(optimiser.param_groups, base_rates, strict=True):
+                for group, rate in zip(outer.param_groups, base_rates, strict=True):
                     group["lr"] = rate * schedule_factor(schedule, used, warmup)
             drawn = sampler.draw(_generator(seed, "train", step), tasks_per_step)
             tasks = move(distributed.own(drawn, tasks_per_step), device)
@@ -255,8 +254,8 @@ def fit(
                 )
             if clip is not None:
                 nn.utils.clip_grad_norm_(learner.parameters(), clip)
-            optimiser.step()
-            optimiser.zero_grad()
+            outer.step()
+            outer.zero_grad()
             if scheduler is not None:
                 scheduler.step()
             if averaged is not None:
@@ -264,7 +263,7 @@ def fit(
             step += 1
             history.how, history.chunk, history.compiled = lifted.how, lifted.chunk, lifted.compiled
             history.why = lifted.why
-            history.rows.append({"step": step, "loss": loss, "lr": float(optimiser.param_groups[0]["lr"])})
+            history.rows.append({"step": step, "loss": loss, "lr": float(outer.param_groups[0]["lr"])})
             used = share()
             if due(used) and used < 1.0:
                 judge()
@@ -295,7 +294,7 @@ def _check_learner(learner: Learner, tasks: Task) -> None:
             check_outputs(copy.deepcopy(learner).eval(), tasks)
 
 
-def _optimiser(
+def _optimizer(
     optimizer: str | OptimizerFactory, learner: Learner, weights: nn.Module | None, lr: float, weight_decay: float
 ) -> torch.optim.Optimizer:
     parameters = [p for p in learner.parameters() if p.requires_grad]
@@ -306,7 +305,7 @@ def _optimiser(
         return optimizer(parameters)
     factory = getattr(torch.optim, optimizer, None)
     if not (isinstance(factory, type) and issubclass(factory, torch.optim.Optimizer)):
-        raise InputError(f"torch.optim has no optimiser {optimizer!r}: use a name such as Adam, AdamW or SGD")
+        raise InputError(f"torch.optim has no optimizer {optimizer!r}: use a name such as Adam, AdamW or SGD")
     options: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay}
     if "fused" in inspect.signature(factory).parameters and parameters[0].device.type in ("cpu", "cuda", "mps"):
         # One kernel for all parameters, which small networks notice.

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from innerloop.lift import How
-from innerloop.task import InputError
-from innerloop.training import checkpoint, distributed
+from innerloop.core import checkpoint, distributed
+from innerloop.core.lifting import How
+from innerloop.core.task import InputError
 
 #: A checkpoint's tensors and facts, and the metrics that it counts.
 Found = tuple[dict[str, Tensor], dict[str, Any], list[dict[str, float]]]
@@ -68,7 +68,7 @@ class Store:
 
     Args:
         folder: made if missing.
-        parts: ``learner``, ``optimiser``, ``scheduler``, ``average`` and ``weights``; the last three may be ``None``.
+        parts: ``learner``, ``optimizer``, ``scheduler``, ``average`` and ``weights``; the last three may be ``None``.
         history: filled from the folder when resuming.
         resume: go on from the folder's last checkpoint.
 
@@ -114,7 +114,7 @@ class Store:
         if self.parts["weights"] is not None:
             tensors |= {f"weights.{name}": value for name, value in self.parts["weights"].state_dict().items()}
         scheduler = self.parts["scheduler"]
-        moments, optimiser = checkpoint.pack("optimiser", self.parts["optimiser"].state_dict())
+        moments, optimizer = checkpoint.pack("optimizer", self.parts["optimizer"].state_dict())
         clocks, scheduled = checkpoint.pack("scheduler", scheduler.state_dict() if scheduler is not None else None)
         facts = {
             "step": self.history.step,
@@ -126,7 +126,7 @@ class Store:
             "chunk": self.history.chunk,
             "compiled": self.history.compiled,
             "why": self.history.why,
-            "optimiser": optimiser,
+            "optimizer": optimizer,
             "scheduler": scheduled,
         }
         if all(bool(torch.isfinite(value).all()) for name, value in tensors.items() if value.is_floating_point()):
@@ -164,7 +164,7 @@ class Store:
             _load_part(average, tensors, "average", self.last)
         if self.parts["weights"] is not None:
             _load_part(self.parts["weights"], tensors, "weights", self.last)
-        self.parts["optimiser"].load_state_dict(checkpoint.unpack(tensors, facts["optimiser"]))
+        self.parts["optimizer"].load_state_dict(checkpoint.unpack(tensors, facts["optimizer"]))
         if self.parts["scheduler"] is not None:
             self.parts["scheduler"].load_state_dict(checkpoint.unpack(tensors, facts["scheduler"]))
         history.rows = rows

@@ -6,9 +6,9 @@ step; choose it where a step must not undo the past but need not rehearse it. Re
 
 from __future__ import annotations
 
-from innerloop.inner import Parameters
-from innerloop.learners.continual._online import ReplayLearner
-from innerloop.task import Examples
+from innerloop.core.inner import Parameters
+from innerloop.core.task import Examples
+from innerloop.learners.continual.online import ReplayLearner
 
 
 def project(gradient: Parameters, reference: Parameters) -> Parameters:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 
-from innerloop.inner import Parameters
-from innerloop.learners.continual._online import OnlineLearner
-from innerloop.task import Examples, InputError
+from innerloop.core.inner import Parameters
+from innerloop.core.task import Examples, InputError
+from innerloop.learners.continual.online import OnlineLearner
 
 
 class Consolidated(NamedTuple):
@@ -73,7 +73,7 @@ class EWC(OnlineLearner):
             state = Consolidated(theta, theta, zeros, zeros, batch.y.new_zeros(()))
         theta = state.parameters
         for _ in range(self.glances):
-            theta = self.descend(theta, self.penalised(theta, batch, state))
+            theta = self.descend(theta, self.penalized(theta, batch, state))
         squares = self.fisher_of(theta, batch)
         current = {name: f + squares[name] for name, f in state.current.items()}
         batches = state.batches + 1
@@ -83,7 +83,7 @@ class EWC(OnlineLearner):
         zeros = {name: torch.zeros_like(p) for name, p in theta.items()}
         return Consolidated(theta, theta, fisher, zeros, torch.zeros_like(batches))
 
-    def penalised(self, theta: Parameters, batch: Examples, state: Consolidated) -> Parameters:
+    def penalized(self, theta: Parameters, batch: Examples, state: Consolidated) -> Parameters:
         """The gradient of the batch's loss and of the penalty."""
         found = self.gradient(theta, batch)
         return {n: g + self.strength * state.fisher[n] * (theta[n] - state.anchor[n]) for n, g in found.items()}

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from innerloop.inner import Adam
-from innerloop.learners.continual._online import OnlineLearner
-from innerloop.task import Examples, InputError, join
+from innerloop.core.inner import Adam
+from innerloop.core.task import Examples, InputError, join
+from innerloop.learners.continual.online import OnlineLearner
 
 
 class Joint(OnlineLearner):
@@ -39,16 +39,16 @@ class Joint(OnlineLearner):
         super().__init__(net, lr=lr, **options)
         if epochs < 1 or batch < 1:
             raise InputError(f"epochs={epochs}, batch={batch}: both must be at least 1")
-        self.epochs, self.batch, self.optimiser = epochs, batch, Adam(lr)
+        self.epochs, self.batch, self.optimizer = epochs, batch, Adam(lr)
 
     def adapt(self, batch: Examples, state: Examples | None = None) -> Examples:  # noqa: D102
         return join(state, batch)
 
     def predict(self, state: Examples, x: Tensor) -> Tensor:  # noqa: D102
         theta, generator = self.start(), self.generator(torch.tensor(len(state.x)))
-        memory = self.optimiser.init(theta)
+        memory = self.optimizer.init(theta)
         for _ in range(self.epochs):
             for index in torch.randperm(len(state.x), generator=generator).to(x.device).split(self.batch):
                 gradient = self.gradient(theta, Examples(state.x[index], state.y[index]))
-                theta, memory = self.optimiser.update(gradient, theta, memory)
+                theta, memory = self.optimizer.update(gradient, theta, memory)
         return self.forward(theta, x)

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch.func import vmap
 
-from innerloop.inner import Parameters
-from innerloop.learners.continual._online import Memory, ReplayLearner
-from innerloop.task import Examples, InputError, join
+from innerloop.core.inner import Parameters
+from innerloop.core.task import Examples, InputError, join
+from innerloop.learners.continual.online import Memory, ReplayLearner
 
 
 def clip_norm(gradient: Parameters, limit: float) -> Parameters:

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Generator, nn
 
-from innerloop.inner import Parameters
-from innerloop.learners.continual._online import Memory, ReplayLearner, ReplayState
-from innerloop.task import Examples, InputError, join
+from innerloop.core.inner import Parameters
+from innerloop.core.task import Examples, InputError, join
+from innerloop.learners.continual.online import Memory, ReplayLearner, ReplayState
 
 
 class MER(ReplayLearner):

@@ -6,8 +6,8 @@ it gains on this one.
 
 from __future__ import annotations
 
-from innerloop.learners.continual._online import OnlineLearner, OnlineState
-from innerloop.task import Examples
+from innerloop.core.task import Examples
+from innerloop.learners.continual.online import OnlineLearner, OnlineState
 
 
 class Naive(OnlineLearner):

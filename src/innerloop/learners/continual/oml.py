@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.learner import Learner
-from innerloop.learners.metric._embedded import Embedded, vector_size
-from innerloop.likelihood import Categorical, Likelihood
-from innerloop.task import Examples, InputError
+from innerloop.core.learner import Learner
+from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.task import Examples, InputError
+from innerloop.learners.embedded import Embedded, vector_size
 
 
 class HeadState(NamedTuple):

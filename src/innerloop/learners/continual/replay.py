@@ -7,7 +7,7 @@ kept.
 
 from __future__ import annotations
 
-from innerloop.learners.continual._online import ReplayLearner
+from innerloop.learners.continual.online import ReplayLearner
 
 
 class ExperienceReplay(ReplayLearner):

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from innerloop.learners.generative._draws import Normal
-from innerloop.learners.generative._process import NeuralProcess, PointDecoder
+from innerloop.core.likelihood import Likelihood
+from innerloop.core.task import Examples, join
+from innerloop.learners.generative.draws import Normal
 from innerloop.learners.generative.latent_np import Bound, LatentProcess
-from innerloop.likelihood import Likelihood
+from innerloop.learners.generative.process import NeuralProcess, PointDecoder
 from innerloop.nets.attention import Memory, TransformerBlock, attend, check_heads, heads_of
 from innerloop.nets.mlp import mlp
-from innerloop.task import Examples, join
 
 
 class AttentiveState(NamedTuple):

@@ -12,10 +12,10 @@ import math
 import torch
 from torch import Tensor
 
-from innerloop.learners.generative._draws import Draws
+from innerloop.core.likelihood import Likelihood
+from innerloop.core.task import Examples, InputError
+from innerloop.learners.generative.draws import Draws
 from innerloop.learners.transfer.finetune import Linear, LinearHead
-from innerloop.likelihood import Likelihood
-from innerloop.task import Examples, InputError
 
 
 class DistributionCalibration(LinearHead):
@@ -28,10 +28,10 @@ class DistributionCalibration(LinearHead):
         means: of the meta-training classes, ``[B, H]``, from :meth:`fit_base`.
         covariances: of the meta-training classes, ``[B, H, H]``.
         count: features drawn for each support feature; 0 draws none: the same head without generation.
-        neighbours: k, how many of the nearest meta-training classes lend their statistics.
+        neighbors: k, how many of the nearest meta-training classes lend their statistics.
         alpha: added to every entry of the covariance, as in the paper's formula: it spreads draws along the diagonal
             of feature space.
-        pull: how far a draw's mean lies from the support feature (0) towards its neighbours' (1); default the paper's
+        pull: how far a draw's mean lies from the support feature (0) towards its neighbors' (1); default the paper's
             k / (k + 1).
         power: of the Tukey transform, in (0, 1]; 1 leaves features as they are. The paper does not transform the
             classes' statistics; where features are far from 1, transform them all first and leave this at 1.
@@ -65,7 +65,7 @@ class DistributionCalibration(LinearHead):
         covariances: Tensor,
         *,
         count: int = 100,
-        neighbours: int = 2,
+        neighbors: int = 2,
         alpha: float = 0.21,
         pull: float | None = None,
         power: float = 0.5,
@@ -79,24 +79,24 @@ class DistributionCalibration(LinearHead):
                 f"the means {tuple(means.shape)} and covariances {tuple(covariances.shape)} must be [B, H] and "
                 f"[B, H, H]: take both from DistributionCalibration.fit_base"
             )
-        if not 1 <= neighbours <= len(means):
-            raise InputError(f"neighbours is {neighbours}; there are 1 to {len(means)} meta-training classes to choose")
+        if not 1 <= neighbors <= len(means):
+            raise InputError(f"neighbors is {neighbors}; there are 1 to {len(means)} meta-training classes to choose")
         if count < 0 or not (math.isfinite(alpha) and alpha >= 0) or not 0 < power <= 1:
             raise InputError(
                 f"count={count}, alpha={alpha}, power={power}: count and alpha must be 0 or more, power in (0, 1]"
             )
         if pull is not None and not 0 <= pull <= 1:
-            raise InputError(f"pull is {pull}; it lies between 0 (the support feature) and 1 (its neighbours' mean)")
+            raise InputError(f"pull is {pull}; it lies between 0 (the support feature) and 1 (its neighbors' mean)")
         size = means.shape[1]
         super().__init__(size, len(means), steps, lr, weight_decay, likelihood)
-        self.count, self.neighbours, self.alpha, self.power = count, neighbours, alpha, power
-        self.pull = neighbours / (neighbours + 1) if pull is None else pull
+        self.count, self.neighbors, self.alpha, self.power = count, neighbors, alpha, power
+        self.pull = neighbors / (neighbors + 1) if pull is None else pull
         # One root a class, taken once: a sum of draws from the k nearest then needs no root of its own.
         values, vectors = torch.linalg.eigh(covariances.double())
         roots = vectors * values.clamp(min=0).sqrt().unsqueeze(1)
         self.register_buffer("means", means.clone())
         self.register_buffer("roots", roots.to(means))
-        self.draws = Draws(neighbours * size + 1, train=count, test=count) if count else None
+        self.draws = Draws(neighbors * size + 1, train=count, test=count) if count else None
 
     @staticmethod
     def fit_base(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,7 +132,7 @@ class DistributionCalibration(LinearHead):
             its mean ``[N, H]``, and the roots ``[N, k, H, H]`` of the covariances that it averages.
         """
         distances = (z.unsqueeze(1) - self.means).square().sum(2)
-        nearest = distances.topk(self.neighbours, 1, largest=False).indices
+        nearest = distances.topk(self.neighbors, 1, largest=False).indices
         return torch.lerp(z, self.means[nearest].mean(1), self.pull), self.roots[nearest]
 
     def adapt(self, support: Examples, state: Linear | None = None) -> Linear:  # noqa: D102
@@ -140,8 +140,8 @@ class DistributionCalibration(LinearHead):
         if self.draws is not None:
             mean, roots = self.calibrated(z)
             noise = self.draws(z)
-            each = noise[:, :-1].unflatten(1, (self.neighbours, -1))
-            spread = torch.einsum("nkij,skj->sni", roots, each) / math.sqrt(self.neighbours)
+            each = noise[:, :-1].unflatten(1, (self.neighbors, -1))
+            spread = torch.einsum("nkij,skj->sni", roots, each) / math.sqrt(self.neighbors)
             drawn = mean + spread + math.sqrt(self.alpha) * noise[:, -1:].unsqueeze(2)
             z, y = torch.cat((z, drawn.flatten(0, 1))), y.repeat(1 + self.count, 1)
         return super().adapt(Examples(z, y), state)
@@ -154,4 +154,4 @@ class DistributionCalibration(LinearHead):
         return z.sign() * z.abs().pow(self.power) if self.power != 1 else z
 
     def extra_repr(self) -> str:  # noqa: D102
-        return f"count={self.count}, neighbours={self.neighbours}, alpha={self.alpha}, power={self.power}"
+        return f"count={self.count}, neighbors={self.neighbors}, alpha={self.alpha}, power={self.power}"

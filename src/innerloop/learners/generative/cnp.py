@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from innerloop.learners.generative._process import NeuralProcess, PointDecoder
-from innerloop.likelihood import Likelihood
+from innerloop.core.likelihood import Likelihood
+from innerloop.core.task import Examples
+from innerloop.learners.generative.process import NeuralProcess, PointDecoder
 from innerloop.nets.sets import SetEncoder, SetSums
-from innerloop.task import Examples
 
 
 class CNP(NeuralProcess):

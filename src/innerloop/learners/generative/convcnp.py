@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.learners.generative._process import NeuralProcess
-from innerloop.likelihood import Likelihood
+from innerloop.core.likelihood import Likelihood
+from innerloop.core.task import Examples, InputError
+from innerloop.learners.generative.process import NeuralProcess
 from innerloop.nets.mlp import mlp
 from innerloop.nets.separable import SeparableBlock1d, SeparableBlock2d
-from innerloop.task import Examples, InputError
 
 
 class ConvState(NamedTuple):
@@ -94,7 +94,7 @@ class ConvCNP(NeuralProcess):
         y = self.pairs(support)[:, 1:]
         sums = self._closeness(support.x, 0).exp().mT @ torch.cat((torch.ones_like(y[:, :1]), y), 1)
         sums = sums if state is None else state.sums + sums
-        return ConvState(sums, self.blocks(self.first(normalised(sums, 1))))
+        return ConvState(sums, self.blocks(self.first(normalized(sums, 1))))
 
     def predict(self, state: ConvState, x: Tensor) -> Tensor:  # noqa: D102
         return self.head(self._closeness(x, 1).softmax(1) @ state.features).unsqueeze(0)
@@ -108,7 +108,7 @@ class ConvCNP(NeuralProcess):
 class GridConvCNP(NeuralProcess):
     """Convolutional conditional neural process on a grid: x are the places of pixels, y their values.
 
-    A place between pixels counts for its neighbours, in proportion (bilinear interpolation).
+    A place between pixels counts for its neighbors, in proportion (bilinear interpolation).
 
     Args:
         inputs: columns of x: 2, the row's and the column's coordinate.
@@ -167,7 +167,7 @@ class GridConvCNP(NeuralProcess):
         sums = sums if state is None else state.sums + sums
         # Positive weights: a smoothed density is a density.
         smooth = F.conv2d(sums.unsqueeze(1), self.spread.abs(), padding=self.spread.shape[-1] // 2).squeeze(1)
-        return ConvState(sums, self.blocks(self.first(normalised(smooth, 0).unsqueeze(0))).squeeze(0))
+        return ConvState(sums, self.blocks(self.first(normalized(smooth, 0).unsqueeze(0))).squeeze(0))
 
     def predict(self, state: ConvState, x: Tensor) -> Tensor:  # noqa: D102
         rows, columns = self._shares(x)
@@ -183,7 +183,7 @@ class GridConvCNP(NeuralProcess):
         return shares[0], shares[1]
 
 
-def normalised(sums: Tensor, axis: int) -> Tensor:
+def normalized(sums: Tensor, axis: int) -> Tensor:
     """Density and weighted means from sums of weights and of weighted values, stacked along ``axis``.
 
     Where there are no points the mean is 0. The density is squashed to 0 to 1: what matters is whether points are near.

@@ -14,6 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from innerloop.core.learner import Learner
+from innerloop.core.likelihood import Gaussian
+from innerloop.core.task import Examples, InputError, Task, join
 from innerloop.data.gaussian_process import (
     GaussianProcess,
     Hyperparameters,
@@ -23,9 +26,6 @@ from innerloop.data.gaussian_process import (
     limits,
     noise_variance,
 )
-from innerloop.learner import Learner
-from innerloop.likelihood import Gaussian
-from innerloop.task import Examples, InputError, Task, join
 
 
 class Posterior(NamedTuple):
@@ -177,7 +177,7 @@ class MarginalGP(_Process):
     Hyperparameters at quasi-random points of their uniform prior are weighted by the marginal likelihood of the support
     set. Systematic resampling, without chance, turns the weights into equally weighted draws; :meth:`log_likelihood`
     keeps the weights, which matters far from the mode. It is what a perfect neural process predicts that was trained on
-    :class:`~innerloop.data.GaussianProcess` with the same ranges (that sampler's ``ranges``). A vectorised batch of T
+    :class:`~innerloop.data.GaussianProcess` with the same ranges (that sampler's ``ranges``). A vectorized batch of T
     tasks needs ``8 T points N^2`` bytes a few times over: choose ``chunk`` accordingly.
 
     Args:
@@ -252,7 +252,7 @@ class MarginalGP(_Process):
 class Oracle(NamedTuple):
     """Log likelihood of each task's query targets per point, ``[T]``, by the process that the task was drawn from."""
 
-    factorised: Tensor
+    factorized: Tensor
     """Each point alone: what no predictor that judges queries one by one can beat on average."""
     joint: Tensor
     """All points of a task together: what no predictor at all can beat on average."""
@@ -268,15 +268,15 @@ def oracle(sampler: GaussianProcess, *, tasks: int = 1000, seed: int = 0) -> Ora
 
     Example:
         >>> scores = oracle(il.data.GaussianProcess("rbf"), tasks=4)
-        >>> scores.joint.shape, bool(scores.joint.mean() > scores.factorised.mean())
+        >>> scores.joint.shape, bool(scores.joint.mean() > scores.factorized.mean())
         (torch.Size([4]), True)
     """
     generator = torch.Generator().manual_seed(seed)
-    factorised, joint = [], []
+    factorized, joint = [], []
     for start in range(0, tasks, sampler.together):
         (support, query), known = sampler.draw_with(generator, min(sampler.together, tasks - start))
         posterior = condition(sampler.kernel, known, support)
         mean, deviation = marginals(sampler.kernel, posterior, query.x)
-        factorised.append(torch.distributions.Normal(mean, deviation).log_prob(query.y.double()).mean((1, 2)))
+        factorized.append(torch.distributions.Normal(mean, deviation).log_prob(query.y.double()).mean((1, 2)))
         joint.append(joint_log_prob(sampler.kernel, posterior, query) / query.y.shape[1])
-    return Oracle(torch.cat(factorised), torch.cat(joint))
+    return Oracle(torch.cat(factorized), torch.cat(joint))

@@ -10,13 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from innerloop.learner import Learner, State
-from innerloop.learners.generative._draws import Draws
-from innerloop.learners.generative._features import FeatureGenerator
-from innerloop.learners.metric._embedded import Embedded, vector_size
+from innerloop.core.learner import Learner, State
+from innerloop.core.likelihood import Likelihood
+from innerloop.core.task import Examples, InputError
+from innerloop.learners.embedded import Embedded, vector_size
+from innerloop.learners.generative.draws import Draws
+from innerloop.learners.generative.features import FeatureGenerator
 from innerloop.learners.metric.protonet import Prototypes
-from innerloop.likelihood import Likelihood
-from innerloop.task import Examples, InputError
 
 
 class Hallucinating(Learner):

@@ -14,11 +14,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from innerloop.learners.generative._draws import Draws, Normal
-from innerloop.learners.generative._process import NeuralProcess, PointDecoder
-from innerloop.likelihood import Likelihood
+from innerloop.core.likelihood import Likelihood
+from innerloop.core.task import Examples, InputError, Task
+from innerloop.learners.generative.draws import Draws, Normal
+from innerloop.learners.generative.process import NeuralProcess, PointDecoder
 from innerloop.nets.sets import SetEncoder, SetSums
-from innerloop.task import Examples, InputError, Task
 
 Bound = Literal["elbo", "importance", "likelihood"]
 

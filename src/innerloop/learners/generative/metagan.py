@@ -14,17 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.learner import Learner, State
-from innerloop.learners.generative._draws import Draws
-from innerloop.learners.generative._features import FeatureGenerator
-from innerloop.learners.metric._embedded import Embedded, vector_size
+from innerloop.core.learner import Learner, State
+from innerloop.core.likelihood import Likelihood
+from innerloop.core.task import Examples, InputError, Task
+from innerloop.learners.embedded import Embedded, vector_size
+from innerloop.learners.generative.draws import Draws
+from innerloop.learners.generative.features import FeatureGenerator
 from innerloop.learners.metric.protonet import Prototypes
-from innerloop.likelihood import Likelihood
-from innerloop.task import Examples, InputError, Task
 
 
 class Reverse(torch.autograd.Function):
-    """The identity, whose gradient is turned around: below it, what minimises a loss above maximises it."""
+    """The identity, whose gradient is turned around: below it, what minimizes a loss above maximizes it."""
 
     generate_vmap_rule = True
 
@@ -105,8 +105,8 @@ class MetaGAN(Embedded):
     """MetaGAN: a few-shot classifier, trained to tell generated examples from those of a task's classes.
 
     The paper generates images; here features are generated, from the support features, their mean over the task, and
-    noise. One optimiser trains classifier and generator: the gradient is reversed for the generator, which so maximises
-    the loss that the classifier minimises (the paper's generator has that loss's non-saturating form).
+    noise. One optimizer trains classifier and generator: the gradient is reversed for the generator, which so maximizes
+    the loss that the classifier minimizes (the paper's generator has that loss's non-saturating form).
 
     Args:
         encoder: any module ``[N, *F] -> [N, *H]``.

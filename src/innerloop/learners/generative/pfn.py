@@ -14,22 +14,22 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from innerloop.learner import Learner
-from innerloop.likelihood import Bars, Categorical, Likelihood
+from innerloop.core.learner import Learner
+from innerloop.core.likelihood import Bars, Categorical, Likelihood
+from innerloop.core.task import Examples, InputError, Task, join
 from innerloop.nets.tabular import TableTransformer
-from innerloop.task import Examples, InputError, Task, join
 
 
 class InContext(Learner):
     """In-context learner for tables: a prior-fitted network.
 
-    Cells may be missing (NaN). Features are standardised by the support set as it stands when a prediction is made, so
+    Cells may be missing (NaN). Features are standardized by the support set as it stands when a prediction is made, so
     folding is exact. Neither the order of the rows nor that of the columns matters; the order of the classes does, a
-    little (``innerloop.estimators.InContextClassifier`` averages over orders).
+    little (``innerloop.estimators.incontext.InContextClassifier`` averages over orders).
 
     Args:
         classes: the most classes a task can have; ignored for regression.
-        regression: one real target, about standardised by the support set, with a binned density
+        regression: one real target, about standardized by the support set, with a binned density
             (:class:`~innerloop.Bars`).
         width: of a cell's vector.
         depth: blocks of the transformer.

@@ -1,4 +1,4 @@
-"""Predictive deviations widened until they fit the support set: the standardised residuals of cross-validation
+"""Predictive deviations widened until they fit the support set: the standardized residuals of cross-validation
 (Stone, JRSS B 36, 1974, https://doi.org/10.1111/j.2517-6161.1974.tb00994.x) around any regression learner.
 
 A neural process is sure of itself on functions unlike those of its meta-training, and wrong. The support set shows it:
@@ -15,9 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from innerloop.learner import Learner, State
-from innerloop.likelihood import Gaussian
-from innerloop.task import Examples, InputError, Task, join
+from innerloop.core.learner import Learner, State
+from innerloop.core.likelihood import Gaussian
+from innerloop.core.task import Examples, InputError, Task, join
 
 
 class RecalibratedState(NamedTuple):
@@ -78,9 +78,9 @@ class Recalibrated(Learner):
     def predict(self, state: RecalibratedState, x: Tensor) -> Tensor:  # noqa: D102
         raw = self.process.predict(state.process, x)
         mean, scale = self._gaussian.parameters_of(raw)
-        # The draws' means move away from their centre, so that the mixture as a whole is wider by the factor.
-        centre = mean.mean(0)
-        return self._gaussian.raw_of(centre + state.factor * (mean - centre), state.factor * scale)
+        # The draws' means move away from their center, so that the mixture as a whole is wider by the factor.
+        center = mean.mean(0)
+        return self._gaussian.raw_of(center + state.factor * (mean - center), state.factor * scale)
 
     def loss(self, task: Task) -> Tensor:  # noqa: D102
         return self.process.loss(task)

@@ -15,14 +15,14 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.learner import Learner
-from innerloop.learners.generative._draws import Draws, Normal
-from innerloop.learners.metric._embedded import Embedded, EmbeddedState, vector_size
+from innerloop.core.learner import Learner
+from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.task import Examples, InputError, Task
+from innerloop.learners.embedded import Embedded, EmbeddedState, vector_size
+from innerloop.learners.generative.draws import Draws, Normal
 from innerloop.learners.metric.protonet import ClassSums
-from innerloop.likelihood import Categorical, Likelihood
 from innerloop.nets.decoder import Decoder
 from innerloop.nets.mlp import mlp
-from innerloop.task import Examples, InputError, Task
 
 #: Log-variances stay within this bound, so that no variance vanishes or overflows.
 _BOUND = 8.0

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.learners.generative._process import NeuralProcess
-from innerloop.likelihood import Likelihood
+from innerloop.core.likelihood import Likelihood
+from innerloop.core.task import Examples, InputError, Task, join
+from innerloop.learners.generative.process import NeuralProcess
 from innerloop.nets.attention import Memory, TransformerBlock
 from innerloop.nets.mlp import mlp
-from innerloop.task import Examples, InputError, Task, join
 
 
 class TNPState(NamedTuple):

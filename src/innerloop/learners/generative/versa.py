@@ -13,19 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.learner import Learner
-from innerloop.learners.generative._draws import Draws
-from innerloop.learners.metric._embedded import Embedded, vector_size
+from innerloop.core.learner import Learner
+from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.task import Examples, InputError
+from innerloop.learners.embedded import Embedded, vector_size
+from innerloop.learners.generative.draws import Draws
 from innerloop.learners.metric.protonet import ClassSums
-from innerloop.likelihood import Categorical, Likelihood
 from innerloop.nets.mlp import mlp
-from innerloop.task import Examples, InputError
 
 _START = 0.01
 _START_LOG_VARIANCE = -6.0
 
 
-class AmortisedHead(Learner):
+class AmortizedHead(Learner):
     """The head of VERSA, on feature vectors: q(weights of a class | its mean feature).
 
     Args:
@@ -128,4 +128,4 @@ class Versa(Embedded):
         likelihood: Likelihood | None = None,
     ) -> None:
         size = vector_size(encoder, features)
-        super().__init__(encoder, AmortisedHead(size, hidden, draws, test_draws, scale, likelihood))
+        super().__init__(encoder, AmortizedHead(size, hidden, draws, test_draws, scale, likelihood))

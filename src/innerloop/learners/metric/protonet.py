@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.learner import Learner
-from innerloop.learners.metric._embedded import Embedded
-from innerloop.likelihood import Categorical, Likelihood
-from innerloop.task import Examples, InputError
+from innerloop.core.learner import Learner
+from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.task import Examples, InputError
+from innerloop.learners.embedded import Embedded
 
 
 class ClassSums(NamedTuple):

@@ -11,11 +11,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from innerloop.learner import Learner
-from innerloop.learners.metric._embedded import Embedded
-from innerloop.likelihood import Categorical, Likelihood
+from innerloop.core.learner import Learner
+from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.task import Examples, InputError, join
+from innerloop.learners.embedded import Embedded
 from innerloop.nets.relation import RelationModule
-from innerloop.task import Examples, InputError, join
 
 
 class Relations(Learner):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from innerloop.inner import SGD, InnerOptimiser
-from innerloop.learners.optimization._gradient import GradientLearner
-from innerloop.likelihood import Likelihood
+from innerloop.core.inner import SGD, InnerOptimizer
+from innerloop.core.likelihood import Likelihood
+from innerloop.learners.optimization.gradient import GradientLearner
 
 
 class BOIL(GradientLearner):
@@ -23,7 +23,7 @@ class BOIL(GradientLearner):
         lr: inner learning rate; ignored if ``inner`` is given.
         first_order: take the inner gradients for constants.
         test_steps: inner steps outside training; default ``steps``.
-        inner: an inner optimiser in place of plain gradient descent.
+        inner: an inner optimizer in place of plain gradient descent.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Example:
@@ -47,7 +47,7 @@ class BOIL(GradientLearner):
         lr: float = 0.5,
         first_order: bool = False,
         test_steps: int | None = None,
-        inner: InnerOptimiser | None = None,
+        inner: InnerOptimizer | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(

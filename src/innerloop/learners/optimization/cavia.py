@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from innerloop.inner import SGD, InnerOptimiser
-from innerloop.learners.optimization._gradient import GradientLearner
-from innerloop.likelihood import Gaussian, Likelihood
-from innerloop.task import InputError
+from innerloop.core.inner import SGD, InnerOptimizer
+from innerloop.core.likelihood import Gaussian, Likelihood
+from innerloop.core.task import InputError
+from innerloop.learners.optimization.gradient import GradientLearner
 
 
 class Conditioned(nn.Module):
@@ -45,7 +45,7 @@ class CAVIA(GradientLearner):
         lr: inner learning rate; ignored if ``inner`` is given.
         first_order: take the inner gradients for constants.
         test_steps: inner steps outside training; default ``steps``.
-        inner: an inner optimiser in place of plain gradient descent.
+        inner: an inner optimizer in place of plain gradient descent.
         likelihood: default ``Gaussian(scale=1.0)``, regression by squared error.
 
     Raises:
@@ -74,7 +74,7 @@ class CAVIA(GradientLearner):
         lr: float = 1.0,
         first_order: bool = False,
         test_steps: int | None = None,
-        inner: InnerOptimiser | None = None,
+        inner: InnerOptimizer | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
         if context < 1:

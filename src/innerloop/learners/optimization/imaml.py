@@ -1,6 +1,6 @@
 """Implicit MAML (Rajeswaran, Finn, Kakade, Levine, NeurIPS 2019, https://arxiv.org/abs/1909.04630).
 
-MAML whose inner loop is held near the initialisation by a proximal term and whose outer gradient follows from where the
+MAML whose inner loop is held near the initialization by a proximal term and whose outer gradient follows from where the
 loop ends, not from how it got there: a linear system there, solved by conjugate gradient. Memory does not grow with the
 inner steps. Choose it where a task needs many of them; with one or a few, MAML is exact and as cheap.
 """
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, grad_and_value, vjp
 
-from innerloop.inner import SGD, InnerOptimiser, Parameters
-from innerloop.learners.optimization._gradient import Adapted, GradientLearner
-from innerloop.likelihood import Likelihood
-from innerloop.task import Examples, InputError, Task
+from innerloop.core.inner import SGD, InnerOptimizer, Parameters
+from innerloop.core.likelihood import Likelihood
+from innerloop.core.task import Examples, InputError, Task
+from innerloop.learners.optimization.gradient import Adapted, GradientLearner
 
 
 class IMAML(GradientLearner):
-    """Implicit MAML: the inner loop minimises support loss + proximal / 2 |phi - theta|^2.
+    """Implicit MAML: the inner loop minimizes support loss + proximal / 2 |phi - theta|^2.
 
     At its minimum ``d phi / d theta = (I + H / proximal)^-1`` with H the Hessian of the support loss there. What does
     not adapt, the likelihood's parameters included, has its outer gradient too: the direct one, and the one through the
@@ -32,18 +32,18 @@ class IMAML(GradientLearner):
         net: any module ``[N, *F] -> [N, P]``.
         steps: inner steps k.
         lr: inner learning rate; ignored if ``inner`` is given.
-        proximal: lambda, how strongly a task is held near the initialisation.
+        proximal: lambda, how strongly a task is held near the initialization.
         cg_steps: iterations of conjugate gradient, which start at the first-order gradient: 0 leaves it at that.
         adapts: which parameters the inner loop changes, see :class:`~innerloop.GradientLearner`.
         test_steps: inner steps outside training; default ``steps``.
-        inner: an inner optimiser in place of plain gradient descent; one with parameters of its own is refused, as the
+        inner: an inner optimizer in place of plain gradient descent; one with parameters of its own is refused, as the
             minimum does not depend on them.
         shared_head: name of a final one-output layer repeated for each class.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Raises:
         InputError: for a proximal weight that is not positive, fewer than 0 iterations, nothing that adapts, or a
-            learned inner optimiser.
+            learned inner optimizer.
 
     Example:
         >>> import innerloop as il
@@ -69,7 +69,7 @@ class IMAML(GradientLearner):
         cg_steps: int = 5,
         adapts: str | Sequence[str] = "all",
         test_steps: int | None = None,
-        inner: InnerOptimiser | None = None,
+        inner: InnerOptimizer | None = None,
         shared_head: str | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
@@ -87,10 +87,10 @@ class IMAML(GradientLearner):
             likelihood=likelihood,
         )
         if not self.adapts:
-            raise InputError("adapts='none' leaves nothing to hold near the initialisation: use MAML, or adapt a part")
+            raise InputError("adapts='none' leaves nothing to hold near the initialization: use MAML, or adapt a part")
         if any(True for _ in self.inner.parameters()):
             raise InputError(
-                f"the inner optimiser {type(self.inner).__name__} has parameters of its own, and no implicit "
+                f"the inner optimizer {type(self.inner).__name__} has parameters of its own, and no implicit "
                 f"gradient: use SGD or Adam, or MAML"
             )
         self.proximal, self.cg_steps = proximal, cg_steps
@@ -117,7 +117,7 @@ class IMAML(GradientLearner):
         slope, value = grad_and_value(query_loss)(phi)
         with torch.no_grad():
             b = _flat(slope)
-            # Linearised once: every product with the Hessian, which is symmetric, is then one backward pass.
+            # Linearized once: every product with the Hessian, which is symmetric, is then one backward pass.
             _, hessian = vjp(support_slope, phi)  # type: ignore[misc]
             v = _conjugate_gradient(
                 lambda d: d + _flat(hessian(_like(d, phi))[0]) / self.proximal, b, start=b, steps=self.cg_steps

@@ -1,6 +1,6 @@
 """MAML (Finn, Abbeel, Levine, ICML 2017, https://arxiv.org/abs/1703.03400).
 
-Learn an initialisation from which a few gradient steps on the support set solve a task; the outer gradient goes through
+Learn an initialization from which a few gradient steps on the support set solve a task; the outer gradient goes through
 those steps. Choose it for any differentiable model, regression included, where a distance between examples is no use.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from innerloop.inner import SGD, InnerOptimiser, LearnedRates
-from innerloop.learners.optimization._gradient import GradientLearner, names
-from innerloop.likelihood import Likelihood
+from innerloop.core.inner import SGD, InnerOptimizer, LearnedRates
+from innerloop.core.likelihood import Likelihood
+from innerloop.learners.optimization.gradient import GradientLearner, names
 
 
 class MAML(GradientLearner):
@@ -27,7 +27,7 @@ class MAML(GradientLearner):
         adapts: which parameters the inner loop changes: ``"all"``, ``"head"`` (ANIL), ``"body"`` (BOIL), ``"none"``, or
             patterns of names.
         test_steps: inner steps outside training; default ``steps``.
-        inner: an inner optimiser in place of plain gradient descent.
+        inner: an inner optimizer in place of plain gradient descent.
         shared_head: name of a final one-output layer repeated for each class: any number of ways from one model
             (Ye, Chao, *How to Train Your MAML to Excel in Few-Shot Classification*, ICLR 2022,
             https://arxiv.org/abs/2106.16245).
@@ -57,7 +57,7 @@ class MAML(GradientLearner):
         learn_lr: bool = False,
         adapts: str | Sequence[str] = "all",
         test_steps: int | None = None,
-        inner: InnerOptimiser | None = None,
+        inner: InnerOptimizer | None = None,
         shared_head: str | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:

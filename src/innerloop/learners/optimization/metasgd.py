@@ -1,7 +1,7 @@
 """Meta-SGD (Li, Zhou, Chen, Li, 2017, https://arxiv.org/abs/1707.09835).
 
 MAML that learns, beside where a task starts, how far and in which direction each number moves: a rate of its own for
-every parameter, trained with the initialisation. Choose it where one step has to do; it doubles the meta-parameters.
+every parameter, trained with the initialization. Choose it where one step has to do; it doubles the meta-parameters.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from innerloop.inner import LearnedRates
-from innerloop.learners.optimization._gradient import GradientLearner, names
-from innerloop.likelihood import Likelihood
+from innerloop.core.inner import LearnedRates
+from innerloop.core.likelihood import Likelihood
+from innerloop.learners.optimization.gradient import GradientLearner, names
 
 
 class MetaSGD(GradientLearner):

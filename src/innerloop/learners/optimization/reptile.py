@@ -1,6 +1,6 @@
 """Reptile (Nichol, Achiam, Schulman, 2018, https://arxiv.org/abs/1803.02999).
 
-Train on a task for a few steps, then move the initialisation towards where that led. No second derivatives, no query
+Train on a task for a few steps, then move the initialization towards where that led. No second derivatives, no query
 set, memory independent of the number of steps; it wants many more tasks than MAML.
 """
 
@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from innerloop.inner import SGD, Adam, InnerOptimiser
-from innerloop.learners.optimization._gradient import GradientLearner
-from innerloop.likelihood import Likelihood
-from innerloop.task import InputError, Task
+from innerloop.core.inner import SGD, Adam, InnerOptimizer
+from innerloop.core.likelihood import Likelihood
+from innerloop.core.task import InputError, Task
+from innerloop.learners.optimization.gradient import GradientLearner
 
 
 class Reptile(GradientLearner):
@@ -27,13 +27,13 @@ class Reptile(GradientLearner):
     Args:
         net: any module ``[N, *F] -> [N, P]``.
         steps: inner steps k.
-        lr: learning rate of the inner optimiser; ignored if ``inner`` is given.
+        lr: learning rate of the inner optimizer; ignored if ``inner`` is given.
         optimizer: ``"Adam"`` (betas 0 and 0.999, as published) or ``"SGD"``. Adam starts afresh with each task, and its
             first steps move every parameter by the whole rate, however small its gradient: from pre-trained weights
             take SGD.
         test_steps: inner steps outside training; default ``steps``.
         batch_size: support examples an inner step sees, in turn; ``None`` for all.
-        inner: an inner optimiser in place of Adam.
+        inner: an inner optimizer in place of Adam.
         shared_head: name of a final one-output layer repeated for each class.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
@@ -57,7 +57,7 @@ class Reptile(GradientLearner):
         optimizer: Literal["Adam", "SGD"] = "Adam",
         test_steps: int | None = None,
         batch_size: int | None = None,
-        inner: InnerOptimiser | None = None,
+        inner: InnerOptimizer | None = None,
         shared_head: str | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:

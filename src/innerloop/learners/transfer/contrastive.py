@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from innerloop.learners.metric._embedded import Embedded, vector_size
+from innerloop.core.likelihood import Likelihood
+from innerloop.core.task import InputError, Task
+from innerloop.learners.embedded import Embedded, vector_size
 from innerloop.learners.transfer.finetune import SoftmaxRegression
-from innerloop.likelihood import Likelihood
 from innerloop.nets import mlp
-from innerloop.task import InputError, Task
 
 
 class ContrastiveHead(SoftmaxRegression):

@@ -11,10 +11,10 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.learner import Learner
-from innerloop.learners.metric._embedded import Embedded, vector_size
-from innerloop.likelihood import Categorical, Likelihood
-from innerloop.task import Examples, InputError, Task
+from innerloop.core.learner import Learner
+from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.task import Examples, InputError, Task
+from innerloop.learners.embedded import Embedded, vector_size
 
 
 class Linear(NamedTuple):

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.learners.metric._embedded import Embedded, vector_size
+from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.task import Examples, InputError, Task
+from innerloop.learners.embedded import Embedded, vector_size
 from innerloop.learners.transfer.finetune import Linear, LinearHead
-from innerloop.likelihood import Categorical, Likelihood
-from innerloop.task import Examples, InputError, Task
 
 
 class Moments(NamedTuple):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from innerloop.core.likelihood import Likelihood
 from innerloop.learners.transfer.finetune import FineTune
-from innerloop.likelihood import Likelihood
 
 
 class Rotation(FineTune):

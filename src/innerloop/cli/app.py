@@ -1,0 +1,379 @@
+"""The command line: pretrain, train, sweep, resume, evaluate, compare, continual, learners, data, demo."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import nullcontext, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from innerloop.cli import runs
+
+app = typer.Typer(
+    help="Meta-learning: train on many small tasks, then learn a new one from a handful of examples.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Run = Annotated[Path, typer.Argument(help="a run folder, written by `innerloop train --out`")]
+Ways = Annotated[int | None, typer.Option(help="classes a task")]
+Shots = Annotated[int | None, typer.Option(help="support examples a class (points, for regression)")]
+Queries = Annotated[int | None, typer.Option(help="query examples a class (points, for regression)")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps, ...")]
+Split = Annotated[str, typer.Option(help="train, val or test")]
+Tasks = Annotated[int, typer.Option(help="how many tasks")]
+Out = Annotated[Path, typer.Option(help="run folder; must not hold a run yet")]
+Data = Annotated[str | None, typer.Option(help="see `innerloop data`; default the recipe's, or glyphs")]
+Root = Annotated[Path | None, typer.Option(help="folder of the data set")]
+Steps = Annotated[int | None, typer.Option(help="outer steps; 0 leaves the learner untrained")]
+Minutes = Annotated[float | None, typer.Option(help="wall-clock budget")]
+Seed = Annotated[int, typer.Option(help="of all that is random")]
+Norm = Annotated[str | None, typer.Option(help="group, support, running, batch or none")]
+Rate = Annotated[float | None, typer.Option(help="outer learning rate")]
+Width = Annotated[int | None, typer.Option(help="filters of the network")]
+Init = Annotated[Path | None, typer.Option(help="run folder whose network the training starts from")]
+Change = Annotated[list[str] | None, typer.Option("--set", help="any value of the recipe: training.average=0.999")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
+
+#: Ways of pre-training, and their learners.
+PRETRAINERS = {"classifier": "finetune", "rotation": "rotation", "contrastive": "contrastive"}
+
+
+@app.command()
+def train(
+    learner: Annotated[str, typer.Argument(help="see `innerloop learners`")],
+    out: Out,
+    data: Data = None,
+    root: Root = None,
+    ways: Ways = None,
+    shots: Shots = None,
+    queries: Queries = None,
+    tasks_per_step: Annotated[int | None, typer.Option(help="tasks in each outer step")] = None,
+    steps: Steps = None,
+    minutes: Minutes = None,
+    seed: Seed = 0,
+    norm: Norm = None,
+    lr: Rate = None,
+    inner_steps: Annotated[int | None, typer.Option(help="inner steps (MAML, Reptile)")] = None,
+    inner_lr: Annotated[float | None, typer.Option(help="inner learning rate (MAML, Reptile)")] = None,
+    first_order: Annotated[bool, typer.Option("--first-order", help="first-order MAML")] = False,
+    width: Width = None,
+    how: Annotated[str | None, typer.Option(help="auto, vmap, loop or chunk")] = None,
+    chunk: Annotated[int | None, typer.Option(help="tasks per backward pass")] = None,
+    init: Init = None,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option(help="parameters to leave alone, by a pattern of names: 'encoder.*' (repeatable)"),
+    ] = None,
+    device: Device = None,
+    change: Change = None,
+    quiet: Quiet = False,
+) -> None:
+    """Meta-train a learner by its committed recipe, and what the options change in it."""
+    from innerloop.core import distributed
+    from innerloop.recipes import defaults, start_from
+
+    recipe = defaults(learner, data)
+    recipe.seed, recipe.root = seed, str(root.absolute()) if root is not None else None
+    recipe.norm = norm or recipe.norm
+    recipe.init = str(init.absolute()) if init is not None else None
+    recipe.freeze = freeze or []
+    runs.override(recipe.episodes, ways=ways, shots=shots, queries=queries)
+    if steps is not None or minutes is not None:
+        recipe.training.pop("steps", None)
+        recipe.training.pop("minutes", None)
+    runs.override(
+        recipe.training,
+        tasks_per_step=tasks_per_step, steps=steps, minutes=minutes, lr=lr, how=how, chunk=chunk, device=device,
+    )  # fmt: skip
+    runs.override(recipe.options, steps=inner_steps, lr=inner_lr, first_order=first_order or None)
+    runs.override(recipe.net, width=width)
+    for text in change or []:
+        runs.set_value(recipe, text)
+    begun = distributed.first(lambda: runs.begun(recipe, out))
+    built = runs.parts(recipe)
+    if recipe.init is not None:
+        start_from(built[0], recipe.init)
+    if not begun:
+        distributed.first(lambda: runs.begin(recipe, out))
+    runs.trained(recipe, built, out, resume=begun, quiet=quiet)
+
+
+@app.command()
+def pretrain(
+    method: Annotated[str, typer.Argument(help=", ".join(PRETRAINERS))],
+    out: Out,
+    data: Data = None,
+    root: Root = None,
+    steps: Steps = None,
+    minutes: Minutes = None,
+    seed: Seed = 0,
+    norm: Norm = None,
+    lr: Rate = None,
+    width: Width = None,
+    init: Init = None,
+    device: Device = None,
+    change: Change = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train an encoder on all meta-training classes or their images alone; `train --init` starts from it."""
+    from innerloop.core.task import InputError, did_you_mean
+
+    if method not in PRETRAINERS:
+        hint = did_you_mean(method, PRETRAINERS)
+        raise InputError(f"pre-training {method!r} is unknown{hint}; choose one of {', '.join(PRETRAINERS)}")
+    train(
+        PRETRAINERS[method], out, data, root, steps=steps, minutes=minutes, seed=seed, norm=norm, lr=lr, width=width,
+        init=init, device=device, change=change, quiet=quiet,
+    )  # fmt: skip
+    runs.console().print(f"meta-train from it: innerloop train LEARNER --init {out}", highlight=False)
+
+
+@app.command()
+def sweep(
+    learner: Annotated[str, typer.Argument(help="see `innerloop learners`")],
+    tried: Annotated[
+        list[str],
+        typer.Option("--try", help="training.lr=1e-4..1e-2:log, options.steps=1..5, episodes.ways=[5,20] (repeatable)"),
+    ],
+    out: Annotated[Path, typer.Option(help="folder of the sweep: each trial is a run folder in it")],
+    trials: Annotated[int, typer.Option(help="how many in all, over all processes and repetitions")] = 20,
+    storage: Annotated[str | None, typer.Option(help="URL of a database; default sqlite:///OUT/sweep.db")] = None,
+    name: Annotated[str | None, typer.Option(help="of the sweep in its storage; default LEARNER-DATA")] = None,
+    data: Data = None,
+    root: Root = None,
+    steps: Steps = None,
+    minutes: Minutes = None,
+    seed: Seed = 0,
+    norm: Norm = None,
+    init: Init = None,
+    device: Device = None,
+    change: Change = None,
+    as_json: Json = False,
+) -> None:
+    """Train a learner many times with other values and search for the best; the same command again goes on."""
+    from innerloop.core.allocator import keep_memory
+    from innerloop.recipes import defaults
+    from innerloop.sweep import Axis, run, shown
+
+    recipe = defaults(learner, data)
+    recipe.seed, recipe.root = seed, str(root.absolute()) if root is not None else None
+    recipe.norm = norm or recipe.norm
+    recipe.init = str(init.absolute()) if init is not None else None
+    if steps is not None or minutes is not None:
+        recipe.training = {k: v for k, v in recipe.training.items() if k not in ("steps", "minutes")}
+    runs.override(recipe.training, steps=steps, minutes=minutes, device=device)
+    for text in change or []:
+        runs.set_value(recipe, text)
+    keep_memory()
+    rows = run(
+        recipe, [Axis.read(text) for text in tried], out=out, trials=trials, storage=storage, name=name,
+        say=lambda line: Console(stderr=True).print(line, highlight=False, soft_wrap=True),
+    )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps({"best": next(iter(rows), None), "trials": rows}))
+    else:
+        _table(shown(rows), False)
+
+
+@app.command()
+def resume(run: Run, quiet: Quiet = False) -> None:
+    """Go on with an interrupted run, bit for bit."""
+    from innerloop.recipes import load_run
+
+    recipe, _ = load_run(run)
+    runs.trained(recipe, runs.parts(recipe), run, resume=True, quiet=quiet)
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    ways: Ways = None,
+    shots: Shots = None,
+    queries: Queries = None,
+    tasks: Tasks = 1000,
+    seed: Annotated[int, typer.Option(help="of the tasks")] = 0,
+    split: Split = "test",
+    inner_steps: Annotated[int | None, typer.Option(help="inner steps, in place of the recipe's")] = None,
+    norm: Annotated[str | None, typer.Option(help="normalization policy, in place of the recipe's")] = None,
+    data: Annotated[str | None, typer.Option(help="another data set than it was trained on")] = None,
+    root: Annotated[Path | None, typer.Option(help="folder of that data set")] = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Score a run on fixed, seeded tasks of a split; the tasks and each one's score are saved in the run folder."""
+    from innerloop.core import distributed
+    from innerloop.evaluation.evaluate import save_report
+    from innerloop.training.store import prepare_folder
+
+    report = runs.scored(
+        run, ways, shots, queries, tasks, seed, split, device, inner_steps=inner_steps, norm=norm, data=data, root=root
+    )
+    if distributed.rank() > 0:
+        return
+    folder = run / "evaluations"
+    prepare_folder(folder)
+    sizes = {"w": report.ways, "s": report.shots, "q": report.queries}
+    kind = "".join(f"{size}{letter}" for letter, size in sizes.items() if isinstance(size, int)) or "tasks"
+    kind += f"-{data}" if data else ""
+    kind += f"-norm_{norm}" if norm else ""
+    kind += f"-{inner_steps}steps" if inner_steps is not None else ""
+    save_report(report, folder / f"{split}-{kind}-{tasks}tasks-seed{seed}.safetensors")
+    if as_json:
+        typer.echo(json.dumps({**report.json(), "split": split}))
+    else:
+        typer.echo(str(report))
+
+
+@app.command()
+def compare(
+    first: Run,
+    second: Run,
+    ways: Ways = None,
+    shots: Shots = None,
+    queries: Queries = None,
+    tasks: Tasks = 1000,
+    seed: Annotated[int, typer.Option(help="of the tasks")] = 0,
+    split: Split = "test",
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Score two runs on the same tasks, and the paired difference between them."""
+    from innerloop.core.task import InputError
+    from innerloop.evaluation.stats import paired
+
+    a = runs.scored(first, ways, shots, queries, tasks, seed, split, device)
+    # What is not given is the first run's, for both.
+    b = runs.scored(second, a.ways, a.shots, a.queries, tasks, seed, split, device)
+    if a.episodes != b.episodes:
+        raise InputError(
+            f"{first} and {second} do not see the same tasks: their data sets differ; compare runs on one data set"
+        )
+    gap = paired(a.per_task[a.metric], b.per_task[b.metric])
+    if as_json:
+        typer.echo(json.dumps({"first": a.json(), "second": b.json(), "difference": gap._asdict(), "split": split}))
+        return
+    scale, unit = (100, "points") if a.metric == "accuracy" else (1, "")
+    typer.echo(f"{first}: {a}\n{second}: {b}")
+    typer.echo(
+        f"difference {scale * gap.mean:+.3f} {unit} (95 % interval {scale * gap.interval[0]:+.3f} to "
+        f"{scale * gap.interval[1]:+.3f}), p {gap.p_value:.2g}; "
+        f"better on {gap.wins}, worse on {gap.losses} of {gap.tasks}"
+    )
+
+
+@app.command()
+def continual(
+    learner: Annotated[
+        str, typer.Argument(help="naive, experiencereplay, agem, ewc, lamaml, cmaml, mer, joint, or a run")
+    ],
+    stream: Annotated[str, typer.Option(help="rotated_digits, split_digits, split_glyphs, split_omniglot, ...")],
+    root: Root = None,
+    orders: Annotated[int, typer.Option(help="streams, each in another order")] = 3,
+    seed: Annotated[int, typer.Option(help="of the first stream; the others follow")] = 0,
+    classes: Annotated[int | None, typer.Option(help="classes of a split stream")] = None,
+    scenario: Annotated[str | None, typer.Option(help="class, task or domain, for a split stream")] = None,
+    after: Annotated[list[int] | None, typer.Option(help="measure after so many tasks only (several times)")] = None,
+    init: Annotated[Path | None, typer.Option(help="run folder whose encoder an online learner starts from")] = None,
+    change: Annotated[list[str] | None, typer.Option("--set", help="an option of the learner, e.g. lr=0.1")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for continual.json and continual.png")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fold a learner over streams of tasks: accuracy at the end, transfer, forgetting, memory."""
+    from innerloop.continual.command import report
+    from innerloop.core.allocator import keep_memory
+
+    keep_memory()
+    options = dict(runs.value(text) for text in change or [])
+    found = report(
+        learner, stream, str(root) if root is not None else None, list(range(seed, seed + orders)),
+        sizes={"classes": classes, "scenario": scenario}, after=after, init=init, options=options, out=out,
+    )  # fmt: skip
+    typer.echo(json.dumps(found) if as_json else found["text"])
+
+
+@app.command("learners")
+def list_learners(as_json: Json = False) -> None:
+    """The learners and their recipes."""
+    from innerloop.recipes import defaults, learner_class, learner_names
+
+    rows = []
+    for name in learner_names():
+        kind = learner_class(name)
+        recipe = defaults(name)
+        rows.append(
+            {
+                "learner": name,
+                "family": kind.__module__.split(".")[-2],
+                "objectives": list(kind.objectives),
+                "norm": recipe.norm,
+                "transductive": kind.looks_at_queries or recipe.norm == "batch",
+                "what": (kind.__doc__ or "").strip().splitlines()[0],
+            }
+        )
+    _table(rows, as_json)
+
+
+@app.command("data")
+def list_data(
+    name: Annotated[str | None, typer.Argument(help="a data set, to read and count it")] = None,
+    root: Root = None,
+    download: Annotated[bool, typer.Option("--download", help="fetch it into --root first")] = False,
+    as_json: Json = False,
+) -> None:
+    """The data sets; with a name, read one (or fetch it) and count its classes and examples."""
+    from innerloop.data import contents
+    from innerloop.data import registry as sets
+
+    if name is None:
+        _table(contents.catalog(), as_json)
+        return
+    options = {"download": True} if download else {}
+    _table(contents.count(sets.read(name, str(root) if root is not None else None, **options)), as_json)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for report.html")] = Path("demo"),
+    minutes: Annotated[float, typer.Option(help="about how long")] = 3.0,
+    seed: Seed = 0,
+) -> None:
+    """Train and compare on the embedded data, and write one self-contained report.html."""
+    from innerloop.demo import run_demo
+
+    typer.echo(f"report: {run_demo(out, minutes, seed)}")
+
+
+def _table(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in row.values()))
+    Console().print(table)
+
+
+def main() -> NoReturn:
+    """Run the command line; bad input ends with one message on stderr and exit code 2."""
+    from innerloop.core import distributed
+    from innerloop.core.task import InputError
+    from innerloop.training.fit import NonFiniteLoss
+
+    who = f"innerloop, rank {os.environ['RANK']}" if distributed.launched() else "innerloop"
+    try:
+        with distributed.start(), redirect_stdout(StringIO()) if distributed.rank() > 0 else nullcontext():
+            app()
+    except (InputError, NonFiniteLoss) as error:
+        print(f"{who}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    raise SystemExit(0)

@@ -1,0 +1,1 @@
+"""What everything stands on: tasks, likelihoods, learners, and the engine that lifts them over batches of tasks."""

@@ -1,0 +1,77 @@
+"""The learner: a fold over data, written for one task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+from innerloop.core import norm
+from innerloop.core.likelihood import Likelihood
+from innerloop.core.task import Examples, Task
+
+#: A pytree of tensors: savable, sendable, vmappable.
+State = Any
+
+
+class Learner(nn.Module, ABC):
+    """Learns a task from its support set. Its meta-parameters are ``self.parameters()``.
+
+    A subclass writes :meth:`adapt` and :meth:`predict` for **one** task, as its paper states them; the engine
+    (:func:`innerloop.lift`) runs them over a batch of tasks. :meth:`loss` is the outer objective; the few methods whose
+    meta-training is not "log likelihood of the query set" (Reptile, a plain classifier) write their own.
+
+    Args:
+        likelihood: what the raw predictions mean.
+    """
+
+    #: Whether a prediction depends on which other queries are predicted with it. Batch statistics come on top of this.
+    looks_at_queries: bool = False
+
+    #: What a recipe builds it on: an "encoder" of vectors, of feature "maps", a "classifier", or nothing (``None``).
+    network: ClassVar[str | None] = None
+    #: What its targets can be.
+    objectives: ClassVar[tuple[str, ...]] = ("classification",)
+
+    def __init__(self, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+
+    @abstractmethod
+    def adapt(self, support: Examples, state: State | None = None) -> State:
+        """The inner loop: learn from ``support``, starting at ``state`` (``None``: the prior)."""
+
+    @abstractmethod
+    def predict(self, state: State, x: Tensor) -> Tensor:
+        """Raw predictions for queries: ``[N, *F] -> [S, N, P]``."""
+
+    def loss(self, task: Task) -> Tensor:
+        """The outer objective on one task, a scalar."""
+        raw = self.predict(self.adapt(task.support), task.query.x)
+        return self.likelihood.nll(raw, task.query.y).mean()
+
+    def split(self) -> tuple[nn.Module | None, Learner]:
+        """An encoder that is the same for every task and sees each example alone, and the learner on its features.
+
+        The engine embeds all tasks of a batch at once with it, and evaluation embeds a pool once. ``(None, self)``
+        where there is no such part.
+        """
+        return None, self
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode as usual, except that frozen batch norm keeps its running statistics."""
+        super().train(mode)
+        for part in norm.frozen(self):
+            part.eval()
+        return self
+
+    @property
+    def norm(self) -> str:
+        """The batch-normalization policy of the networks within (see :mod:`innerloop.norm`)."""
+        return norm.policy(self)
+
+    @property
+    def transductive(self) -> bool:
+        """Whether a query's prediction may depend on the other queries."""
+        return self.looks_at_queries or self.norm == "batch"

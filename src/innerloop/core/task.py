@@ -1,0 +1,139 @@
+"""Tasks: a support set to learn from, a query set to be judged on.
+
+Targets are always a float matrix ``[N, D]``: regression targets, or one-hot rows, so that the number of ways is the
+static shape ``D``. Integer labels become rows at the boundary (:func:`one_hot`), nowhere else.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class InputError(ValueError):
+    """Bad input, refused at the boundary: the message names the value, the limit and the remedy."""
+
+
+class Examples(NamedTuple):
+    """Labeled examples of one task (or of a batch of tasks, with a leading ``[T]`` on both).
+
+    Args:
+        x: inputs, ``[N, *F]``.
+        y: targets, ``[N, D]``: regression targets or one-hot rows.
+    """
+
+    x: Tensor
+    y: Tensor
+
+
+class Task(NamedTuple):
+    """A support set and a query set. A batch of tasks has a leading ``[T]`` on every leaf.
+
+    Example:
+        >>> import torch
+        >>> support = Examples(torch.zeros(2, 3), torch.eye(2))
+        >>> query = Examples(torch.zeros(4, 3), torch.eye(2).repeat(2, 1))
+        >>> Task(support, query).query.y.shape
+        torch.Size([4, 2])
+    """
+
+    support: Examples
+    query: Examples
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for an error: the nearest known name, in brackets after a space; empty where none is near.
+
+    Example:
+        >>> did_you_mean("protonets", ["maml", "protonet"])
+        ' (did you mean protonet?)'
+    """
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def join(known: Examples | None, more: Examples) -> Examples:
+    """Both sets in one, ``known`` first; ``None`` is the empty set."""
+    if known is None:
+        return more
+    return Examples(torch.cat((known.x, more.x)), torch.cat((known.y, more.y)))
+
+
+def count(tasks: Task) -> int:
+    """The number of tasks T in a batch."""
+    return tasks.query.x.shape[0]
+
+
+def take(tasks: Task, index: int | slice) -> Task:
+    """One task (an integer) or a smaller batch (a slice) of a batch of tasks."""
+    support, query = tasks.support, tasks.query
+    return Task(Examples(support.x[index], support.y[index]), Examples(query.x[index], query.y[index]))
+
+
+def move(tasks: Task, device: torch.device | str) -> Task:
+    """The tasks on ``device``."""
+    return Task(*(Examples(part.x.to(device), part.y.to(device)) for part in tasks))
+
+
+def one_hot(labels: Tensor, ways: int) -> Tensor:
+    """Integer labels as one-hot float rows.
+
+    Args:
+        labels: integers in ``0 .. ways - 1``, any shape ``[...]``.
+        ways: the number of classes.
+
+    Returns:
+        float32 rows, ``[..., ways]``.
+
+    Raises:
+        InputError: if a label lies outside ``0 .. ways - 1``.
+
+    Example:
+        >>> one_hot(torch.tensor([1, 0]), 2)
+        tensor([[0., 1.],
+                [1., 0.]])
+    """
+    if labels.numel() and (int(labels.min()) < 0 or int(labels.max()) >= ways):
+        raise InputError(
+            f"labels run from {int(labels.min())} to {int(labels.max())}, but {ways} ways allow 0 to {ways - 1}: "
+            f"renumber the labels or raise the number of ways"
+        )
+    return torch.nn.functional.one_hot(labels.long(), ways).float()
+
+
+def check(tasks: Task) -> None:
+    """Refuse a malformed batch of tasks before it reaches a network.
+
+    Args:
+        tasks: a batch, a leading ``[T]`` on every leaf.
+
+    Raises:
+        InputError: naming the part that is wrongly shaped or not finite.
+    """
+    for name, part in zip(("support", "query"), tasks, strict=True):
+        if part.x.ndim < 3 or part.y.ndim != 3 or part.x.shape[:2] != part.y.shape[:2]:
+            raise InputError(
+                f"the {name} set has x {tuple(part.x.shape)} and y {tuple(part.y.shape)}; a batch of tasks needs "
+                f"x [T, N, *F] and y [T, N, D] with the same T and N (a single task: add a leading axis of 1)"
+            )
+        for label, values in (("x", part.x), ("y", part.y)):
+            if not torch.isfinite(values).all():
+                bad = int((~torch.isfinite(values)).sum())
+                raise InputError(
+                    f"{bad} of {values.numel()} values of the {name} set's {label} are not finite: "
+                    f"remove or impute them before making tasks"
+                )
+    support, query = tasks
+    if support.x.shape[0] != query.x.shape[0] or support.x.shape[2:] != query.x.shape[2:]:
+        raise InputError(
+            f"support x {tuple(support.x.shape)} and query x {tuple(query.x.shape)} differ in the number of tasks or "
+            f"in the shape of an example: both must be [T, N, *F] with the same T and F"
+        )
+    if support.y.shape[2] != query.y.shape[2]:
+        raise InputError(
+            f"support targets have {support.y.shape[2]} columns, query targets {query.y.shape[2]}: both need D"
+        )

@@ -1,0 +1,167 @@
+"""Online learning by gradient steps on each batch of a stream: what the learners with plain weights share.
+
+The state holds the network's parameters, so ``adapt(batch, state)`` goes on from where the last batch led. Nothing is
+meta-learned: the network's own weights are where every stream begins. These learners draw random numbers in ``adapt``
+(from the state's own counter: the same batch and state give the same result) and are not lifted over many tasks.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.func import grad
+
+from innerloop.core import norm
+from innerloop.core.inner import Parameters, call
+from innerloop.core.learner import Learner
+from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.task import Examples, InputError, join
+
+
+class Memory(NamedTuple):
+    """A reservoir: each example seen so far is in it with the same probability (Vitter 1985).
+
+    Args:
+        x: kept inputs, ``[M, *F]``; the first ``min(seen, M)`` rows are filled.
+        y: their targets, ``[M, D]``.
+        seen: examples offered so far, int64 ``[]``.
+    """
+
+    x: Tensor
+    y: Tensor
+    seen: Tensor
+
+    @classmethod
+    def empty(cls, size: int, like: Examples) -> Memory:
+        """Room for ``size`` examples of the shapes and types of ``like``."""
+        (x, y), none = like, torch.zeros((), dtype=torch.int64, device=like.x.device)
+        return cls(x.new_zeros(size, *x.shape[1:]), y.new_zeros(size, *y.shape[1:]), none)
+
+    def offer(self, batch: Examples, generator: Generator) -> Memory:
+        """The memory after ``batch`` was offered, one example after the other (Vitter's algorithm R)."""
+        x, y, seen, size = self.x.clone(), self.y.clone(), int(self.seen), len(self.x)
+        for number, (one, target) in enumerate(zip(*batch, strict=True), seen):
+            place = number if number < size else int(torch.randint(number + 1, (), generator=generator))
+            if place < size:
+                x[place], y[place] = one, target
+        return Memory(x, y, self.seen + len(batch.x))
+
+    def draw(self, count: int, generator: Generator) -> Examples:
+        """At most ``count`` different examples of those kept."""
+        kept = min(int(self.seen), len(self.x))
+        index = torch.randperm(kept, generator=generator)[:count].to(self.x.device)
+        return Examples(self.x[index], self.y[index])
+
+
+class OnlineState(NamedTuple):
+    """The network's parameters by name."""
+
+    parameters: Parameters
+
+
+class OnlineLearner(Learner):
+    """Plain gradient descent on a stream.
+
+    Args:
+        net: any module ``[N, *F] -> [N, P]``, D classes wide for a stream of D classes.
+        lr: learning rate.
+        glances: gradient steps on each batch while it is there.
+        seed: of the draws from a memory.
+        likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
+
+    Raises:
+        InputError: for a learning rate that is not positive, or a norm policy that reads off the batch at hand: a
+            stream's batch may hold one class only.
+    """
+
+    objectives = ("classification", "regression")
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        lr: float = 0.05,
+        glances: int = 1,
+        seed: int = 0,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(likelihood or Categorical())
+        if not (lr > 0 and math.isfinite(lr)) or glances < 1:
+            raise InputError(f"lr={lr}, glances={glances}: lr must be positive and finite, glances at least 1")
+        if norm.policy(net) in ("batch", "support"):
+            raise InputError(
+                f"norm policy {norm.policy(net)!r} normalizes by the batch at hand, which in a stream may hold a "
+                f"single class: use innerloop.norm.convert(net, 'group'), or calibrated running statistics"
+            )
+        self.net, self.lr, self.glances, self.seed = net, lr, glances, seed
+
+    def predict(self, state: Any, x: Tensor) -> Tensor:  # noqa: D102
+        return self.forward(state.parameters, x)
+
+    def forward(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Raw predictions of the network with other parameters: ``[N, *F] -> [1, N, P]``."""
+        return call(self.net, parameters, x).unsqueeze(0)
+
+    def start(self) -> Parameters:
+        """The parameters before the first batch."""
+        return {name: p.detach() for name, p in self.net.named_parameters()}
+
+    def train(self, mode: bool = True) -> OnlineLearner:
+        """Set the mode as usual, except that running statistics stay frozen."""
+        super().train(mode)
+        norm.freeze_running(self.net)
+        return self
+
+    def generator(self, seen: Tensor) -> Generator:
+        """For the draws of the batch before which ``seen`` examples were seen."""
+        return Generator().manual_seed(1_000_003 * self.seed + int(seen))
+
+    def loss_of(self, parameters: Parameters, batch: Examples) -> Tensor:
+        """Mean negative log likelihood of a batch."""
+        return self.likelihood.nll(self.forward(parameters, batch.x), batch.y).mean()
+
+    def gradient(self, parameters: Parameters, batch: Examples) -> Parameters:
+        """The gradient of that loss."""
+        return grad(self.loss_of)(parameters, batch)
+
+    def descend(self, parameters: Parameters, gradient: Parameters) -> Parameters:
+        """One step."""
+        return {name: p - self.lr * gradient[name] for name, p in parameters.items()}
+
+
+class ReplayState(NamedTuple):
+    """The network's parameters by name, and a memory of examples."""
+
+    parameters: Parameters
+    memory: Memory
+
+
+class ReplayLearner(OnlineLearner):
+    """An online learner with a memory.
+
+    Args:
+        net: any module ``[N, *F] -> [N, P]``.
+        memory: examples that are kept.
+        replay: how many of them a step sees.
+        options: of :class:`OnlineLearner`.
+    """
+
+    def __init__(self, net: nn.Module, *, memory: int = 200, replay: int = 10, **options: Any) -> None:
+        super().__init__(net, **options)
+        if memory < 1 or replay < 1:
+            raise InputError(f"memory={memory}, replay={replay}: both must be at least 1; without a memory use Naive")
+        self.memory, self.replay = memory, replay
+
+    def adapt(self, batch: Examples, state: ReplayState | None = None) -> ReplayState:  # noqa: D102
+        state = state or ReplayState(self.start(), Memory.empty(self.memory, batch))
+        generator, parameters = self.generator(state.memory.seen), state.parameters
+        for _ in range(self.glances):
+            parameters = self.step(parameters, batch, state.memory.draw(self.replay, generator))
+        return ReplayState(parameters, state.memory.offer(batch, generator))
+
+    def step(self, parameters: Parameters, batch: Examples, replayed: Examples) -> Parameters:
+        """One glance at the batch and at ``replayed`` (none at first): here a gradient step on both together."""
+        return self.descend(parameters, self.gradient(parameters, join(replayed, batch)))

@@ -1,0 +1,172 @@
+"""Learning by gradient steps on the support set: what every MAML-like method shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from fnmatch import fnmatchcase
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from innerloop.core import norm
+from innerloop.core.inner import InnerOptimizer, Parameters, call, gradient
+from innerloop.core.learner import Learner
+from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.task import Examples, InputError
+
+
+class Adapted(NamedTuple):
+    """The parameters that a task has of its own, by name, and support statistics where the norm policy keeps them."""
+
+    parameters: Parameters
+    statistics: norm.Statistics
+
+
+class GradientLearner(Learner):
+    """Adapts a copy of the network's parameters by an inner optimizer; the network itself holds the initial ones.
+
+    Args:
+        net: any module ``[N, *F] -> [N, P]``.
+        inner: the inner optimizer.
+        steps: inner steps k in meta-training.
+        test_steps: inner steps otherwise; default ``steps``.
+        adapts: which parameters the inner loop changes: ``"all"``, the ``"head"`` (the last layer that has parameters,
+            or the shared head), the ``"body"`` (all others), ``"none"``, or one or several patterns of names such as
+            ``"blocks.3.*"``. The others serve every task as they are, and have their outer gradient all the same.
+        first_order: take the inner gradients for constants.
+        batch_size: support examples an inner step sees, in turn; ``None`` for all.
+        shared_head: name of a final linear layer with **one** output whose parameters are repeated for each class at
+            the start of every task: any number of ways, and no class is special.
+        likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
+
+    Raises:
+        InputError: for fewer than 0 steps, a layer that an inner loop cannot run (it is named), a pattern that matches
+            no parameter, or a shared head that does not adapt.
+    """
+
+    objectives: ClassVar[tuple[str, ...]] = ("classification", "regression")
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        inner: InnerOptimizer,
+        steps: int,
+        test_steps: int | None = None,
+        adapts: str | Sequence[str] = "all",
+        first_order: bool = False,
+        batch_size: int | None = None,
+        shared_head: str | None = None,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(likelihood or Categorical())
+        for name, value, least in (("steps", steps, 0), ("test_steps", test_steps, 0), ("batch_size", batch_size, 1)):
+            if value is not None and value < least:
+                raise InputError(f"{name} is {value}; it must be at least {least}")
+        norm.check_inner_loop(net)
+        self.net, self.inner = net, inner
+        self.steps, self.test_steps = steps, steps if test_steps is None else test_steps
+        self.first_order, self.batch_size = first_order, batch_size
+        self.shared = {f"{shared_head}.{name}" for name in ("weight", "bias")} if shared_head else set()
+        unknown = self.shared - dict(net.named_parameters()).keys()
+        if unknown:
+            raise InputError(f"the network has no parameter {sorted(unknown)[0]!r}: name a linear layer with a bias")
+        self.adapts = names(net, adapts, shared_head)
+        if self.shared and f"{shared_head}.weight" not in self.adapts:
+            raise InputError(
+                f"shared_head={shared_head!r} starts every class from one row, so that only adapting tells them apart, "
+                f"and adapts={adapts!r} leaves it out: adapt it too, or give the network one output a class"
+            )
+        self.train()
+
+    def adapt(self, support: Examples, state: Adapted | None = None) -> Adapted:  # noqa: D102
+        own = self.initial(support.y.shape[1]) if state is None else state.parameters
+        phi = {k: own[k] for k in self.adapts}
+        memory = self.inner.init(phi)
+        # No gradient is to be had with respect to nothing.
+        for step in range((self.steps if self.training else self.test_steps) if phi else 0):
+            gradients = self._gradient(phi, own, self._batch(support, step))
+            phi, memory = self.inner.update(gradients, phi, memory)
+        own = {**own, **phi}
+        return Adapted(own, self._statistics(own, support))
+
+    def predict(self, state: Adapted, x: Tensor) -> Tensor:  # noqa: D102
+        with norm.replaying(state.statistics):
+            return self._forward(state.parameters, x)
+
+    def initial(self, targets: int) -> Parameters:
+        """theta: what a task with ``targets`` columns has of its own at the start, which is what adapts."""
+        theta = {k: p for k, p in self.net.named_parameters() if k in self.adapts or k in self.shared}
+        # Contiguous, as a state that comes back from a file is: another layout rounds differently.
+        return {k: p.expand(targets, *p.shape[1:]).contiguous() if k in self.shared else p for k, p in theta.items()}
+
+    def train(self, mode: bool = True) -> GradientLearner:
+        """Set the mode as usual, except that running statistics stay frozen: the inner loop must not move them."""
+        super().train(mode)
+        norm.freeze_running(self.net)
+        return self
+
+    def _forward(self, parameters: Parameters, x: Tensor) -> Tensor:
+        return call(self.net, parameters, x).unsqueeze(0)
+
+    def _gradient(self, phi: Parameters, own: Parameters, batch: Examples) -> Parameters:
+        """The gradient of the support loss with respect to phi alone."""
+        # First order: off before, not detached after, so that no graph of the inner gradient is built at all.
+        with torch.no_grad() if self.first_order else nullcontext():
+            through = self.likelihood.parameters()
+            return gradient(self._support_loss, phi, self._fixed(phi, own), batch, through=through)
+
+    def _fixed(self, phi: Parameters, own: Parameters) -> Parameters:
+        """All parameters that a task uses and does not adapt."""
+        return {k: p for k, p in {**dict(self.net.named_parameters()), **own}.items() if k not in phi}
+
+    def _support_loss(self, phi: Parameters, fixed: Parameters, batch: Examples) -> Tensor:
+        return self.likelihood.nll(self._forward({**fixed, **phi}, batch.x), batch.y).mean()
+
+    def _batch(self, support: Examples, step: int) -> Examples:
+        size, total = self.batch_size, support.x.shape[0]
+        if size is None or size >= total:
+            return support
+        start = (step * size) % (total - total % size)
+        return Examples(support.x[start : start + size], support.y[start : start + size])
+
+    def _statistics(self, parameters: Parameters, support: Examples) -> norm.Statistics:
+        if self.norm != "support":
+            return []
+        with norm.recording() as statistics:
+            self._forward(parameters, support.x)
+        return statistics
+
+
+def names(net: nn.Module, adapts: str | Sequence[str], shared_head: str | None = None) -> list[str]:
+    """The names of the parameters that ``adapts`` means (see :class:`GradientLearner`), in the network's order.
+
+    Raises:
+        InputError: for a pattern that no name matches, or ``"body"`` of a network that is all head.
+
+    Example:
+        >>> import innerloop as il
+        >>> names(il.nets.mlp(1, 40, 1), "head")
+        ['2.weight', '2.bias']
+    """
+    known = [name for name, _ in net.named_parameters()]
+    if adapts in ("all", "none"):
+        return known if adapts == "all" else []
+    if adapts in ("head", "body"):
+        layers = [name for name, part in net.named_modules() if any(True for _ in part.parameters(recurse=False))]
+        last = shared_head or layers[-1]
+        head = [name for name in known if name.rpartition(".")[0] == last]
+        body = [name for name in known if name not in head]
+        if not body:
+            raise InputError(f"the network has a single layer with parameters ({', '.join(known)}): adapt 'all' of it")
+        return head if adapts == "head" else body
+    patterns = [adapts] if isinstance(adapts, str) else list(adapts)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            raise InputError(
+                f"adapts={pattern!r} matches no parameter of the network: choose 'all', 'head', 'body', 'none', or a "
+                f"pattern of {', '.join(known)}"
+            )
+    return [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]

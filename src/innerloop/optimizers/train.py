@@ -1,0 +1,142 @@
+"""Training of a rule on several families of problems, by unrolled gradients or by persistent evolution strategies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.func import functional_call, vmap
+
+from innerloop.core.inner import Parameters
+from innerloop.core.lifting import lift
+from innerloop.core.task import InputError, move
+from innerloop.data.episodes import Sampler
+from innerloop.optimizers.pes import PES
+from innerloop.optimizers.run import TrainingRun
+from innerloop.training.fit import NonFiniteLoss, _generator, _mix, schedule_factor
+
+#: No run's loss counts for more under PES, so that one that diverges does not drown the others.
+_LARGEST = 100.0
+
+Problems = Sequence[tuple[TrainingRun, Sampler]]
+
+
+def train(
+    problems: Problems,
+    *,
+    steps: int,
+    gradient: Literal["unrolled", "pes"] = "unrolled",
+    tasks: int = 8,
+    lr: float = 3e-3,
+    clip: float = 1.0,
+    sigma: float = 0.01,
+    seed: int = 0,
+) -> list[float]:
+    """Train the rule that all runs share; each outer step is on the next family of problems in turn.
+
+    For a single family, unrolled gradients are what :func:`innerloop.fit` takes of a :class:`TrainingRun`, with
+    checkpoints and validation; this function is for several families, and for PES. Outer Adam with a cosine schedule.
+
+    Args:
+        problems: runs, all of one rule, each with what draws its problems.
+        steps: outer steps. Unrolled, one is a whole run of each problem; under PES a window, a run's ``truncation``.
+        gradient: ``"unrolled"``, cut where a run's ``truncation`` says; or ``"pes"``, which sees across the cuts.
+        tasks: problems an outer step.
+        lr: outer learning rate, at the start.
+        clip: largest norm of the outer gradient.
+        sigma: of PES's perturbations, in the units of the rule's weights.
+        seed: of all that is random.
+
+    Returns:
+        the mean loss in each outer step.
+
+    Raises:
+        InputError: for runs of several rules, an unknown gradient, or under PES steps that are no multiple of the
+            truncation.
+        NonFiniteLoss: where the loss or its gradient is not finite.
+
+    Example:
+        >>> import innerloop as il
+        >>> rule = il.MLPRule()
+        >>> run = il.TrainingRun(il.nets.mlp(10, 1), rule, steps=4, truncation=2, likelihood=il.Gaussian(scale=1.0))
+        >>> len(train([(run, il.optimizers.Quadratics())], steps=3, gradient="pes"))
+        3
+    """
+    _check(problems, gradient)
+    rule = problems[0][0].inner
+    device = next(rule.parameters()).device
+    optimizer = torch.optim.Adam(rule.parameters(), lr=lr)
+    estimate = _persistent if gradient == "pes" else _unrolled
+    estimates = []
+    for run, sampler in problems:
+        run.to(device).train()
+        estimates.append(estimate(run, sampler, tasks, sigma))
+    losses = []
+    for step in range(steps):
+        # As in fit: everything random in a step follows from the seed and the step's number.
+        torch.manual_seed(_mix(seed, "draws", step))
+        loss = float(estimates[step % len(problems)](_generator(seed, "train", step)).mean())
+        size = nn.utils.clip_grad_norm_(rule.parameters(), clip)
+        if not (math.isfinite(loss) and bool(size.isfinite())):
+            raise NonFiniteLoss(
+                f"the loss is {loss} and its gradient's norm {float(size)} at outer step {step + 1}: lower the outer "
+                f"learning rate or the rule's scale, or cut the unroll with truncation="
+            )
+        optimizer.param_groups[0]["lr"] = lr * schedule_factor("cosine", step / steps)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss)
+    return losses
+
+
+#: Puts a gradient into the rule's ``.grad``; returns the loss of each problem.
+_Estimate = Callable[[Generator], Tensor]
+
+
+def _unrolled(run: TrainingRun, sampler: Sampler, tasks: int, sigma: float) -> _Estimate:
+    lifted = lift(run, "vmap")
+    device = next(run.parameters()).device
+    return lambda generator: lifted.backward(move(sampler.draw(generator, tasks), device))
+
+
+def _persistent(run: TrainingRun, sampler: Sampler, tasks: int, sigma: float) -> _Estimate:
+    steps = run.truncation or run.steps
+    windows = run.steps // steps
+    named: Parameters = dict(run.inner.named_parameters())
+    device = next(run.parameters()).device
+
+    def begin(generator: Generator) -> Any:
+        support = move(sampler.draw(generator, tasks), device).support
+        return support, vmap(lambda _: run.begin(run.weights()), randomness="different")(torch.zeros(tasks))
+
+    def window(theta: Parameters, state: Any) -> tuple[Any, Tensor]:
+        support, at = state
+        at, losses = functional_call(run, {f"inner.{k}": p for k, p in theta.items()}, (support, at, steps))
+        # Times the number of windows, so that the mean over windows is the objective of a run.
+        loss = windows * run.share(losses, at.step)
+        return (support, at), loss.nan_to_num(_LARGEST).clamp(max=_LARGEST)
+
+    pes = PES(begin, window, windows=windows, sigma=sigma)
+
+    def estimate(generator: Generator) -> Tensor:
+        gradient, losses = pes.gradient(named, generator)
+        for k, p in named.items():
+            p.grad = gradient[k]
+        return losses
+
+    return estimate
+
+
+def _check(problems: Problems, gradient: str) -> None:
+    if gradient not in ("unrolled", "pes"):
+        raise InputError(f"gradient {gradient!r} is unknown; choose unrolled or pes")
+    if not problems or any(run.inner is not problems[0][0].inner for run, _ in problems):
+        raise InputError(f"{len(problems)} runs must be one or more of one rule: give all of them the same object")
+    for run, _ in problems:
+        if gradient == "pes" and run.steps % (run.truncation or run.steps):
+            raise InputError(
+                f"{run.steps} steps are no multiple of the truncation {run.truncation}: PES needs whole windows"
+            )
