@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from innerloop.core import norm
+from innerloop.core.facts import Facts, Networks
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import Examples, Task
 
@@ -58,6 +61,40 @@ class Learner(nn.Module, ABC):
         where there is no such part.
         """
         return None, self
+
+    @classmethod
+    def from_facts(cls, facts: Facts, nets: Networks, **options: Any) -> Self:
+        """A learner with fresh weights, from facts and options alone: what recipes and bundles call.
+
+        Args:
+            facts: of the tasks that it is trained on.
+            nets: makes its network.
+            options: keyword arguments of the class.
+        """
+        return cls(**options)
+
+    def calibrate(self, tasks: Iterable[Task]) -> None:
+        """Look once at meta-training tasks, unaugmented, before a validation: here the encoder's running statistics.
+
+        A head may keep what it sees of their features (a center, covariances).
+
+        Args:
+            tasks: batches of tasks, on the learner's device.
+        """
+        encoder, _ = self.split()
+        if (
+            encoder is None
+            or norm.policy(encoder) != "running"
+            or not any(p.requires_grad for p in encoder.parameters())
+        ):
+            return
+        inputs = (torch.cat((t.support.x.flatten(0, 1), t.query.x.flatten(0, 1))) for t in tasks)
+        norm.calibrate(encoder, inputs, keep=norm.frozen(encoder))
+
+    def proba(self, state: State, x: Tensor) -> Tensor:
+        """Class probabilities of queries, or their predictive means: ``[N, *F] -> [N, D]``, without a graph."""
+        with torch.no_grad():
+            return self.likelihood.mean(self.predict(state, x))
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode as usual, except that frozen batch norm keeps its running statistics."""
