@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.facts import Facts
 from innerloop.core.task import Examples, InputError, Task, one_hot
 from innerloop.data.augment import Augment
 from innerloop.data.episodes import FewShot, Sampler, _augmented
@@ -54,6 +55,13 @@ class ClassStream(Sampler):
         self._episodes = FewShot(pool, ways=ways, shots=shots, queries=queries)
         self.pool, self.ways, self.shots, self.queries = pool, ways, shots, queries
         self.remember, self.augment = remember, augment
+
+    @property
+    def facts(self) -> Facts:  # noqa: D102
+        pool = self.pool
+        if self.remember:
+            return Facts(pool.kind, pool.shape, pool.classes, "classification", pool.names)
+        return Facts(pool.kind, pool.shape, self.ways, "classification")
 
     def _uniform(self, generator: Generator, tasks: int) -> tuple[Tensor, ...]:
         """One read of the generator, split into the uses: classes, examples, remember set, augmentation of each set."""

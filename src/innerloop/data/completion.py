@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.facts import Facts
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.pool import Pool
 from innerloop.data.sizes import OpenSize, Size, Sized
@@ -56,6 +57,10 @@ class Completion(Sized):
         rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
         #: The inputs of all pixels, row by row, ``[H * W, 2]``: predict at these for a whole image.
         self.grid = torch.cartesian_prod(rows, columns).to(pool.x.device)
+
+    @property
+    def facts(self) -> Facts:  # noqa: D102
+        return Facts("functions", (2,), self.pool.shape[0], "regression")
 
     def sizes(self, generator: Generator) -> tuple[int, int]:  # noqa: D102
         shots, queries = super().sizes(generator)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.facts import Facts, Kind
 from innerloop.core.task import Examples, InputError, Task, one_hot
 from innerloop.data.augment import Augment
 from innerloop.data.pool import Pool
@@ -32,6 +33,14 @@ class Sampler(ABC):
     @abstractmethod
     def draw(self, generator: Generator, tasks: int) -> Task:
         """A batch of ``tasks`` tasks: a leading ``[T]`` on every leaf."""
+
+    @property
+    def facts(self) -> Facts:
+        """What its tasks are made of; here as one task that is drawn shows."""
+        query = self.plain(Generator().manual_seed(0), 1).query
+        shape = tuple(query.x.shape[2:])
+        kind: Kind = "images" if len(shape) == 3 else "vectors"
+        return Facts(kind, shape, query.y.shape[2], "classification" if self.classifies else "regression")
 
     def plain(self, generator: Generator, tasks: int) -> Task:
         """The tasks that :meth:`draw` would give, as they are before any augmentation."""
@@ -109,6 +118,10 @@ class FewShot(Sampler):
         self.pool, self.ways, self.shots, self.queries = pool, ways, shots, queries
         self.support_augment = support_augment or augment
         self.query_augment = query_augment or augment
+
+    @property
+    def facts(self) -> Facts:  # noqa: D102
+        return Facts(self.pool.kind, self.pool.shape, self.ways, "classification")
 
     def _uniform(self, generator: Generator, tasks: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One read of the generator, split into the uses: classes, examples, support and query augmentation."""
@@ -200,6 +213,11 @@ class Batches(Sampler):
         if size < 1:
             raise InputError(f"the batch size is {size}; it must be at least 1")
         self.pool, self.size, self.augment = pool, size, augment
+
+    @property
+    def facts(self) -> Facts:  # noqa: D102
+        pool = self.pool
+        return Facts(pool.kind, pool.shape, pool.classes, "classification", pool.names)
 
     def _uniform(self, generator: Generator, tasks: int) -> tuple[Tensor, ...]:
         """One read of the generator, split into the choice of examples and the augmentation of each view of them."""

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.facts import Facts
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler
 
@@ -32,6 +33,10 @@ class Sinusoid(Sampler):
         if shots < 1 or queries < 0:
             raise InputError(f"a sinusoid task has {shots} shots and {queries} queries; it needs at least 1 and 0")
         self.shots, self.queries = shots, queries
+
+    @property
+    def facts(self) -> Facts:  # noqa: D102
+        return Facts("functions", (1,), 1, "regression")
 
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         u = torch.rand(tasks, 2 + self.shots + self.queries, generator=generator, device=generator.device)

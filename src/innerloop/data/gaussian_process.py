@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.facts import Facts
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.sizes import OpenSize, Size, Sized
 
@@ -165,6 +166,10 @@ class GaussianProcess(Sized):
         """Hyperparameters from uniform numbers in 0 to 1: ``[..., 4] -> [...]`` each."""
         return Hyperparameters(*(_between(limit, u[..., i]) for i, limit in enumerate(self.ranges.values())))
 
+    @property
+    def facts(self) -> Facts:  # noqa: D102
+        return Facts("functions", (1,), 1, "regression")
+
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         return self.draw_with(generator, tasks)[0]
 
@@ -229,6 +234,10 @@ class Sawtooth(Sized):
         self.terms = (terms, terms) if isinstance(terms, int) else terms
         if not 1 <= self.terms[0] <= self.terms[1]:
             raise InputError(f"terms={terms!r}: give a number, or the smallest and the largest one, at least 1")
+
+    @property
+    def facts(self) -> Facts:  # noqa: D102
+        return Facts("functions", (1,), 1, "regression")
 
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         shots, queries = self.sizes(generator)

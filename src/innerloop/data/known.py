@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.facts import Facts, Kind, Objective
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler
 from innerloop.data.tables import TableTasks
@@ -26,6 +27,7 @@ class KnownTasks(Sampler):
         named: append the task's name to its targets, a one-hot row over all tasks: y has ``D + tasks`` columns. It is
             what :class:`innerloop.MultiTask` trains on.
         classifies: whether targets are one-hot rows.
+        kind: of input; default images where an example has three axes, else vectors.
 
     Raises:
         InputError: for no task, negative sizes, tasks of other shapes than the first, or one with too few examples.
@@ -38,7 +40,14 @@ class KnownTasks(Sampler):
     """
 
     def __init__(
-        self, sets: Sequence[Examples], *, queries: int, shots: int = 0, named: bool = False, classifies: bool = True
+        self,
+        sets: Sequence[Examples],
+        *,
+        queries: int,
+        shots: int = 0,
+        named: bool = False,
+        classifies: bool = True,
+        kind: Kind | None = None,
     ) -> None:
         if not sets or shots < 0 or queries < 0:
             raise InputError(
@@ -59,6 +68,7 @@ class KnownTasks(Sampler):
         self.x, self.y = torch.cat([part.x for part in sets]), torch.cat([part.y for part in sets])
         self.sizes = torch.tensor([len(part.x) for part in sets])
         self.shots, self.queries, self.named, self.classifies = shots, queries, named, classifies
+        self._kind: Kind = kind or ("images" if first.x.ndim == 4 else "vectors")
 
     @classmethod
     def of(cls, sampler: Sampler, tasks: int, *, seed: int = 0, **options: Any) -> KnownTasks:
@@ -67,7 +77,7 @@ class KnownTasks(Sampler):
             raise InputError(f"{tasks} known tasks: it must be at least 1")
         (xs, ys), (xq, yq) = sampler.draw(Generator().manual_seed(seed), tasks)
         sets = [Examples(*both) for both in zip(torch.cat((xs, xq), 1), torch.cat((ys, yq), 1), strict=True)]
-        return cls(sets, classifies=sampler.classifies, **options)
+        return cls(sets, **{"classifies": sampler.classifies, "kind": sampler.facts.kind, **options})
 
     @classmethod
     def table(
@@ -78,7 +88,8 @@ class KnownTasks(Sampler):
         members = [int(m) for m in table.splits[split] if sizes[m] >= shots + queries]
         rows = [slice(int(starts[m]), int(starts[m] + sizes[m])) for m in members]
         sets = [Examples(table.x[part], table.y[part]) for part in rows]
-        return cls(sets, shots=shots, queries=queries, classifies=table.classifies, **options)
+        options = {"classifies": table.classifies, "kind": "table", **options}
+        return cls(sets, shots=shots, queries=queries, **options)
 
     @property
     def tasks(self) -> int:
@@ -89,6 +100,13 @@ class KnownTasks(Sampler):
     def targets(self) -> int:
         """Columns D of a task's targets, its name left out."""
         return self.y.shape[1]
+
+    @property
+    def facts(self) -> Facts:
+        """What its tasks are made of; with ``named``, how many they are."""
+        objective: Objective = "classification" if self.classifies else "regression"
+        tasks = self.tasks if self.named else None
+        return Facts(self._kind, tuple(self.x.shape[1:]), self.targets, objective, tasks=tasks)
 
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         largest = int(self.sizes.max())

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.facts import Facts
 from innerloop.core.task import Examples, InputError, Task, did_you_mean
 from innerloop.data.episodes import Sampler
 
@@ -213,6 +214,10 @@ class Assays(Sampler):
         drawn, labels = molecules.drawn[split].unsqueeze(1), molecules.labels[:, self.members]
         self._rows = [(drawn & (labels == value)).mT.nonzero()[:, 1] for value in (0, 1)]
         self._starts = self._sizes.cumsum(0) - self._sizes
+
+    @property
+    def facts(self) -> Facts:  # noqa: D102
+        return Facts("molecules", (self.molecules.bits.shape[1],), 2, "classification", CLASSES)
 
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         largest = self._sizes.max(0).values.tolist()

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from innerloop.core.facts import Kind
 from innerloop.core.task import InputError
 
 
@@ -78,6 +79,11 @@ class Pool:
     def shape(self) -> tuple[int, ...]:
         """The shape F of one example."""
         return tuple(self.x.shape[1:])
+
+    @property
+    def kind(self) -> Kind:
+        """``"images"`` where an example has three axes, else ``"vectors"``."""
+        return "images" if len(self.shape) == 3 else "vectors"
 
     @property
     def examples(self) -> int:

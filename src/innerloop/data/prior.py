@@ -26,6 +26,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.facts import Facts
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler
 
@@ -79,6 +80,13 @@ class TablePrior(Sampler):
             )
         self.classifies = not regression
         self.rows, self.features, self.classes, self.queries, self.cells = rows, features, classes, queries, cells
+
+    @property
+    def facts(self) -> Facts:
+        """What its tables are made of at most: their features and classes vary from draw to draw."""
+        if self.classifies:
+            return Facts("table", (self.features[1],), self.classes, "classification")
+        return Facts("table", (self.features[1],), 1, "regression")
 
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         r = _Random(generator)

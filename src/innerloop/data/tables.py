@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.facts import Facts
 from innerloop.core.task import Examples, InputError, Task, did_you_mean
 from innerloop.data.sizes import Size, Sized
 
@@ -126,6 +127,14 @@ class TableTasks:
             classifies=classifies,
         )
 
+    @property
+    def facts(self) -> Facts:
+        """What its tasks are made of."""
+        inputs, targets = self.x.shape[1], self.y.shape[1]
+        if self.classifies:
+            return Facts("table", (inputs,), targets, "classification", self.targets)
+        return Facts("table", (inputs,), targets, "regression")
+
     def original(self, y: Tensor) -> Tensor:
         """Standardized targets (or predicted means) ``[..., D]`` in the units of the table."""
         return self.center.to(y) + self.scale.to(y) * y
@@ -166,6 +175,10 @@ class TableSampler(Sized):
         self.table, self.classifies = table, table.classifies
         self._sizes = table.sizes[self.members]
         self._starts = (table.sizes.cumsum(0) - table.sizes)[self.members]
+
+    @property
+    def facts(self) -> Facts:  # noqa: D102
+        return self.table.facts
 
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         shots, queries = self.sizes(generator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator
 
+from innerloop.core.facts import Facts
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.augment import Augment
 from innerloop.data.episodes import Batches, _augmented
@@ -34,6 +35,10 @@ class Turned(Batches):
         super().__init__(pool, size=size, augment=augment)
         if len(pool.shape) != 3 or pool.shape[1] != pool.shape[2]:
             raise InputError(f"turns need square images [C, S, S], the examples have shape {pool.shape}")
+
+    @property
+    def facts(self) -> Facts:  # noqa: D102
+        return Facts("images", self.pool.shape, 4, "classification")
 
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         x = super().draw(generator, tasks).query.x
@@ -70,6 +75,10 @@ class Views(Batches):
                 f"views of {size} images with augment={augment}: give at least 2 images a batch, or none is told from "
                 f"another, and an augmentation, or both views are the same"
             )
+
+    @property
+    def facts(self) -> Facts:  # noqa: D102
+        return Facts(self.pool.kind, self.pool.shape, self.size, "classification")
 
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         chosen, *changes = self._uniform(generator, tasks)
