@@ -14,7 +14,8 @@ from innerloop.core.freeze import freeze, unfreeze
 from innerloop.core.learner import Learner, State
 from innerloop.core.lifting import Lifted, lift
 from innerloop.core.likelihood import Bars, Categorical, Gaussian, Likelihood
-from innerloop.core.task import Examples, InputError, Task, one_hot
+from innerloop.core.targets import examples, one_hot
+from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Batches, FewShot, Sampler
 from innerloop.data.pool import Pool, Pools
 from innerloop.evaluation.evaluate import Report, evaluate
@@ -164,6 +165,7 @@ __all__ = [
     "core",
     "data",
     "evaluate",
+    "examples",
     "fit",
     "freeze",
     "inner",

@@ -18,7 +18,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from innerloop.core.task import Examples, InputError, one_hot
+from innerloop.core.targets import one_hot
+from innerloop.core.task import Examples, InputError
 from innerloop.data.pool import Pool
 
 #: ``"class"``: new classes, told apart from all; ``"task"``: new classes, told apart from those of their own task;

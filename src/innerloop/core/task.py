@@ -1,7 +1,7 @@
 """Tasks: a support set to learn from, a query set to be judged on.
 
 Targets are always a float matrix ``[N, D]``: regression targets, or one-hot rows, so that the number of ways is the
-static shape ``D``. Integer labels become rows at the boundary (:func:`one_hot`), nowhere else.
+static shape ``D``. Labels become rows at the boundary (:mod:`innerloop.core.targets`), nowhere else.
 """
 
 from __future__ import annotations
@@ -79,30 +79,60 @@ def move(tasks: Task, device: torch.device | str) -> Task:
     return Task(*(Examples(part.x.to(device), part.y.to(device)) for part in tasks))
 
 
-def one_hot(labels: Tensor, ways: int) -> Tensor:
-    """Integer labels as one-hot float rows.
+def as_shares(x: Tensor) -> Tensor:
+    """Bytes 0 to 255 as floats 0 to 1; other values as they are."""
+    return x.float() / 255 if x.dtype == torch.uint8 else x
+
+
+def check_examples(part: Examples, name: str = "the support set", *, targets: int | None = None) -> None:
+    """Refuse malformed examples of one task, before they broadcast: for callers that make them by hand.
+
+    Cheap: shapes and types always; whether values are finite only where they can be looked at, outside of transforms.
 
     Args:
-        labels: integers in ``0 .. ways - 1``, any shape ``[...]``.
-        ways: the number of classes.
-
-    Returns:
-        float32 rows, ``[..., ways]``.
+        part: x ``[N, *F]``, y ``[N, D]``.
+        name: what the message calls them.
+        targets: D, where it is known.
 
     Raises:
-        InputError: if a label lies outside ``0 .. ways - 1``.
+        InputError: naming the part that does not fit and the remedy.
 
     Example:
-        >>> one_hot(torch.tensor([1, 0]), 2)
-        tensor([[0., 1.],
-                [1., 0.]])
-    """
-    if labels.numel() and (int(labels.min()) < 0 or int(labels.max()) >= ways):
+        >>> check_examples(Examples(torch.zeros(2, 3), torch.eye(2)))
+        >>> check_examples(Examples(torch.zeros(2, 3), torch.tensor([0, 1])))
+        Traceback (most recent call last):
+        innerloop.core.task.InputError: the support set has targets torch.int64 (2,): they must be float rows [N, D], il.examples(x, labels, ways=...) makes them
+    """  # noqa: E501
+    x, y = part
+    if y.ndim != 2 or not y.is_floating_point():
         raise InputError(
-            f"labels run from {int(labels.min())} to {int(labels.max())}, but {ways} ways allow 0 to {ways - 1}: "
-            f"renumber the labels or raise the number of ways"
+            f"{name} has targets {y.dtype} {tuple(y.shape)}: they must be float rows [N, D], "
+            f"il.examples(x, labels, ways=...) makes them"
         )
-    return torch.nn.functional.one_hot(labels.long(), ways).float()
+    if x.ndim < 2 or x.shape[0] != y.shape[0]:
+        raise InputError(
+            f"{name} has x {tuple(x.shape)} and y {tuple(y.shape)}: x must be [N, *F] and y [N, D] with the same N"
+        )
+    if targets is not None and y.shape[1] != targets:
+        raise InputError(f"{name} has targets of {y.shape[1]} columns where {targets} are expected: give as many")
+    if _transformed():
+        return
+    for label, values in (("x", x), ("y", y)):
+        if not torch.isfinite(values).all():
+            bad = int((~torch.isfinite(values)).flatten(1).any(1).sum())
+            raise InputError(
+                f"{bad} of {len(values)} rows of {name}'s {label} hold a value that is missing or not finite: remove "
+                f"or impute them"
+            )
+
+
+def _transformed() -> bool:
+    """Whether values cannot be looked at: under a transform of functions, or while a graph is traced."""
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch.compiler.is_compiling()
+    )
 
 
 def check(tasks: Task) -> None:

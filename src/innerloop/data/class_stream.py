@@ -6,7 +6,8 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.core.facts import Facts
-from innerloop.core.task import Examples, InputError, Task, one_hot
+from innerloop.core.targets import one_hot
+from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.augment import Augment
 from innerloop.data.episodes import FewShot, Sampler, _augmented
 from innerloop.data.pool import Pool

@@ -14,7 +14,8 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.core.facts import Facts, Kind
-from innerloop.core.task import Examples, InputError, Task, one_hot
+from innerloop.core.targets import one_hot
+from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.augment import Augment
 from innerloop.data.pool import Pool
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from innerloop.core.checkpoint import write_text_atomically
-from innerloop.core.task import InputError
-from innerloop.data.pool import Pool, Pools, as_shares
+from innerloop.core.task import InputError, as_shares
+from innerloop.data.pool import Pool, Pools
 
 _DTYPES = {"uint8": torch.uint8, "float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
 #: Bytes of an example below which reading ahead costs more than it saves: it fetches 128 kB around each one.

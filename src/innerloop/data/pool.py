@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from innerloop.core.facts import Kind
-from innerloop.core.task import InputError
+from innerloop.core.labels import labels_of
+from innerloop.core.targets import tensor_of
+from innerloop.core.task import InputError, as_shares
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,20 +58,29 @@ class Pool:
             raise InputError(f"{bad} of {len(self.x)} examples hold a value that is not finite: remove or impute them")
 
     @classmethod
-    def of(cls, x: Tensor, labels: Sequence[int] | Tensor, names: Sequence[str] | None = None) -> Pool:
+    def of(cls, x: Any, labels: Any, names: Sequence[str] | None = None) -> Pool:
         """Build a pool from examples in any order.
 
         Args:
-            x: ``[N, *F]``.
-            labels: N integers.
-            names: the name of each label in sorted order; default the labels themselves.
+            x: ``[N, *F]``, a tensor, a NumPy array or a list: uint8 images, or numbers.
+            labels: N labels of any kind: whole numbers, words, booleans, one-hot rows (:func:`labels_of`).
+            names: the name of each label that occurs, in sorted order; default the labels themselves.
+
+        Raises:
+            InputError: for labels that are none (a missing value, half a class), or not as many as the examples.
+
+        Example:
+            >>> Pool.of(torch.zeros(3, 2), ["owl", "cat", "owl"]).names
+            ('cat', 'owl')
         """
-        labels = torch.as_tensor(labels)
-        if len(labels) != len(x):
-            raise InputError(f"{len(x)} examples have {len(labels)} labels: give each example one label")
-        unique, sizes = torch.unique(labels, return_counts=True)
-        order = torch.argsort(labels, stable=True)
-        return cls(x[order], sizes, tuple(names) if names is not None else tuple(str(int(u)) for u in unique))
+        x = tensor_of(x)
+        found, known = labels_of(labels)
+        if len(found) != len(x):
+            raise InputError(f"{len(x)} examples have {len(found)} labels: give each example one label")
+        if names is not None and len(names) != len(known):
+            raise InputError(f"{len(names)} names for {len(known)} classes: give each label that occurs one name")
+        order, sizes = torch.argsort(found, stable=True), torch.bincount(found, minlength=len(known))
+        return cls(x[order.to(x.device)], sizes, tuple(names) if names is not None else known)
 
     @property
     def classes(self) -> int:
@@ -151,11 +163,6 @@ class Pool:
     def to(self, device: torch.device | str) -> Pool:
         """The pool with its examples on ``device``."""
         return Pool(self.x.to(device), self.sizes, self.names)
-
-
-def as_shares(x: Tensor) -> Tensor:
-    """Bytes 0 to 255 as floats 0 to 1; floats as they are."""
-    return x.float() / 255 if x.dtype == torch.uint8 else x
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from innerloop.core import checkpoint
 from innerloop.core.likelihood import Bars
-from innerloop.core.task import Examples, InputError, one_hot
+from innerloop.core.targets import one_hot
+from innerloop.core.task import Examples, InputError
 from innerloop.learners.generative.pfn import InContext
 
 Floats = npt.NDArray[np.floating[Any]]

@@ -11,7 +11,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from innerloop.core.task import Examples, InputError, Task, one_hot
+from innerloop.core.targets import one_hot
+from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler
 
 
