@@ -19,6 +19,7 @@ from innerloop.data import (
     Batches,
     ClassStream,
     FewShot,
+    GaussianProcess,
     KnownTasks,
     Pool,
     Sampler,
@@ -51,14 +52,17 @@ class Case:
     """adapt(B, adapt(A)) = adapt(A and B)."""
     order_free: bool = True
     """The order of the support examples does not matter."""
-    relabels: bool = True
-    """Renaming the classes renames the predictions."""
+    relabels: bool | None = True
+    """Renaming the classes renames the predictions. ``None``: there is a single column, which has no other name."""
     alone: bool = True
     """In training mode a task's loss depends on that task only: no dropout, no statistics over all tasks of a batch."""
     exempt: Mapping[str, str] = field(default_factory=dict)
     """Parameters whose gradient is exactly zero, and why."""
     fit: Mapping[str, Any] = field(default_factory=dict)
     """How to train it for ``margin``."""
+    untrained: str = ""
+    """Why there is nothing to meta-train, where there is nothing; ``margin`` is then what adapting is worth: how much
+    better it is on a task than after adapting to another task's support set."""
 
     def __str__(self) -> str:
         """The row's name, for pytest."""
@@ -199,7 +203,7 @@ SCORES = "a shift of all scores alike changes no probability, where classes have
 BLOBS = {"train": episodes("blobs", "train"), "test": episodes("blobs", "test")}
 PICTURES = {"train": episodes("pictures", "train"), "test": episodes("pictures", "test")}
 STREAMS = {"train": streams(), "test": episodes("blobs", "test")}
-SINES = {"train": sines(), "test": sines()}
+SINES = {"train": sines(), "test": sines(), "relabels": None}
 SUPPORT_ONLY = {
     "blobs": {"train": episodes("blobs", "train", 10, 0), "test": episodes("blobs", "test", 5)},
     "pictures": {"train": episodes("pictures", "train", 5, 0), "test": episodes("pictures", "test")},
@@ -393,6 +397,7 @@ REPTILES = [
         train=sines(0),
         test=sines(),
         margin=1.0,
+        relabels=None,
         fit={**OUTER_SGD, "steps": 100},
     ),
     *(
@@ -552,7 +557,7 @@ class Edges(Sampler):
         return il.Task(il.Examples(x[:, :12], y[:, :12]), il.Examples(x[:, 12:], y[:, 12:]))
 
 
-OF_ONE_INPUT = {**SINES, "margin": 0.5, "relabels": False, "folds": True}
+OF_ONE_INPUT = {**SINES, "margin": 0.5, "folds": True}
 NEURAL_PROCESSES = [
     Case("cnp", lambda: il.CNP(1, 1, width=32), **OF_ONE_INPUT, fit={"steps": 120, "lr": 3e-3}),
     Case("canp", lambda: il.CANP(1, 1, width=32, heads=4), **OF_ONE_INPUT, fit={"steps": 120, "lr": 3e-3}),
@@ -569,7 +574,7 @@ NEURAL_PROCESSES = [
         train=Edges,
         test=Edges,
         margin=0.5,
-        relabels=False,
+        relabels=None,
         folds=True,
         fit={"steps": 80, "lr": 1e-2},
     ),
@@ -629,7 +634,7 @@ IN_CONTEXT = [
         margin=0.05,
         norm="group",
         folds=True,
-        relabels=False,
+        relabels=None,
         fit={"steps": 150, "lr": 5e-3, "clip": 1.0, "tasks_per_step": 8},
     ),
 ]
@@ -705,9 +710,23 @@ ADAPTING = [
         test=sines(),
         margin=0.5,
         folds=True,
+        relabels=None,
         fit={"steps": 150, "lr": 1e-2, "tasks_per_step": 20},
     ),
 ]
+
+#: A name pattern for what adapts, which no named learner sets.
+LAST = {"adapts": "2.*", "inner": il.inner.SGD(0.2, momentum=0.5), "steps": 2}
+ADAPTING.append(
+    Case(
+        "gradient-learner",
+        lambda: il.GradientLearner(il.nets.mlp(8, 32, WAYS), **LAST),
+        **BLOBS,
+        margin=0.1,
+        relabels=False,
+        fit={"steps": 100, "lr": 1e-2},
+    )
+)
 
 IMPLICIT = [
     Case(
@@ -812,6 +831,51 @@ CONTINUAL = [
     ),
 ]
 
+NO_META_LEARNING = "every stream starts from the network's own weights, which no loss moves"
+ONLINE_ROW = {
+    "train": episodes("places", "train", 5),
+    "test": episodes("places", "test", 5),
+    "margin": 0.2,
+    "relabels": False,
+    "untrained": NO_META_LEARNING,
+}
+
+
+def online(kind: Callable[..., il.Learner], **options: Any) -> Callable[[], il.Learner]:
+    """An online learner on a small network of feature vectors."""
+    return lambda: kind(il.nets.mlp(2, 16, WAYS), **options)
+
+
+MEMORY = {"memory": 6, "replay": 3, "lr": 0.3}
+ONLINE = [
+    Case("naive", online(il.Naive, lr=0.3, glances=5), **ONLINE_ROW),
+    Case("replay", online(il.ExperienceReplay, glances=5, **MEMORY), **ONLINE_ROW),
+    Case("agem", online(il.AGEM, glances=5, **MEMORY), **ONLINE_ROW),
+    Case(
+        "ewc",
+        online(il.EWC, every=2, lr=0.3, glances=5),
+        **ONLINE_ROW,
+    ),
+    Case("lamaml", online(il.LaMAML, inner_lr=0.5, glances=5, **MEMORY), **ONLINE_ROW, order_free=False),
+    Case("cmaml", online(il.CMAML, glances=2, **MEMORY), **ONLINE_ROW, order_free=False),
+    Case("mer", online(il.MER, glances=2, **MEMORY), **ONLINE_ROW, order_free=False),
+    Case("joint", online(il.Joint, epochs=5, batch=5, lr=0.03), **ONLINE_ROW, folds=True, order_free=False),
+]
+
+OF_A_PROCESS = {
+    "train": lambda: GaussianProcess("rbf", shots=9, queries=5),
+    "test": lambda: GaussianProcess("rbf", shots=9, queries=5),
+    "folds": True,
+    "relabels": None,
+    "margin": 0.1,
+    "untrained": "it is the posterior in closed form, without parameters",
+}
+PROCESSES = [
+    Case("exact-gp", lambda: il.ExactGP("rbf", lengthscale=0.3, scale=0.7, noise=0.02), **OF_A_PROCESS),
+    Case("marginal-gp", lambda: il.MarginalGP("rbf", points=32, draws=8), **OF_A_PROCESS),
+    Case("marginal-gp-moments", lambda: il.MarginalGP("rbf", points=32, draws=8, mixture=False), **OF_A_PROCESS),
+]
+
 CASES = [
     *PROTONETS,
     *RELATIONNETS,
@@ -825,4 +889,6 @@ CASES = [
     *IMPLICIT,
     *LEARNED_OPTIMISERS,
     *CONTINUAL,
+    *ONLINE,
+    *PROCESSES,
 ]

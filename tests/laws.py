@@ -30,6 +30,25 @@ WAYS_TO_LIFT: tuple[tuple[How, int | None], ...] = (
 )
 
 
+class LawBroken(AssertionError):  # noqa: N818
+    """What a law compares differs: the law's own violation, as opposed to a check on the way to the comparison."""
+
+
+def assert_equal_predictions(got: Tensor, wanted: Tensor) -> None:
+    """The comparison of a law about predictions or losses: the law is broken where two sound tensors differ.
+
+    Other shapes or types, and numbers that are not finite, are faults of another kind.
+    """
+    assert got.shape == wanted.shape
+    assert got.dtype == wanted.dtype
+    assert got.isfinite().all()
+    assert wanted.isfinite().all()
+    try:
+        torch.testing.assert_close(got, wanted, **CLOSE)
+    except AssertionError as error:
+        raise LawBroken(str(error)) from None
+
+
 def predict(learner: il.Learner, task: il.Task) -> Tensor:
     """Adapt and predict, for one task and by hand."""
     with torch.no_grad():
@@ -39,6 +58,8 @@ def predict(learner: il.Learner, task: il.Task) -> Tensor:
 def gradients(learner: il.Learner, loss: Tensor) -> dict[str, Tensor]:
     """The gradient of ``loss`` by parameter; zeros where it does not depend on one."""
     named = {name: p for name, p in learner.named_parameters() if p.requires_grad}
+    if not loss.requires_grad:
+        return {name: torch.zeros_like(p) for name, p in named.items()}
     found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
     return {name: torch.zeros_like(p) if g is None else g for (name, p), g in zip(named.items(), found, strict=True)}
 
@@ -88,6 +109,21 @@ def assert_lifting_changes_no_prediction(learner: il.Learner, tasks: il.Task) ->
         torch.testing.assert_close(raw, wanted, **CLOSE)
 
 
+def assert_lifting_changes_no_fold(learner: il.Learner, tasks: il.Task) -> None:
+    """Folding a second support set into many tasks' states at once gives what each task's fold gives by itself."""
+    xs, ys = tasks.support
+    cut = xs.shape[1] // 2
+
+    def folded(x: Tensor, y: Tensor, query: Tensor) -> Tensor:
+        state = learner.adapt(il.Examples(x[cut:], y[cut:]), learner.adapt(il.Examples(x[:cut], y[:cut])))
+        return learner.predict(state, query)
+
+    with torch.no_grad():
+        wanted = torch.stack([folded(*each) for each in zip(xs, ys, tasks.query.x, strict=True)])
+        got = torch.func.vmap(folded, randomness="different")(xs, ys, tasks.query.x)
+    torch.testing.assert_close(got, wanted, **CLOSE)
+
+
 def assert_backward_is_the_gradient(learner: il.Learner, tasks: il.Task) -> None:
     """``backward`` adds the gradient of the mean (or the sum) over tasks, whatever the chunks."""
     losses = il.lift(learner, "loop").loss(tasks)
@@ -103,6 +139,19 @@ def assert_backward_is_the_gradient(learner: il.Learner, tasks: il.Task) -> None
         assert_close(accumulated(learner), total)
 
 
+def assert_nothing_to_train(learner: il.Learner, tasks: il.Task) -> None:
+    """No way of lifting gives a loss that depends on a parameter, which is why there is no gradient to check."""
+    for how, chunk in WAYS_TO_LIFT:
+        assert not il.lift(learner, how, chunk).loss(tasks).requires_grad
+
+
+def assert_loss_is_its_own(learner: il.Learner, tasks: il.Task) -> None:
+    """A task's loss does not depend on the other tasks of its batch."""
+    lifted = il.lift(learner, "vmap")
+    first = pytree.tree_map(lambda leaf: leaf[:1], tasks)
+    assert_equal_predictions(lifted.loss(tasks)[:1], lifted.loss(first))
+
+
 def assert_folds(learner: il.Learner, task: il.Task) -> None:
     """adapt(B, adapt(A)) = adapt(A and B): seen in what both predict."""
     (x, y), query = task
@@ -110,22 +159,24 @@ def assert_folds(learner: il.Learner, task: il.Task) -> None:
     cut = len(x) // 3
     with torch.no_grad():
         folded = learner.adapt(il.Examples(x[cut:], y[cut:]), learner.adapt(il.Examples(x[:cut], y[:cut])))
-        torch.testing.assert_close(learner.predict(folded, query.x), predict(learner, task), **CLOSE)
+        assert_equal_predictions(learner.predict(folded, query.x), predict(learner, task))
 
 
 def assert_support_order_is_free(learner: il.Learner, task: il.Task) -> None:
     """The support examples in another order give the same predictions."""
     order = torch.randperm(len(task.support.x), device=task.support.x.device)
     shuffled = il.Task(il.Examples(task.support.x[order], task.support.y[order]), task.query)
-    torch.testing.assert_close(predict(learner, shuffled), predict(learner, task), **CLOSE)
+    assert_equal_predictions(predict(learner, shuffled), predict(learner, task))
 
 
 def assert_relabeling_permutes(learner: il.Learner, task: il.Task) -> None:
-    """Renaming the classes (the columns of y) renames the predictions and changes nothing else."""
+    """Renaming the classes (the columns of y) renames what is predicted of them and changes nothing else."""
     ways = task.support.y.shape[1]
+    assert ways > 1, "one column has no other name"
     names = torch.arange(ways, device=task.support.y.device).roll(1)
     renamed = il.Task(il.Examples(task.support.x, task.support.y[:, names]), task.query)
-    torch.testing.assert_close(predict(learner, renamed), predict(learner, task)[..., names], **CLOSE)
+    mean = learner.likelihood.mean
+    assert_equal_predictions(mean(predict(learner, renamed)), mean(predict(learner, task))[..., names])
 
 
 def assert_gradient_everywhere(learner: il.Learner, tasks: il.Task, exempt: Mapping[str, str]) -> None:
@@ -140,7 +191,8 @@ def assert_gradient_everywhere(learner: il.Learner, tasks: il.Task, exempt: Mapp
 def assert_learner_survives_saving(learner: il.Learner, other: il.Learner, task: il.Task, path: Path) -> None:
     """Another learner that loads the saved weights predicts the same, to the bit."""
     wanted = predict(learner, task)
-    assert not torch.equal(predict(other, task), wanted)
+    # Other random weights predict something else; only learners without weights agree beforehand.
+    assert torch.equal(predict(other, task), wanted) == (not learner.state_dict())
     checkpoint.save(path, learner.state_dict(), {"step": 3})
     tensors, facts = checkpoint.load(path, task.query.x.device)
     checkpoint.load_weights(other, tensors, path)
@@ -179,25 +231,31 @@ def assert_queries_are_judged_alone(learner: il.Learner, task: il.Task) -> None:
     with torch.no_grad():
         state = learner.adapt(task.support)
         alone = [learner.predict(state, x.unsqueeze(0)) for x in task.query.x]
-        torch.testing.assert_close(torch.cat(alone, 1), learner.predict(state, task.query.x), **CLOSE)
+        assert_equal_predictions(torch.cat(alone, 1), learner.predict(state, task.query.x))
 
 
-def assert_embedding_once_changes_nothing(learner: il.Learner, sampler: FewShot) -> None:
-    """Evaluation over a pool that is embedded once scores what adapting to each episode by hand scores."""
+def assert_evaluation_is_by_hand(learner: il.Learner, sampler: Sampler) -> None:
+    """Evaluation scores what adapting to each task by hand scores, also where a pool is embedded once for all tasks."""
     report = il.evaluate(learner, sampler, tasks=8, seed=3, how="vmap", open=False)
-    episodes = sampler.episodes(Generator().manual_seed(3), 8)
-    tasks = sampler.gather(episodes)
+    generator = Generator().manual_seed(3)
+    few_shot = isinstance(sampler, FewShot)
+    batches = [sampler.gather(sampler.episodes(generator, 8))] if few_shot else sampler.batches(generator, 8)
     learner.eval()
-    accuracy, nll = [], []
-    device = next(learner.parameters()).device
-    for t in range(8):
-        task = pytree.tree_map(lambda leaf: leaf.to(device), one(tasks, t))
-        raw = predict(learner, task)
-        answers = learner.likelihood.mean(raw).argmax(1)
-        accuracy.append(float((answers == task.query.y.argmax(1)).double().mean()))
-        nll.append(float(learner.likelihood.nll(raw, task.query.y).mean()))
-    numpy.testing.assert_allclose(report.per_task["accuracy"], accuracy, rtol=1e-6)
-    numpy.testing.assert_allclose(report.per_task["nll"], nll, rtol=1e-3, atol=1e-5)
+    scores: dict[str, list[float]] = {"accuracy" if sampler.classifies else "mse": [], "nll": []}
+    device = next(learner.parameters(), torch.zeros(0)).device
+    for tasks in batches:
+        for t in range(len(tasks.query.x)):
+            task = pytree.tree_map(lambda leaf: leaf.to(device), one(tasks, t))
+            raw, y = predict(learner, task), task.query.y
+            mean = learner.likelihood.mean(raw)
+            right = mean.argmax(1) == y.argmax(1) if sampler.classifies else (mean - y).square()
+            score, nll = scores.values()
+            score.append(float(right.double().mean()))
+            nll.append(float(learner.likelihood.nll(raw, y).mean()))
+    for name, values in scores.items():
+        assert len(values) == 8
+        tight = {"rtol": 1e-6} if name == "accuracy" else {"rtol": 1e-3, "atol": 1e-5}
+        numpy.testing.assert_allclose(report.per_task[name], values, **tight)
 
 
 class Interrupting(Sampler):
@@ -252,6 +310,21 @@ def assert_learns(learner: il.Learner, train: Sampler, test: Sampler, margin: fl
     assert trained.episodes == untrained.episodes
     sign = -1 if trained.metric == "mse" else 1
     gap = il.paired(sign * trained.per_task[trained.metric], sign * untrained.per_task[trained.metric])
+    assert gap.mean > margin
+    assert gap.interval[0] > 0
+
+
+def assert_adapting_helps(learner: il.Learner, sampler: Sampler, margin: float) -> None:
+    """On a task it beats itself adapted to the next task's support set, paired, by a margin: what it learns is used."""
+    tasks = sampler.draw(Generator().manual_seed(5), 40)
+    other = il.Task(il.Examples(*(leaf.roll(1, 0) for leaf in tasks.support)), tasks.query)
+    scores = []
+    for drawn in (tasks, other):
+        raw = il.lift(learner.eval(), "vmap").predict(drawn)
+        mean = torch.stack([learner.likelihood.mean(each) for each in raw])
+        right = mean.argmax(2) == drawn.query.y.argmax(2) if sampler.classifies else -(mean - drawn.query.y).square()
+        scores.append(right.double().flatten(1).mean(1).numpy())
+    gap = il.paired(*scores)
     assert gap.mean > margin
     assert gap.interval[0] > 0
 

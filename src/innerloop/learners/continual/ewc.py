@@ -28,7 +28,7 @@ class Consolidated(NamedTuple):
     current: Parameters
     """Sum over the batches of the task at hand of their mean squared gradients."""
     batches: Tensor
-    """Batches of the task at hand so far, ``[]``."""
+    """Batches of the task at hand so far, int64 ``[]``."""
 
 
 class EWC(OnlineLearner):
@@ -70,7 +70,7 @@ class EWC(OnlineLearner):
         if state is None:
             theta = self.start()
             zeros = {name: torch.zeros_like(p) for name, p in theta.items()}
-            state = Consolidated(theta, theta, zeros, zeros, batch.y.new_zeros(()))
+            state = Consolidated(theta, theta, zeros, zeros, torch.zeros((), dtype=torch.int64))
         theta = state.parameters
         for _ in range(self.glances):
             theta = self.descend(theta, self.penalized(theta, batch, state))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from innerloop.core.inner import Adam
 from innerloop.core.task import Examples, InputError, join
-from innerloop.learners.continual.online import OnlineLearner
+from innerloop.learners.continual.online import OnlineLearner, permutation
 
 
 class Joint(OnlineLearner):
@@ -48,7 +48,7 @@ class Joint(OnlineLearner):
         theta, generator = self.start(), self.generator(torch.tensor(len(state.x)))
         memory = self.optimizer.init(theta)
         for _ in range(self.epochs):
-            for index in torch.randperm(len(state.x), generator=generator).to(x.device).split(self.batch):
+            for index in permutation(len(state.x), generator).to(x.device).split(self.batch):
                 gradient = self.gradient(theta, Examples(state.x[index], state.y[index]))
                 theta, memory = self.optimizer.update(gradient, theta, memory)
         return self.forward(theta, x)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Generator, nn
 
 from innerloop.core.inner import Parameters
 from innerloop.core.task import Examples, InputError, join
-from innerloop.learners.continual.online import Memory, ReplayLearner, ReplayState
+from innerloop.learners.continual.online import Memory, ReplayLearner, ReplayState, permutation
 
 
 class MER(ReplayLearner):
@@ -57,7 +56,7 @@ class MER(ReplayLearner):
 
     def _pass(self, theta: Parameters, seen: Examples, generator: Generator) -> Parameters:
         """A step on each example, in random order."""
-        for i in torch.randperm(len(seen.x), generator=generator).tolist():
+        for i in permutation(len(seen.x), generator).tolist():
             theta = self.descend(theta, self.gradient(theta, Examples(seen.x[i : i + 1], seen.y[i : i + 1])))
         return theta
 

@@ -2,12 +2,15 @@
 
 The state holds the network's parameters, so ``adapt(batch, state)`` goes on from where the last batch led. Nothing is
 meta-learned: the network's own weights are where every stream begins. These learners draw random numbers in ``adapt``
-(from the state's own counter: the same batch and state give the same result) and are not lifted over many tasks.
+from the state's own counter: the same batch and state give the same result, and tasks that are lifted together, whose
+counters are the same, share their draws.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +22,25 @@ from innerloop.core.inner import Parameters, call
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, join
+
+
+@contextmanager
+def shared_draws() -> Iterator[None]:
+    """Random numbers within are plain ones under ``vmap`` too, which would give each task draws of its own."""
+    functorch, levels = torch._C._functorch, []
+    while functorch.peek_interpreter_stack() is not None:
+        levels.append(functorch.pop_dynamic_layer_stack())
+    try:
+        yield
+    finally:
+        for level in reversed(levels):
+            functorch.push_dynamic_layer_stack(level)
+
+
+def permutation(count: int, generator: Generator) -> Tensor:
+    """A random order of ``count`` things, int64 ``[count]``, the same for all tasks that are lifted together."""
+    with shared_draws():
+        return torch.randperm(count, generator=generator)
 
 
 class Memory(NamedTuple):
@@ -44,7 +66,10 @@ class Memory(NamedTuple):
         """The memory after ``batch`` was offered, one example after the other (Vitter's algorithm R)."""
         x, y, seen, size = self.x.clone(), self.y.clone(), int(self.seen), len(self.x)
         for number, (one, target) in enumerate(zip(*batch, strict=True), seen):
-            place = number if number < size else int(torch.randint(number + 1, (), generator=generator))
+            place = number
+            if number >= size:
+                with shared_draws():
+                    place = int(torch.randint(number + 1, (), generator=generator))
             if place < size:
                 x[place], y[place] = one, target
         return Memory(x, y, self.seen + len(batch.x))
@@ -52,7 +77,7 @@ class Memory(NamedTuple):
     def draw(self, count: int, generator: Generator) -> Examples:
         """At most ``count`` different examples of those kept."""
         kept = min(int(self.seen), len(self.x))
-        index = torch.randperm(kept, generator=generator)[:count].to(self.x.device)
+        index = permutation(kept, generator)[:count].to(self.x.device)
         return Examples(self.x[index], self.y[index])
 
 
