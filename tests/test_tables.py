@@ -12,7 +12,7 @@ from torch import Generator
 
 import innerloop as il
 from innerloop.data import TableTasks, multitask
-from innerloop.data.tables import FAMILIES
+from innerloop.data.sets.multitask import FAMILIES
 
 HEADER = "id,school,year,age,sex,score\n"
 

@@ -8,13 +8,15 @@ from innerloop.data.functions import Sinusoid
 from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
 from innerloop.data.known import KnownTasks
 from innerloop.data.mapped import MappedPool, mapped, open_pool, write_images, write_pool
-from innerloop.data.molecules import Assays, Molecules, molecules
+from innerloop.data.molecules import Assays, Molecules
 from innerloop.data.pool import Pool, Pools
 from innerloop.data.prior import TablePrior
 from innerloop.data.sets.cifar_fs import cifar_fs
 from innerloop.data.sets.glyphs import glyphs
+from innerloop.data.sets.molecules import molecules
+from innerloop.data.sets.multitask import multitask
 from innerloop.data.sets.omniglot import omniglot
-from innerloop.data.tables import TableTasks, multitask
+from innerloop.data.tables import TableTasks
 from innerloop.data.unlabeled import Turned, Views
 
 __all__ = [

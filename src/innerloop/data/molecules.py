@@ -1,4 +1,4 @@
-"""Molecules: many small binary tasks on fingerprints (Tox21, SIDER, ToxCast), read without a chemistry library.
+"""Molecules: many small binary tasks on fingerprints, read without a chemistry library.
 
 A task is an assay: which molecules are active in it. Its two classes mean the same in every task, so they are never
 relabeled.
@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,21 +26,6 @@ SPLITS = ("train", "val", "test")
 _TOGETHER = 50
 #: The classes of every task, in the order of its targets' columns.
 CLASSES = ("inactive", "active")
-
-
-class Customary(NamedTuple):
-    """The split of a set's columns that papers use, in the order of the columns; ``None``: a seeded one."""
-
-    columns: tuple[int, int, int] | None
-    what: str
-
-
-#: The validation columns are the last of those that are customarily for training.
-KNOWN = {
-    "tox21": Customary((7, 2, 3), "12 toxicity assays of 7,823 molecules"),
-    "sider": Customary((17, 4, 6), "27 groups of side effects of 1,427 drugs"),
-    "toxcast": Customary(None, "617 toxicity assays of 8,576 molecules"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,28 +235,6 @@ class Assays(Sampler):
         after = (torch.arange(size) - before).clamp(max=chosen[0].shape[1] - 1)
         rows = torch.where(is_active == 1, chosen[1].gather(1, before), chosen[0].gather(1, after))
         return Examples(self.molecules.bits[rows].float(), torch.nn.functional.one_hot(is_active, 2).float())
-
-
-def molecules(root: str | Path, name: str, **options: Any) -> Molecules:
-    """Tox21, SIDER or ToxCast.
-
-    Args:
-        root: the folder of the sets (``root/tox21/tox21_ecfp4_2048.npz``), one that has it as ``molecules``, or the
-            folder of the set itself.
-        name: ``tox21`` (the first 9 assays are customarily for training, here 7 and 2 for validation; 3 test),
-            ``sider`` (21, here 17 and 4; 6 test) or ``toxcast`` (by ``shares``, shuffled by ``seed``).
-        options: of :meth:`Molecules.read`.
-
-    Raises:
-        InputError: for an unknown name or a file that is not there.
-    """
-    if name not in KNOWN:
-        hint = did_you_mean(name, KNOWN)
-        raise InputError(f"there are no molecules {name!r}{hint}; choose one of {', '.join(KNOWN)}")
-    file = f"{name}_ecfp4_2048.npz"
-    places = [Path(root) / "molecules" / name / file, Path(root) / name / file, Path(root) / file]
-    path = next((place for place in places if place.is_file()), places[1])
-    return Molecules.read(path, **{"columns": KNOWN[name].columns, **options})
 
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:

@@ -7,18 +7,20 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from innerloop.core.task import InputError, did_you_mean
-from innerloop.data import tables
 from innerloop.data.episodes import Sampler
 from innerloop.data.functions import Sinusoid
 from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
 from innerloop.data.mapped import mapped
-from innerloop.data.molecules import KNOWN, Molecules, molecules
+from innerloop.data.molecules import Molecules
 from innerloop.data.pool import Pools
 from innerloop.data.prior import TablePrior
 from innerloop.data.sets.cifar_fs import cifar_fs
 from innerloop.data.sets.glyphs import glyphs
+from innerloop.data.sets.molecules import KNOWN, molecules
+from innerloop.data.sets.multitask import FAMILIES as FAMILIES_OF_TASKS
+from innerloop.data.sets.multitask import multitask
 from innerloop.data.sets.omniglot import omniglot
-from innerloop.data.tables import TableTasks, multitask
+from innerloop.data.tables import TableTasks
 
 
 class DataSet(NamedTuple):
@@ -63,7 +65,7 @@ FAMILIES = {
 }
 
 
-TABLES = tables.FAMILIES
+TABLES = FAMILIES_OF_TASKS
 MOLECULES = KNOWN
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -261,57 +261,3 @@ def _split(tasks: int, shares: tuple[float, float, float], seed: int) -> dict[st
     order = torch.randperm(tasks, generator=Generator().manual_seed(seed))
     first, second = round(tasks * shares[0]), round(tasks * (shares[0] + shares[1]))
     return dict(zip(SPLITS, order.tensor_split((first, second)), strict=True))
-
-
-class _Family(NamedTuple):
-    file: str
-    task: tuple[str, ...]
-    inputs: tuple[str, ...]
-    targets: tuple[str, ...]
-
-
-_VOICE = (
-    "Jitter(%) Jitter(Abs) Jitter:RAP Jitter:PPQ5 Jitter:DDP Shimmer Shimmer(dB) Shimmer:APQ3 Shimmer:APQ5 "
-    "Shimmer:APQ11 Shimmer:DDA NHR HNR RPDE DFA PPE"
-)
-
-#: Families of real regression tasks: file, task columns, input columns, target columns.
-FAMILIES = {
-    "storms": _Family("storms.csv", ("name", "year"), ("month", "day", "hour", "lat", "long", "wind"), ("pressure",)),
-    "nyc_weather": _Family("nyc_weather.csv.gz", ("origin", "year", "month", "day"), ("hour",), ("temp",)),
-    "parkinsons": _Family(
-        "parkinsons_updrs.csv",
-        ("subject#",),
-        (*_VOICE.split(), "age", "sex", "test_time"),
-        ("motor_UPDRS", "total_UPDRS"),
-    ),
-    "ChickWeight": _Family("ChickWeight.csv", ("Chick",), ("Time",), ("weight",)),
-    "Oxboys": _Family("Oxboys.csv", ("Subject",), ("age",), ("height",)),
-    "Loblolly": _Family("Loblolly.csv", ("Seed",), ("age",), ("height",)),
-    "Theoph": _Family("Theoph.csv", ("Subject",), ("Time", "Dose", "Wt"), ("conc",)),
-    "Exam": _Family("Exam.csv", ("school",), ("standLRT", "sex", "type", "vr", "intake"), ("normexam",)),
-    "Hsb82": _Family("Hsb82.csv", ("school",), ("ses", "sx", "minrty"), ("mAch",)),
-    "gapminder": _Family("gapminder.csv", ("country",), ("year", "pop", "gdpPercap"), ("lifeExp",)),
-}
-
-
-def multitask(root: str | Path, name: str, **options: Any) -> TableTasks:
-    """A family of real regression tasks.
-
-    Args:
-        root: the folder of the CSV files, or the folder that has it as ``multitask_regression``.
-        name: ``storms``, ``nyc_weather``, ``parkinsons``, ``ChickWeight``, ``Oxboys``, ``Loblolly``, ``Theoph``,
-            ``Exam``, ``Hsb82`` or ``gapminder``.
-        options: of :meth:`TableTasks.read`: ``seed``, ``shares``, or other columns (``targets=("lat", "long")``).
-
-    Raises:
-        InputError: for an unknown name or a file that is not there.
-    """
-    if name not in FAMILIES:
-        hint = did_you_mean(name, FAMILIES)
-        raise InputError(f"family {name!r} is unknown{hint}; choose one of {', '.join(FAMILIES)}")
-    family = FAMILIES[name]
-    inside = Path(root) / "multitask_regression"
-    path = (inside if inside.is_dir() else Path(root)) / family.file
-    columns = {"task": family.task, "inputs": family.inputs, "targets": family.targets}
-    return TableTasks.read(path, **{**columns, **options})
