@@ -27,6 +27,7 @@ from torch.func import vmap
 
 import innerloop as il
 from innerloop.core import checkpoint
+from innerloop.core.files import write_text_atomically
 from innerloop.core.inner import SGD, Adam, InnerOptimizer
 from innerloop.data import Sampler
 from innerloop.evaluation import stats
@@ -163,7 +164,7 @@ def kept(name: str, compute: Callable[[], Any]) -> Any:
     path = FOLDER / f"{slug(name)}.json"
     if not path.exists():
         started = time.process_time()
-        checkpoint.write_text_atomically(path, json.dumps(compute()))
+        write_text_atomically(path, json.dumps(compute()))
         print(f"{name}: {time.process_time() - started:.0f} s", flush=True)
     return json.loads(path.read_text())
 

@@ -202,14 +202,15 @@ def assert_learner_survives_saving(learner: il.Learner, other: il.Learner, task:
 
 
 def assert_state_survives_saving(learner: il.Learner, task: il.Task, like: il.Task, path: Path) -> None:
-    """An adapted state that was saved and loaded predicts the same, to the bit."""
+    """An adapted state that was saved predicts the same, to the bit, with the learner that was loaded beside it too."""
     with torch.no_grad():
-        state, structure = learner.adapt(task.support), learner.adapt(like.support)
-        checkpoint.save_state(path, state)
-        loaded = checkpoint.load_state(path, structure)
-        loaded = pytree.tree_map(lambda leaf: leaf.to(task.query.x.device), loaded)
-        assert torch.equal(learner.predict(loaded, task.query.x), learner.predict(state, task.query.x))
-        assert not torch.equal(learner.predict(loaded, task.query.x), learner.predict(structure, task.query.x))
+        state, other = learner.adapt(task.support), learner.adapt(like.support)
+        il.save(path, learner, state)
+        loaded = il.load(path, device=task.query.x.device)
+        wanted = learner.predict(state, task.query.x)
+        assert torch.equal(learner.predict(loaded.state, task.query.x), wanted)
+        assert torch.equal(loaded.learner.predict(loaded.state, task.query.x), wanted)
+        assert not torch.equal(learner.predict(loaded.state, task.query.x), learner.predict(other, task.query.x))
 
 
 def assert_evaluation_changes_nothing(learner: il.Learner, sampler: Sampler) -> None:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
 import innerloop as il
-from innerloop.core import checkpoint
+from innerloop.core import checkpoint, files
 from innerloop.data import Batches, FewShot, Sampler, Sinusoid
 from innerloop.training.fit import _CALIBRATION_BATCHES, _generator, schedule_factor
 
@@ -537,11 +537,11 @@ def test_a_damaged_checkpoint_is_said_to_be_one(tmp_path: Path, damage: str) -> 
     assert path.read_bytes() == damaged[damage]
 
 
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "2", "facts": "{}"}])
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"format": "1", "facts": "{}"}])
 def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     """Both formats are named."""
     save_file({"x": torch.zeros(1)}, tmp_path / "a.safetensors", metadata)
-    wanted = f"has format {metadata['format'] if metadata else None}, this version of innerloop reads 1"
+    wanted = f"has format {metadata['format'] if metadata else None}, this version of innerloop reads 2"
     with pytest.raises(il.InputError, match=wanted):
         checkpoint.load(tmp_path / "a.safetensors")
 
@@ -659,18 +659,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         Path(temporary).write_text("half")
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
-        checkpoint.write_atomically(path, fail)
+    with pytest.raises(il.InputError, match=r"a\.safetensors cannot be written \(disk full\)"):
+        files.write_atomically(path, fail)
     assert torch.equal(checkpoint.load(path)[0]["x"], torch.ones(2))
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
-
-
-def test_states_of_another_learner_are_refused(tmp_path: Path) -> None:
-    """A state with another number of tensors does not load."""
-    task = il.Examples(torch.randn(4, 1), torch.randn(4, 1))
-    checkpoint.save_state(tmp_path / "state.safetensors", maml().adapt(task))
-    with pytest.raises(il.InputError, match="has 4 tensors, the learner's has 2"):
-        checkpoint.load_state(tmp_path / "state.safetensors", il.Examples(torch.zeros(1), torch.zeros(1)))
 
 
 @pytest.mark.parametrize("tree", [{"a": [1, (2.5, None)], 3: {"b": torch.ones(2)}}, [], torch.zeros(1), "text"])

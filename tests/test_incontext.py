@@ -15,7 +15,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import Generator
 
 import innerloop as il
-from innerloop.core import checkpoint
 from innerloop.data import TablePrior
 from innerloop.estimators.incontext import InContextClassifier, InContextRegressor
 from innerloop.learners.generative.pfn import InContext, describe, standard_borders
@@ -204,10 +203,9 @@ def test_large_tables_are_read_in_part_but_every_class_is_there() -> None:
 
 def test_other_weights_can_be_named(tmp_path: Path) -> None:
     learner = InContext(classes=3, width=16, depth=2, heads=2)
-    options = {"classes": 3, "width": 16, "depth": 2, "heads": 2}
-    checkpoint.save(tmp_path / "own.safetensors", learner.state_dict(), {"options": options})
+    il.save(tmp_path / "own", learner)
     x, y = load_iris(return_X_y=True)
-    p = InContextClassifier(weights=tmp_path / "own.safetensors").fit(x, y).predict_proba(x)
+    p = InContextClassifier(weights=tmp_path / "own").fit(x, y).predict_proba(x)
     assert p.shape == (150, 3)
-    with pytest.raises(il.InputError, match="no checkpoint"):
-        InContextClassifier(weights=tmp_path / "none.safetensors").fit(x, y)
+    with pytest.raises(il.InputError, match="no bundle"):
+        InContextClassifier(weights=tmp_path / "none").fit(x, y)

@@ -23,7 +23,6 @@ from typer.testing import CliRunner
 
 import innerloop as il
 from innerloop.cli.app import app
-from innerloop.core import checkpoint
 from innerloop.core.task import InputError
 from innerloop.data import KnownTasks, Sinusoid, TableTasks
 from innerloop.learners.optimization.gradient import Adapted, names
@@ -457,9 +456,10 @@ def test_a_state_in_which_nothing_adapts_survives_saving(tmp_path: Path) -> None
     task, learner = laws.one(random_tasks(), 0), il.MAML(il.nets.mlp(4, 8, TARGETS), adapts="none").double()
     state = learner.adapt(task.support)
     assert state == ({}, [])
-    checkpoint.save_state(tmp_path / "state.safetensors", state)
-    loaded = checkpoint.load_state(tmp_path / "state.safetensors", state)
-    assert torch.equal(learner.predict(loaded, task.query.x), learner.predict(state, task.query.x))
+    il.save(tmp_path / "state", learner, state)
+    loaded = il.load(tmp_path / "state")
+    assert loaded.state == ({}, [])
+    assert torch.equal(loaded.learner.predict(loaded.state, task.query.x), learner.predict(state, task.query.x))
 
 
 def test_without_torchjd_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from innerloop import acting, continual, core, data, nets
+from innerloop import acting, bundle, continual, core, data, nets
+from innerloop.bundle import load, save
 from innerloop.core import inner, norm
 from innerloop.core.freeze import freeze, unfreeze
 from innerloop.core.learner import Learner, State
@@ -161,6 +162,7 @@ __all__ = [
     "Versa",
     "acting",
     "autoregressive",
+    "bundle",
     "continual",
     "core",
     "data",
@@ -170,12 +172,14 @@ __all__ = [
     "freeze",
     "inner",
     "lift",
+    "load",
     "log_likelihood",
     "nets",
     "norm",
     "one_hot",
     "optimizers",
     "paired",
+    "save",
     "unfreeze",
 ]
 

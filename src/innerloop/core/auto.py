@@ -218,7 +218,7 @@ class _Remembered:
         return replace(kept, why=f"{kept.why}, remembered in {self.path}")
 
     def write(self, choice: Choice) -> None:
-        from innerloop.core.checkpoint import write_text_atomically
+        from innerloop.core.files import write_text_atomically
 
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

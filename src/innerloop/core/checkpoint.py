@@ -1,11 +1,13 @@
-"""Checkpoints: one safetensors file each, written atomically; nothing in it is executed when it is read."""
+"""Checkpoints: one safetensors file each, written atomically, with a checksum that is verified when it is read.
+
+Nothing in it is executed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,76 +15,82 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from innerloop.core.files import write_atomically
 from innerloop.core.task import InputError
 
 #: Version of the layout of checkpoints and run folders.
-FORMAT = 1
+FORMAT = 2
 
 
-def write_atomically(path: Path, write: Callable[[str], None]) -> None:
-    """Call ``write(temporary path)``, then move the file into place: readers see the old file or the new one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old text or the new one."""
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: str, text: str) -> None:
-    Path(path).write_text(text)
-
-
-def save(path: str | Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write named tensors and JSON facts as one file, atomically.
+def save(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write named tensors and JSON facts as one file, atomically, with their checksum.
 
     Args:
         path: the file; its folder must exist.
         tensors: by name, on any device.
         facts: anything that JSON takes.
+
+    Raises:
+        InputError: if it cannot be written; a file that was there before is left as it was.
     """
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    metadata = {"format": str(FORMAT), "facts": json.dumps(facts)}
+    text = json.dumps(facts)
+    metadata = {"format": str(FORMAT), "facts": text, "sha256": checksum(flat, text)}
     write_atomically(Path(path), lambda temporary: save_file(flat, temporary, metadata))
+
+
+def checksum(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """A digest of a text and of each tensor's name, type, shape and every bit."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what :func:`save` wrote: tensors and facts.
 
     Raises:
-        InputError: if the file is missing, truncated, not a checkpoint, or of another version.
+        InputError: if the file is missing, truncated, changed by as little as a bit, not a checkpoint, or of another
+            version.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"no checkpoint at {path}: give the run folder that `innerloop train --out` wrote")
-    try:
-        with safe_open(str(path), framework="pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
-            # Copies, since the file's own layout is not aligned: kernels would round such tensors differently.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(
-            f"the checkpoint {path} ({path.stat().st_size} bytes) cannot be read ({error}): it is corrupt or "
-            f"truncated; use another checkpoint of the run or train again"
-        ) from None
+    tensors, metadata = read_tensors(path)
     if metadata.get("format") != str(FORMAT):
         raise InputError(
             f"the checkpoint {path} has format {metadata.get('format')}, this version of innerloop reads {FORMAT}: "
             f"use the version that wrote it, or train again"
         )
-    return tensors, json.loads(metadata["facts"])
+    text = metadata.get("facts", "")
+    if metadata.get("sha256") != checksum(tensors, text):
+        raise InputError(
+            f"the checkpoint {path} is not what was written (its checksum differs): it is corrupt or truncated; use "
+            f"another checkpoint of the run or train again"
+        )
+    return {name: tensor.to(device) for name, tensor in tensors.items()}, json.loads(text)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file, and what its header says beside them.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            # Copies, since the file's own layout is not aligned: kernels would round such tensors differently.
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        size = f"{path.stat().st_size} bytes" if path.exists() else "missing"
+        raise InputError(
+            f"the checkpoint {path} ({size}) cannot be read ({error}): it is corrupt or truncated; use another "
+            f"checkpoint of the run or train again"
+        ) from None
 
 
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], where: str | Path) -> None:
@@ -131,22 +139,3 @@ def unpack(tensors: dict[str, Tensor], tree: Any) -> Any:
     if "list" in tree:
         return [unpack(tensors, value) for value in tree["list"]]
     return tree["value"]
-
-
-def save_state(path: str | Path, state: Any) -> None:
-    """Save a learner's adapted state (any pytree of tensors), to be served or folded on later."""
-    leaves, _ = pytree.tree_flatten(state)
-    save(path, {f"{i}": leaf for i, leaf in enumerate(leaves)}, {"leaves": len(leaves)})
-
-
-def load_state(path: str | Path, like: Any) -> Any:
-    """Read a state saved by :func:`save_state`; ``like`` is any state of the same learner, it gives the structure.
-
-    Raises:
-        InputError: if the file holds another number of tensors than ``like``.
-    """
-    tensors, facts = load(path)
-    leaves, structure = pytree.tree_flatten(like)
-    if facts.get("leaves") != len(leaves):
-        raise InputError(f"the state {path} has {facts.get('leaves')} tensors, the learner's has {len(leaves)}")
-    return pytree.tree_unflatten([tensors[f"{i}"] for i in range(len(leaves))], structure)

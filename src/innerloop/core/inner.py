@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad
 from torch.utils import _pytree as pytree
 
+from innerloop.core.construction import Recorded
 from innerloop.core.task import InputError
 
 Parameters = dict[str, Tensor]
@@ -50,7 +51,7 @@ def gradient(loss: Callable[..., Tensor], at: Parameters, *rest: Any, through: I
     return dict(zip(at, found, strict=True))
 
 
-class InnerOptimizer(nn.Module, ABC):
+class InnerOptimizer(Recorded, ABC):
     """An update rule for the inner loop. A rule that is itself learned has parameters of its own."""
 
     @abstractmethod

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from innerloop.core import norm
+from innerloop.core.construction import Recorded
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import Examples, Task
@@ -18,7 +19,7 @@ from innerloop.core.task import Examples, Task
 State = Any
 
 
-class Learner(nn.Module, ABC):
+class Learner(Recorded, ABC):
     """Learns a task from its support set. Its meta-parameters are ``self.parameters()``.
 
     A subclass writes :meth:`adapt` and :meth:`predict` for **one** task, as its paper states them; the engine

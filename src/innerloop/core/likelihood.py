@@ -10,13 +10,14 @@ import math
 from abc import ABC, abstractmethod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from innerloop.core.construction import Recorded
 from innerloop.core.task import InputError
 
 
-class Likelihood(nn.Module, ABC):
+class Likelihood(Recorded, ABC):
     """p(y | raw), for one task."""
 
     #: Whether targets are one-hot rows, so that accuracy and calibration are defined.

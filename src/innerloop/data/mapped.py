@@ -19,7 +19,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from innerloop.core.checkpoint import write_text_atomically
+from innerloop.core.files import write_text_atomically
 from innerloop.core.task import InputError, as_shares
 from innerloop.data.pool import Pool, Pools
 

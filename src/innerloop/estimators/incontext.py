@@ -21,7 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from innerloop.core import checkpoint
+from innerloop.bundle import load
 from innerloop.core.likelihood import Bars
 from innerloop.core.targets import one_hot
 from innerloop.core.task import Examples, InputError
@@ -38,10 +38,10 @@ _TEMPERATURE = 0.9
 
 @cache
 def _learner(path: Path) -> InContext:
-    tensors, facts = checkpoint.load(path)
-    learner = InContext(**facts["options"])
-    checkpoint.load_weights(learner, tensors, path)
-    return learner.eval().requires_grad_(False)
+    learner = load(path)
+    if not isinstance(learner, InContext):
+        raise InputError(f"{path} holds a {type(learner).__name__}: these estimators take the bundle of an InContext")
+    return learner.requires_grad_(False)
 
 
 class _Member(NamedTuple):
@@ -119,7 +119,7 @@ class InContextClassifier(ClassifierMixin, _InContextEstimator):  # type: ignore
         n_estimators: members of the ensemble; each sees the classes in an order of its own, and every other one the
             features by their quantiles.
         random_state: of the members.
-        weights: a checkpoint that ``benchmarks/bundle_incontext.py`` wrote; default the one of the package.
+        weights: the bundle of an :class:`~innerloop.learners.InContext`; default the one of the package.
 
     Attributes:
         classes_: the labels, sorted.
@@ -139,7 +139,7 @@ class InContextClassifier(ClassifierMixin, _InContextEstimator):  # type: ignore
         Hollmann et al., *TabPFN*, ICLR 2023, https://arxiv.org/abs/2207.01848. The weights are our own.
     """
 
-    _file = "incontext_classifier.safetensors"
+    _file = "incontext_classifier"
 
     def fit(self, X: Any, y: Any) -> InContextClassifier:
         """Keep the table.
@@ -179,7 +179,7 @@ class InContextRegressor(RegressorMixin, _InContextEstimator):  # type: ignore[m
     Args:
         n_estimators: members of the ensemble; every other one sees the features by their quantiles.
         random_state: of the members' rows, above 2,000.
-        weights: a checkpoint that ``benchmarks/bundle_incontext.py`` wrote; default the one of the package.
+        weights: the bundle of an :class:`~innerloop.learners.InContext`; default the one of the package.
 
     Attributes:
         n_features_in_: number of features.
@@ -199,7 +199,7 @@ class InContextRegressor(RegressorMixin, _InContextEstimator):  # type: ignore[m
         https://doi.org/10.1038/s41586-024-08328-6. The weights are our own.
     """
 
-    _file = "incontext_regressor.safetensors"
+    _file = "incontext_regressor"
 
     def fit(self, X: Any, y: Any) -> InContextRegressor:
         """Keep the table.

@@ -1,5 +1,6 @@
 """Networks: ordinary ``torch.nn`` modules, and any other will do."""
 
+from innerloop.core.construction import Recorded
 from innerloop.nets.attention import Memory, TransformerBlock, attend
 from innerloop.nets.conv4 import Conv4, conv4, feature_size
 from innerloop.nets.decoder import Decoder
@@ -14,6 +15,7 @@ __all__ = [
     "Conv4",
     "Decoder",
     "Memory",
+    "Recorded",
     "RelationModule",
     "ResNet12",
     "SeparableBlock1d",

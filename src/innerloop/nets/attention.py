@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from innerloop.core.construction import Recorded
 from innerloop.core.task import InputError
 
 
@@ -46,7 +47,7 @@ def attend(queries: Tensor, memory: Memory) -> Tensor:
     return (scores.softmax(-1) @ memory.values).transpose(-3, -2).flatten(-2)
 
 
-class TransformerBlock(nn.Module):
+class TransformerBlock(Recorded):
     """A pre-norm transformer block whose rows read a memory: their own (self-attention) or another set's.
 
     The normalizations have no scale and shift of their own: those of the linear layer that follows do the same.

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core import norm as norms
+from innerloop.core.construction import Recorded
 from innerloop.core.task import InputError
 
 
-class Conv4(nn.Module):
+class Conv4(Recorded):
     """Four blocks of 3x3 convolution, normalization, pooling and ReLU. Made by :func:`conv4`."""
 
     def __init__(

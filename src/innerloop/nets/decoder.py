@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from innerloop.core.construction import Recorded
 from innerloop.core.task import InputError
 
 
-class Decoder(nn.Module):
+class Decoder(Recorded):
     """Vectors to images: a linear layer to a quarter of the side, and two transposed convolutions that double it.
 
     No normalization and no bound on what comes out: a likelihood reads it (as logits of pixels, say).

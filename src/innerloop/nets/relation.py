@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core import norm as norms
+from innerloop.core.construction import Recorded
 from innerloop.core.task import InputError
 
 
-class RelationModule(nn.Module):
+class RelationModule(Recorded):
     """Scores every pair of two sets of feature maps: two convolution blocks and two linear layers.
 
     The first convolution sees the two maps one above the other. It is linear, so it runs as two convolutions, one for

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core import norm as norms
+from innerloop.core.construction import Recorded
 from innerloop.core.task import InputError
 
 
@@ -29,7 +30,7 @@ class _Block(nn.Module):
         return self.dropout(F.leaky_relu(F.max_pool2d(x + residual, 2), 0.1))
 
 
-class ResNet12(nn.Module):
+class ResNet12(Recorded):
     """Four residual blocks of three convolutions. Made by :func:`resnet12`."""
 
     def __init__(

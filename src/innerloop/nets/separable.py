@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from innerloop.core.construction import Recorded
 from innerloop.core.task import InputError
 
 
-class SeparableBlock1d(nn.Module):
+class SeparableBlock1d(Recorded):
     """A residual block on a line of places: ``[G, width] -> [G, width]``, of the same length and without strides.
 
     The filter is a sum of shifted copies, which on a CPU beats a grouped convolution, above all a dilated one.
@@ -50,7 +51,7 @@ class SeparableBlock1d(nn.Module):
         return rows + self.out(F.relu(self.mix(z)))
 
 
-class SeparableBlock2d(nn.Module):
+class SeparableBlock2d(Recorded):
     """A residual block on maps: ``[1, width, H, W] -> [1, width, H, W]``.
 
     Args:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from innerloop.core.construction import Recorded
 from innerloop.core.task import InputError
 from innerloop.nets.mlp import mlp
 
@@ -25,7 +26,7 @@ class SetSums(NamedTuple):
         return self.total / self.number.clamp(min=1)
 
 
-class SetEncoder(nn.Module):
+class SetEncoder(Recorded):
     """A network on each element, the mean of what it gives, and a network on the mean.
 
     Activations are smooth (SiLU): what a code stands for is a smooth function, which rectified ones fit more slowly.

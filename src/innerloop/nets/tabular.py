@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from innerloop.core.construction import Recorded
 from innerloop.core.task import InputError
 from innerloop.nets.attention import Memory, attend, check_heads, heads_of
 
@@ -15,7 +16,7 @@ from innerloop.nets.attention import Memory, attend, check_heads, heads_of
 _SCORES = 2**21
 
 
-class TableTransformer(nn.Module):
+class TableTransformer(Recorded):
     """A transformer whose tokens are the cells of a table; the last column is the target.
 
     Each block mixes a row's columns, then a column's rows (all rows read the training rows and no others, so a query is

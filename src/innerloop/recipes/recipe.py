@@ -17,6 +17,7 @@ import torch
 import innerloop
 from innerloop import learners, nets
 from innerloop.core import checkpoint
+from innerloop.core.files import write_text_atomically
 from innerloop.core.freeze import freeze
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Categorical, Gaussian
@@ -247,7 +248,7 @@ class Recipe:
             "command": command if command is not None else sys.argv,
         }
         text = json.dumps(facts, indent=2) + "\n"
-        checkpoint.write_text_atomically(folder / RECIPE_FILE, text)
+        write_text_atomically(folder / RECIPE_FILE, text)
 
 
 def versions() -> dict[str, str]:

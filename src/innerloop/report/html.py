@@ -25,7 +25,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from torch import Tensor
 
-from innerloop.core.checkpoint import write_atomically
+from innerloop.core.files import write_atomically
 from innerloop.core.learner import Learner
 from innerloop.core.lifting import lift
 from innerloop.core.task import InputError, Task, take

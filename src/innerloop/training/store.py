@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from innerloop.core import checkpoint, distributed
+from innerloop.core.files import write_text_atomically
 from innerloop.core.lifting import How
 from innerloop.core.task import InputError
 
@@ -154,7 +155,7 @@ class Store:
         text = "".join(json.dumps(row) + "\n" for row in rows)
         if self.metrics.read_text() != text:
             # Steps after the checkpoint, or half a line of a process that was killed.
-            checkpoint.write_text_atomically(self.metrics, text)
+            write_text_atomically(self.metrics, text)
         return tensors, facts, rows
 
     def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any], rows: list[dict[str, float]]) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from innerloop.core.construction import Recorded
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError
@@ -129,7 +130,7 @@ class OML(Embedded):
         super().__init__(encoder, OnlineHead(vector_size(encoder, features), classes, lr, test_lr, likelihood))
 
 
-class Gated(nn.Module):
+class Gated(Recorded):
     """Features times a gate in 0 to 1 that a second network reads off the same input: neuromodulation."""
 
     def __init__(self, encoder: nn.Module, modulator: nn.Module, size: int) -> None:

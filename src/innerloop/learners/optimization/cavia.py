@@ -10,13 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from innerloop.core.construction import Recorded
 from innerloop.core.inner import SGD, InnerOptimizer
 from innerloop.core.likelihood import Gaussian, Likelihood
 from innerloop.core.task import InputError
 from innerloop.learners.optimization.gradient import GradientLearner
 
 
-class Conditioned(nn.Module):
+class Conditioned(Recorded):
     """A network of vectors that reads a context vector beside each input: ``[N, F] -> [N, P]``.
 
     Args:
