@@ -27,11 +27,14 @@ def _seed() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Caches of prepared data go to a folder of this session, unless one is asked for."""
+    """Caches of prepared data go to a folder of this session, one for all its workers, unless one is asked for."""
     if "INNERLOOP_CACHE" in os.environ:
         yield
         return
-    os.environ["INNERLOOP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    base = tmp_path_factory.getbasetemp()
+    # A worker's folder is within the session's: what one worker has drawn, the others read.
+    session = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ["INNERLOOP_CACHE"] = str(session / "cache")
     yield
     del os.environ["INNERLOOP_CACHE"]
 

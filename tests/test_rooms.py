@@ -71,8 +71,6 @@ class Import(NamedTuple):
     """A module."""
     name: str | None
     """What is taken from it, where it is not a module itself."""
-    alias: str
-    """How it is called here."""
 
 
 @cache
@@ -92,26 +90,26 @@ def inside(dotted: str) -> str | None:
     return dotted.removeprefix("innerloop.") if dotted.startswith("innerloop.") else None
 
 
-@cache
-def imports() -> list[Import]:
-    """Every import of one module of the package by another."""
-    found: list[Import] = []
-    for module, tree in trees().items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    if (target := inside(alias.name)) is not None:
-                        # Without `as`, the root itself is what the name is bound to.
-                        found.append(Import(module, target, None, alias.asname or alias.name.split(".")[0]))
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{module} has a relative import: name the module in full"
-                if (base := inside(node.module or "")) is None:
-                    continue
+def imports_of(module: str, tree: ast.Module) -> Iterator[Import]:
+    """Every import of a module of the package, wherever it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if (target := inside(alias.name)) is not None:
+                    yield Import(module, target, None)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import: name the module in full"
+            if (base := inside(node.module or "")) is not None:
                 for alias in node.names:
                     part = f"{base}.{alias.name}".lstrip(".")
                     target, name = (part, None) if part in trees() else (base, alias.name)
-                    found.append(Import(module, target, name, alias.asname or alias.name))
-    return found
+                    yield Import(module, target, name)
+
+
+@cache
+def imports() -> list[Import]:
+    """Every import of one module of the package by another."""
+    return [one for module, tree in trees().items() for one in imports_of(module, tree)]
 
 
 def room(module: str) -> str:
@@ -216,7 +214,12 @@ def test_private_names_stay_at_home() -> None:
 
 
 def test_the_reading_sees_what_it_is_for() -> None:
-    """Circles are found, through others too, and what only leads into one is not part of it."""
+    """Imports in functions and for types; circles through others, and not what only leads into one."""
+    text = (
+        "def f():\n    from innerloop.core import task as t\nif TYPE_CHECKING:\n    from innerloop.data.pool import _x"
+    )
+    found = list(imports_of("m", ast.parse(text)))
+    assert found == [Import("m", "core.task", None), Import("m", "data.pool", "_x")]
     assert circles({("a", "b"), ("b", "c"), ("c", "a"), ("d", "a"), ("a", "e")}) == [["a", "b", "c"]]
     assert circles({("a", "b"), ("b", "c")}) == []
     assert defined(ast.parse("def _f(): pass\nself._x = 1\n_y: int = 2")) == {"_f", "_x", "_y"}
