@@ -554,7 +554,7 @@ def test_oml_meta_gradient_is_that_of_autograd() -> None:
 
 def test_oml_remembers_the_known_classes_in_training_only() -> None:
     """Rows of classes outside the stream start as meta-learned, those of the stream from 0; at test time all from 0."""
-    head = il.OnlineHead(4, classes=3, lr=1e-9)
+    head = il.OnlineHead(features=4, classes=3, lr=1e-9)
     with torch.no_grad():
         head.known.copy_(torch.arange(12.0).view(3, 4) + 1)
     support = il.Examples(torch.ones(2, 4), torch.eye(3)[[1, 1]])

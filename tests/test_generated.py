@@ -73,7 +73,7 @@ def test_fresh_draws_are_standard_normal_and_differ_each_time() -> None:
 
 
 def test_versa_without_variance_is_one_linear_classifier() -> None:
-    head = still(il.AmortizedHead(H, hidden=5)).double().eval()
+    head = still(il.AmortizedHead(features=H, hidden=5)).double().eval()
     task = vectors()
     state = head.adapt(task.support)
     weights, deviation = head.posterior(state)
@@ -86,7 +86,7 @@ def test_versa_without_variance_is_one_linear_classifier() -> None:
 
 def test_versa_starts_as_prototypes() -> None:
     task = vectors()
-    head = still(il.AmortizedHead(H, scale=0.3)).double().eval()
+    head = still(il.AmortizedHead(features=H, scale=0.3)).double().eval()
     with torch.no_grad():
         for parameter in head.mean[-1].parameters():
             parameter.zero_()
@@ -98,7 +98,7 @@ def test_versa_starts_as_prototypes() -> None:
 
 def test_versa_mixes_classifiers_in_probability_space() -> None:
     task = vectors()
-    head = il.AmortizedHead(H, test_draws=9).double().eval()
+    head = il.AmortizedHead(features=H, test_draws=9).double().eval()
     with torch.no_grad():
         head.log_variance[-1].bias.fill_(0.5)
     state = head.adapt(task.support)
@@ -117,7 +117,7 @@ def test_versa_mixes_classifiers_in_probability_space() -> None:
 
 
 def test_versa_classes_are_independent() -> None:
-    head = il.AmortizedHead(H, test_draws=4000).double().eval()
+    head = il.AmortizedHead(features=H, test_draws=4000).double().eval()
     with torch.no_grad():
         head.log_variance[-1].bias.fill_(0.0)
     task = vectors()
@@ -143,7 +143,9 @@ def head_and_task(posterior: str = "all", **options: object) -> tuple[Statistici
     """A head whose features are the first H pixels."""
     task = drawings()
     flat = [il.Examples(torch.cat((x.flatten(1)[:, :H], x.flatten(1)), 1), y) for x, y in task]
-    head = StatisticianHead(H, SHAPE, context=4, latent=3, hidden=8, width=4, posterior=posterior, **options)  # type: ignore[arg-type]
+    head = StatisticianHead(
+        features=H, shape=SHAPE, context=4, latent=3, hidden=8, width=4, posterior=posterior, **options
+    )  # type: ignore[arg-type]
     return head.double().eval(), il.Task(*flat)
 
 
@@ -345,7 +347,7 @@ def test_calibrated_draws_have_the_stated_moments() -> None:
 
 def test_calibration_without_draws_is_the_linear_head_on_transformed_features() -> None:
     head = il.DistributionCalibration(*il.DistributionCalibration.fit_base(*base()), count=0, steps=10).double()
-    linear = il.LinearHead(H, 5, steps=10).double()
+    linear = il.LinearHead(features=H, classes=5, steps=10).double()
     task = vectors()
     support, query = (il.Examples(x.sign() * x.abs().sqrt(), y) for x, y in task)
     got = head.predict(head.adapt(task.support), task.query.x)

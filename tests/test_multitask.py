@@ -187,7 +187,7 @@ def test_folding_goes_on_from_what_was_adapted() -> None:
         (lambda: il.CAVIA(il.nets.mlp(4, 8, 3), context=0), "context is 0"),
         (lambda: il.inner.LearnedRates(["w"], 0.1, per="number"), "pass a mapping"),
         (lambda: il.inner.LearnedRates(["w"], 0.1, per="layer"), "per 'layer'"),
-        (lambda: il.MultiTask(il.nets.mlp(4, 8), targets=3, tasks=2), "pass features="),
+        (lambda: il.MultiTask(nn.Identity(), targets=3, tasks=2), "pass features="),
         (lambda: il.MultiTask(il.nets.mlp(4, 8), targets=3, tasks=0, features=8), "tasks=0"),
         (lambda: il.MultiTask(nn.Identity(), targets=3, tasks=2, features=8, likelihood=il.Gaussian()), "means"),
         (lambda: KnownTasks([], queries=1), "0 known tasks"),

@@ -75,7 +75,7 @@ def test_the_draws_of_plain_batches_are_what_they_were() -> None:
 def test_contrastive_loss_is_nt_xent() -> None:
     """Against the definition, pair by pair (Chen et al. 2020, equation 1)."""
     torch.manual_seed(0)
-    head = il.ContrastiveHead(5, projection=3, temperature=0.3).double()
+    head = il.ContrastiveHead(features=5, projection=3, temperature=0.3).double()
     views = [torch.randn(4, 5, dtype=torch.float64) for _ in range(2)]
     z = [head.project(view) for view in views]
     every = [vector / vector.norm() for part in z for vector in part]
@@ -114,7 +114,7 @@ def test_the_head_judges_features_alike_folded_or_not() -> None:
         (lambda: Turned(il.Pool.of(torch.rand(4, 8), [0, 1, 0, 1]), size=2), "square images"),
         (lambda: Views(pool("moved", "train"), size=1, augment=MOVES), "at least 2 images"),
         (lambda: Views(pool("moved", "train"), size=8, augment=None), "both views are the same"),
-        (lambda: il.ContrastiveHead(4, temperature=0.0), "temperature is 0.0"),
+        (lambda: il.ContrastiveHead(features=4, temperature=0.0), "temperature is 0.0"),
         (lambda: il.freeze(il.ProtoNet(conv("group")), "encoder.norm.*"), "did you mean encoder.norms"),
         (lambda: il.unfreeze(conv("group"), "head"), "matches no parameter of Conv4"),
         (lambda: il.fit(il.Rotation(conv("group")), episodes("pictures", "train")(), steps=1), "data.Turned"),

@@ -63,6 +63,10 @@ class Learner(Recorded, ABC):
         """
         return None, self
 
+    def backbone(self) -> nn.Module:
+        """The network that another learner can start from, whatever stands around it: here all of the learner."""
+        return self
+
     @classmethod
     def from_facts(cls, facts: Facts, nets: Networks, **options: Any) -> Self:
         """A learner with fresh weights, from facts and options alone: what recipes and bundles call.
@@ -77,12 +81,16 @@ class Learner(Recorded, ABC):
     def calibrate(self, tasks: Iterable[Task]) -> None:
         """Look once at meta-training tasks, unaugmented, before a validation: here the encoder's running statistics.
 
-        A head may keep what it sees of their features (a center, covariances).
+        A head may keep what it sees of their features (a center, covariances). A learner around others lets them look.
 
         Args:
             tasks: batches of tasks, on the learner's device.
         """
         encoder, _ = self.split()
+        within = [part for part in self.children() if isinstance(part, Learner)] if encoder is None else []
+        tasks = list(tasks) if len(within) > 1 else tasks
+        for part in within:
+            part.calibrate(tasks)
         if (
             encoder is None
             or norm.policy(encoder) != "running"

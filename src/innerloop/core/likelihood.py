@@ -233,3 +233,8 @@ class Bars(Likelihood):
         outer = torch.stack((self.borders[1] - left * center, self.borders[-2] + right * center))
         middles = torch.cat((outer[:1], middles[1:-1], outer[1:]))
         return (raw.softmax(-1) @ middles).mean(0).unsqueeze(-1)
+
+
+def default_likelihood(objective: str) -> Likelihood:
+    """Of networks that predict means: classes by cross-entropy, real targets by squared error."""
+    return Gaussian(scale=1.0) if objective == "regression" else Categorical()

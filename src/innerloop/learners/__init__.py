@@ -22,7 +22,10 @@ from innerloop.learners.generative.recalibrated import Recalibrated
 from innerloop.learners.generative.statistician import Statistician, StatisticianHead
 from innerloop.learners.generative.tnp import TNP
 from innerloop.learners.generative.versa import AmortizedHead, Versa
-from innerloop.learners.metric.protonet import ProtoNet, Prototypes
+from innerloop.learners.head import Head
+from innerloop.learners.heads.linear import LinearHead, SoftmaxRegression
+from innerloop.learners.heads.prototypes import Prototypes
+from innerloop.learners.metric.protonet import ProtoNet
 from innerloop.learners.metric.relationnet import RelationNet, Relations
 from innerloop.learners.optimization.anil import ANIL
 from innerloop.learners.optimization.boil import BOIL
@@ -33,7 +36,7 @@ from innerloop.learners.optimization.maml import MAML
 from innerloop.learners.optimization.metasgd import MetaSGD
 from innerloop.learners.optimization.reptile import Reptile
 from innerloop.learners.transfer.contrastive import Contrastive, ContrastiveHead
-from innerloop.learners.transfer.finetune import FineTune, LinearHead
+from innerloop.learners.transfer.finetune import FineTune
 from innerloop.learners.transfer.multitask import MultiTask, TaskHeads
 from innerloop.learners.transfer.rotation import Rotation
 
@@ -68,6 +71,7 @@ __all__ = [
     "GridConvCNP",
     "Hallucinating",
     "Hallucinator",
+    "Head",
     "InContext",
     "Joint",
     "LaMAML",
@@ -85,6 +89,7 @@ __all__ = [
     "Relations",
     "Reptile",
     "Rotation",
+    "SoftmaxRegression",
     "Statistician",
     "StatisticianHead",
     "TaskHeads",

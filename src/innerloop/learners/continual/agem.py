@@ -32,13 +32,7 @@ class AGEM(ReplayLearner):
     be told where tasks end.
 
     Args:
-        net: any module ``[N, *F] -> [N, P]``.
-        memory: examples that are kept.
-        replay: how many of them give the reference gradient.
-        lr: learning rate.
-        glances: steps on each batch.
-        seed: of the reservoir and the draws.
-        likelihood: default :class:`~innerloop.Categorical`.
+        replay: how many examples of the memory give the reference gradient.
 
     Example:
         >>> import torch, innerloop as il

@@ -6,7 +6,7 @@ likelihoods depend on it (their Fisher information). No example is kept: choose 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch.func import grad, vmap
 
 from innerloop.core.inner import Parameters
 from innerloop.core.task import Examples, InputError
-from innerloop.learners.continual.online import OnlineLearner
+from innerloop.learners.continual.online import OnlineLearner, Steps
 
 
 class Consolidated(NamedTuple):
@@ -39,7 +39,6 @@ class EWC(OnlineLearner):
         every: batches a task: after as many the learner consolidates, which is how it is told that a task ends.
         strength: factor lambda of the penalty ``lambda / 2 sum(F (theta - anchor)^2)``.
         decay: what is left of the earlier tasks' Fisher information when another task is finished.
-        options: ``lr``, ``glances``, ``likelihood``, as of :class:`~innerloop.Naive`.
 
     Example:
         >>> import torch, innerloop as il
@@ -56,7 +55,7 @@ class EWC(OnlineLearner):
     """
 
     def __init__(
-        self, net: nn.Module, *, every: int, strength: float = 10.0, decay: float = 1.0, **options: Any
+        self, net: nn.Module, *, every: int, strength: float = 10.0, decay: float = 1.0, **options: Unpack[Steps]
     ) -> None:
         super().__init__(net, **options)
         if every < 1 or strength < 0 or not 0 <= decay <= 1:

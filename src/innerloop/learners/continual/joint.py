@@ -6,14 +6,22 @@ once. The state is the data; the training happens when a prediction is asked for
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from innerloop.core.inner import Adam
+from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import Examples, InputError, join
 from innerloop.learners.continual.online import OnlineLearner, permutation
+
+
+class Start(TypedDict, total=False):
+    """The options of :class:`OnlineLearner` that matter to one that keeps all data."""
+
+    seed: int
+    likelihood: Likelihood | None
 
 
 class Joint(OnlineLearner):
@@ -25,7 +33,6 @@ class Joint(OnlineLearner):
         epochs: passes over the data.
         batch: examples a step.
         seed: of their order.
-        likelihood: default :class:`~innerloop.Categorical`.
 
     Example:
         >>> import torch, innerloop as il
@@ -35,7 +42,9 @@ class Joint(OnlineLearner):
         torch.Size([8, 3])
     """
 
-    def __init__(self, net: nn.Module, *, lr: float = 1e-3, epochs: int = 10, batch: int = 32, **options: Any) -> None:
+    def __init__(
+        self, net: nn.Module, *, lr: float = 1e-3, epochs: int = 10, batch: int = 32, **options: Unpack[Start]
+    ) -> None:
         super().__init__(net, lr=lr, **options)
         if epochs < 1 or batch < 1:
             raise InputError(f"epochs={epochs}, batch={batch}: both must be at least 1")

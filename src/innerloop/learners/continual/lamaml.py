@@ -9,7 +9,7 @@ compute is at hand.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from torch.func import vmap
 
 from innerloop.core.inner import Parameters
 from innerloop.core.task import Examples, InputError, join
-from innerloop.learners.continual.online import Memory, ReplayLearner
+from innerloop.learners.continual.online import Kept, Memory, Replay, ReplayLearner
 
 
 def clip_norm(gradient: Parameters, limit: float) -> Parameters:
@@ -33,17 +33,23 @@ def clip_norm(gradient: Parameters, limit: float) -> Parameters:
     return {name: g * scale for name, g in gradient.items()}
 
 
+class Ahead(Kept, total=False):
+    """The options of :class:`LookAhead`, but for the rates."""
+
+    clip: float
+
+
 class LookAhead(ReplayLearner):
     """What both share: the inner steps, and the gradient of the loss after them.
 
     Args:
-        net: any module ``[N, *F] -> [N, P]``.
         inner_lr: rate of the inner steps, or what it starts from.
         clip: bound of each entry of an inner gradient, and of the norm of an outer one.
-        options: of :class:`~innerloop.ExperienceReplay`.
+        replay: how many examples of the memory the outer loss sees beside the batch.
+        glances: outer steps on each batch.
     """
 
-    def __init__(self, net: nn.Module, *, inner_lr: float, clip: float = 2.0, **options: Any) -> None:
+    def __init__(self, net: nn.Module, *, inner_lr: float, clip: float = 2.0, **options: Unpack[Replay]) -> None:
         super().__init__(net, **options)
         for name, value in (("inner_lr", inner_lr), ("clip", clip)):
             if not (value > 0 and math.isfinite(value)):
@@ -85,11 +91,6 @@ class CMAML(LookAhead):
         net: any module ``[N, *F] -> [N, P]``.
         inner_lr: rate of the inner steps.
         lr: rate of the outer step.
-        memory: examples that are kept.
-        replay: how many of them the outer loss sees beside the batch.
-        glances: outer steps on each batch.
-        clip: bound of each entry of an inner gradient, and of the norm of an outer one.
-        seed: of the reservoir and the draws.
 
     Example:
         >>> import torch, innerloop as il
@@ -102,8 +103,8 @@ class CMAML(LookAhead):
         https://arxiv.org/abs/2007.13904, algorithm 1.
     """
 
-    def __init__(self, net: nn.Module, *, inner_lr: float = 0.1, **options: Any) -> None:
-        super().__init__(net, inner_lr=inner_lr, **options)
+    def __init__(self, net: nn.Module, *, inner_lr: float = 0.1, lr: float = 0.05, **options: Unpack[Ahead]) -> None:
+        super().__init__(net, inner_lr=inner_lr, lr=lr, **options)
 
     def step(self, parameters: Parameters, batch: Examples, replayed: Examples) -> Parameters:  # noqa: D102
         rates = {name: torch.full_like(p, self.inner_lr) for name, p in parameters.items()}
@@ -128,7 +129,6 @@ class LaMAML(LookAhead):
         net: any module ``[N, *F] -> [N, P]``.
         inner_lr: what every rate starts from.
         lr: learning rate of the rates.
-        options: the others of :class:`~innerloop.CMAML`.
 
     Example:
         >>> import torch, innerloop as il
@@ -141,7 +141,7 @@ class LaMAML(LookAhead):
         https://arxiv.org/abs/2007.13904, algorithm 2.
     """
 
-    def __init__(self, net: nn.Module, *, inner_lr: float = 0.15, lr: float = 0.3, **options: Any) -> None:
+    def __init__(self, net: nn.Module, *, inner_lr: float = 0.15, lr: float = 0.3, **options: Unpack[Ahead]) -> None:
         super().__init__(net, inner_lr=inner_lr, lr=lr, **options)
 
     def adapt(self, batch: Examples, state: Any = None) -> Any:  # noqa: D102

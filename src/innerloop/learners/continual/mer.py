@@ -7,13 +7,13 @@ time is affordable; it costs more steps than any other learner here.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 from torch import Generator, nn
 
 from innerloop.core.inner import Parameters
 from innerloop.core.task import Examples, InputError, join
-from innerloop.learners.continual.online import Memory, ReplayLearner, ReplayState, permutation
+from innerloop.learners.continual.online import Memory, Replay, ReplayLearner, ReplayState, permutation
 
 
 class MER(ReplayLearner):
@@ -23,11 +23,8 @@ class MER(ReplayLearner):
         net: any module ``[N, *F] -> [N, P]``.
         within: how much of the way of one pass is kept (beta).
         across: how much of the way of all passes is kept (gamma).
-        memory: examples that are kept.
-        replay: how many of them a pass sees beside the batch.
         lr: learning rate of the single steps.
         glances: passes over each batch, each with another draw and another order.
-        seed: of the reservoir and the draws.
 
     Example:
         >>> import torch, innerloop as il
@@ -39,7 +36,7 @@ class MER(ReplayLearner):
         ICLR 2019, https://arxiv.org/abs/1810.11910.
     """
 
-    def __init__(self, net: nn.Module, *, within: float = 0.3, across: float = 1.0, **options: Any) -> None:
+    def __init__(self, net: nn.Module, *, within: float = 0.3, across: float = 1.0, **options: Unpack[Replay]) -> None:
         super().__init__(net, **options)
         for name, value in (("within", within), ("across", across)):
             if not 0 < value <= 1:

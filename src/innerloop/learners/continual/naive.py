@@ -13,12 +13,6 @@ from innerloop.learners.continual.online import OnlineLearner, OnlineState
 class Naive(OnlineLearner):
     """Gradient steps on each batch, and nothing else.
 
-    Args:
-        net: any module ``[N, *F] -> [N, P]``.
-        lr: learning rate.
-        glances: gradient steps on each batch.
-        likelihood: default :class:`~innerloop.Categorical`.
-
     Example:
         >>> import torch, innerloop as il
         >>> naive = il.Naive(torch.nn.Linear(3, 2), lr=0.1)

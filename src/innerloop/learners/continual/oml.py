@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core.construction import Recorded
-from innerloop.core.learner import Learner
+from innerloop.core.facts import Facts
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError
-from innerloop.learners.embedded import Embedded, vector_size
+from innerloop.learners.embedded import Embedded, composed
+from innerloop.learners.head import Head, required, vector_size
 
 
 class HeadState(NamedTuple):
@@ -29,14 +30,14 @@ class HeadState(NamedTuple):
     weight: Tensor
 
 
-class OnlineHead(Learner):
+class OnlineHead(Head):
     """A linear classifier that takes one gradient step of the cross-entropy on each example, in their order.
 
     Features are scaled to unit length and the head has no bias: both are where an online classifier forgets first. How
     sharp an answer is (a factor of the logits) is meta-learned apart from the rate, so that a slow head need not hedge.
 
     Args:
-        features: H, numbers in a feature vector.
+        features: H, numbers in a feature vector; default the encoder's.
         classes: C, meta-training classes. On a task with C target columns, in training, the rows of classes that the
             stream does not hold start from meta-learned ones (the classes to be remembered); all others start from 0.
             Default 0: every row starts from 0.
@@ -44,11 +45,15 @@ class OnlineHead(Learner):
         test_lr: the rate outside training; default the meta-learned one. A stream that is longer than those of
             meta-training wants a lower one, which is to be chosen on validation streams.
         likelihood: default :class:`~innerloop.Categorical`.
+
+    Raises:
+        InputError: if nobody says the size of the features, or for a rate that is not positive.
     """
 
     def __init__(
         self,
-        features: int,
+        *,
+        features: int | None = None,
         classes: int = 0,
         lr: float = 1.0,
         test_lr: float | None = None,
@@ -58,10 +63,15 @@ class OnlineHead(Learner):
         for name, value in (("lr", lr), ("test_lr", 1.0 if test_lr is None else test_lr)):
             if not (value > 0 and math.isfinite(value)):
                 raise InputError(f"{name}, the rate of the online steps, is {value}; it must be positive and finite")
-        self.known = nn.Parameter(torch.zeros(classes, features)) if classes else None
+        self.features = required(features, self)
+        self.known = nn.Parameter(torch.zeros(classes, self.features)) if classes else None
         self.log_rate = nn.Parameter(torch.tensor(math.log(lr)))
         self.log_scale = nn.Parameter(torch.tensor(math.log(5.0)))
         self.test_lr = test_lr
+
+    @classmethod
+    def given(cls, facts: Facts) -> dict[str, Any]:  # noqa: D102
+        return {"classes": len(facts.classes or ())}
 
     @property
     def rate(self) -> Tensor:
@@ -90,18 +100,10 @@ class OnlineHead(Learner):
         return self.known * (y.sum(0) == 0).unsqueeze(1)
 
 
-class OML(Embedded):
+class OML(Embedded[OnlineHead]):
     """Online-aware meta-learning: a meta-learned representation, and a linear head that learns online.
 
     Meta-train it on :class:`innerloop.data.ClassStream`.
-
-    Args:
-        encoder: any module ``[N, *F] -> [N, H]``.
-        features: H; default ``encoder.features``.
-        classes: meta-training classes, where the outer loss is to remember classes that the stream does not hold.
-        lr: where the meta-learned rate of the online steps starts.
-        test_lr: the rate outside training; default the meta-learned one.
-        likelihood: default :class:`~innerloop.Categorical`.
 
     Example:
         >>> import torch, innerloop as il
@@ -117,25 +119,26 @@ class OML(Embedded):
 
     network = "encoder"
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        *,
-        features: int | None = None,
-        classes: int = 0,
-        lr: float = 1.0,
-        test_lr: float | None = None,
-        likelihood: Likelihood | None = None,
-    ) -> None:
-        super().__init__(encoder, OnlineHead(vector_size(encoder, features), classes, lr, test_lr, likelihood))
+    @composed(OnlineHead)
+    def __init__(self) -> None: ...
 
 
 class Gated(Recorded):
-    """Features times a gate in 0 to 1 that a second network reads off the same input: neuromodulation."""
+    """Features times a gate in 0 to 1 that a second network reads off the same input: neuromodulation.
 
-    def __init__(self, encoder: nn.Module, modulator: nn.Module, size: int) -> None:
+    Args:
+        encoder: any module ``[N, *F] -> [N, H]``.
+        modulator: the gating network ``[N, *F] -> [N, H]``; default another of the encoder's kind.
+        features: H; default the encoder's.
+
+    Raises:
+        InputError: if nobody says H.
+    """
+
+    def __init__(self, encoder: nn.Module, modulator: nn.Module | None = None, *, features: int | None = None) -> None:
         super().__init__()
-        self.encoder, self.modulator, self.gate = encoder, modulator, nn.Linear(size, size)
+        size = required(features or vector_size(encoder), self)
+        self.encoder, self.modulator, self.gate = encoder, modulator or _another(encoder), nn.Linear(size, size)
         self.features = (size,)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -143,20 +146,15 @@ class Gated(Recorded):
         return self.encoder(x).flatten(1) * self.gate(self.modulator(x).flatten(1)).sigmoid()
 
 
-class ANML(Embedded):
+class ANML(Embedded[OnlineHead]):
     """A neuromodulated meta-learner: as OML, with features that a second network gates.
 
     As in the paper's meta-test, the last layer alone learns online; here in meta-training, too, so that the encoder
     runs once for all examples.
 
     Args:
-        encoder: any module ``[N, *F] -> [N, H]``.
-        modulator: the gating network ``[N, *F] -> [N, H]``; default another of the encoder's kind.
-        features: H; default ``encoder.features``.
-        classes: meta-training classes, where the outer loss is to remember classes that the stream does not hold.
-        lr: where the meta-learned rate of the online steps starts.
-        test_lr: the rate outside training; default the meta-learned one.
-        likelihood: default :class:`~innerloop.Categorical`.
+        encoder: any module ``[N, *F] -> [N, H]``, which another of its kind gates; or a :class:`Gated` one with a
+            gating network of its own.
 
     Example:
         >>> import torch, innerloop as il
@@ -169,20 +167,13 @@ class ANML(Embedded):
 
     network = "encoder"
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        *,
-        modulator: nn.Module | None = None,
-        features: int | None = None,
-        classes: int = 0,
-        lr: float = 1.0,
-        test_lr: float | None = None,
-        likelihood: Likelihood | None = None,
-    ) -> None:
-        size = vector_size(encoder, features)
-        gated = Gated(encoder, modulator or _another(encoder), size)
-        super().__init__(gated, OnlineHead(size, classes, lr, test_lr, likelihood))
+    @composed(OnlineHead)
+    def __init__(self) -> None:
+        if not isinstance(self.encoder, Gated):
+            self.encoder = Gated(self.encoder, features=self.head.features)
+
+    def backbone(self) -> nn.Module:  # noqa: D102
+        return self.encoder.get_submodule("encoder")
 
 
 def _another(encoder: nn.Module) -> nn.Module:

@@ -11,17 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, TypedDict, Unpack
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.func import grad
 
 from innerloop.core import norm
+from innerloop.core.facts import Facts, Networks
 from innerloop.core.inner import Parameters, call
 from innerloop.core.learner import Learner
-from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.likelihood import Categorical, Likelihood, default_likelihood
 from innerloop.core.task import Examples, InputError, join
+from innerloop.learners.arguments import complete
 
 
 @contextmanager
@@ -87,14 +89,28 @@ class OnlineState(NamedTuple):
     parameters: Parameters
 
 
+class Stream(TypedDict, total=False):
+    """The options of :class:`OnlineLearner`, but for the rate."""
+
+    glances: int
+    seed: int
+    likelihood: Likelihood | None
+
+
+class Steps(Stream, total=False):
+    """The options of :class:`OnlineLearner`."""
+
+    lr: float
+
+
 class OnlineLearner(Learner):
     """Plain gradient descent on a stream.
 
     Args:
         net: any module ``[N, *F] -> [N, P]``, D classes wide for a stream of D classes.
         lr: learning rate.
-        glances: gradient steps on each batch while it is there.
-        seed: of the draws from a memory.
+        glances: gradient steps on each batch while it is there, each with a draw of its own where there is a memory.
+        seed: of the memory and the draws from it.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Raises:
@@ -103,6 +119,10 @@ class OnlineLearner(Learner):
     """
 
     objectives = ("classification", "regression")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        complete(cls)
 
     def __init__(
         self,
@@ -122,6 +142,15 @@ class OnlineLearner(Learner):
                 f"single class: use innerloop.norm.convert(net, 'group'), or calibrated running statistics"
             )
         self.net, self.lr, self.glances, self.seed = net, lr, glances, seed
+
+    @classmethod
+    def from_facts(cls, facts: Facts, nets: Networks, **options: Any) -> Self:
+        """On a network with one output for each target column."""
+        options["likelihood"] = options.get("likelihood") or default_likelihood(facts.objective)
+        return cls(nets.classifier(facts.shape, options["likelihood"].size(facts.targets)), **options)
+
+    def backbone(self) -> nn.Module:  # noqa: D102
+        return self.net
 
     def predict(self, state: Any, x: Tensor) -> Tensor:  # noqa: D102
         return self.forward(state.parameters, x)
@@ -164,17 +193,28 @@ class ReplayState(NamedTuple):
     memory: Memory
 
 
+class Kept(Stream, total=False):
+    """The options of :class:`ReplayLearner`, but for the rate."""
+
+    memory: int
+    replay: int
+
+
+class Replay(Kept, total=False):
+    """The options of :class:`ReplayLearner`."""
+
+    lr: float
+
+
 class ReplayLearner(OnlineLearner):
     """An online learner with a memory.
 
     Args:
-        net: any module ``[N, *F] -> [N, P]``.
         memory: examples that are kept.
-        replay: how many of them a step sees.
-        options: of :class:`OnlineLearner`.
+        replay: how many of them a step sees beside the batch.
     """
 
-    def __init__(self, net: nn.Module, *, memory: int = 200, replay: int = 10, **options: Any) -> None:
+    def __init__(self, net: nn.Module, *, memory: int = 200, replay: int = 10, **options: Unpack[Steps]) -> None:
         super().__init__(net, **options)
         if memory < 1 or replay < 1:
             raise InputError(f"memory={memory}, replay={replay}: both must be at least 1; without a memory use Naive")

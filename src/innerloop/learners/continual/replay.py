@@ -13,15 +13,6 @@ from innerloop.learners.continual.online import ReplayLearner
 class ExperienceReplay(ReplayLearner):
     """Each step on the new batch and on a draw from a reservoir of earlier examples.
 
-    Args:
-        net: any module ``[N, *F] -> [N, P]``.
-        memory: examples that are kept.
-        replay: how many of them a step sees beside the batch.
-        lr: learning rate.
-        glances: steps on each batch, each with another draw.
-        seed: of the reservoir and the draws.
-        likelihood: default :class:`~innerloop.Categorical`.
-
     Example:
         >>> import torch, innerloop as il
         >>> learner = il.ExperienceReplay(torch.nn.Linear(3, 2), memory=4)

@@ -8,14 +8,14 @@ together. Nothing is meta-trained. Choose it on top of a good frozen encoder, fo
 from __future__ import annotations
 
 import math
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import Examples, InputError
 from innerloop.learners.generative.draws import Draws
-from innerloop.learners.transfer.finetune import Linear, LinearHead
+from innerloop.learners.heads.linear import Fitting, Linear, LinearHead
 
 
 class DistributionCalibration(LinearHead):
@@ -35,10 +35,6 @@ class DistributionCalibration(LinearHead):
             k / (k + 1).
         power: of the Tukey transform, in (0, 1]; 1 leaves features as they are. The paper does not transform the
             classes' statistics; where features are far from 1, transform them all first and leave this at 1.
-        steps: gradient steps that fit a task's head.
-        lr: their learning rate, on features of unit length.
-        weight_decay: pulls a task's weights to 0.
-        likelihood: default :class:`~innerloop.Categorical`.
 
     Raises:
         InputError: for statistics that do not fit together, or an option out of its range.
@@ -69,10 +65,7 @@ class DistributionCalibration(LinearHead):
         alpha: float = 0.21,
         pull: float | None = None,
         power: float = 0.5,
-        steps: int = 100,
-        lr: float = 1.0,
-        weight_decay: float = 1e-3,
-        likelihood: Likelihood | None = None,
+        **fitting: Unpack[Fitting],
     ) -> None:
         if means.ndim != 2 or covariances.shape != (*means.shape, means.shape[1]):
             raise InputError(
@@ -88,7 +81,7 @@ class DistributionCalibration(LinearHead):
         if pull is not None and not 0 <= pull <= 1:
             raise InputError(f"pull is {pull}; it lies between 0 (the support feature) and 1 (its neighbors' mean)")
         size = means.shape[1]
-        super().__init__(size, len(means), steps, lr, weight_decay, likelihood)
+        super().__init__(classes=len(means), features=size, **fitting)
         self.count, self.neighbors, self.alpha, self.power = count, neighbors, alpha, power
         self.pull = neighbors / (neighbors + 1) if pull is None else pull
         # One root a class, taken once: a sum of draws from the k nearest then needs no root of its own.

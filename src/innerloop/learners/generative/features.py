@@ -1,11 +1,30 @@
-"""A network that makes new feature vectors."""
+"""What methods that generate features share: the network that makes them, and the head that they serve."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from innerloop.core.learner import Learner
+from innerloop.core.likelihood import Likelihood
+from innerloop.core.task import InputError
+from innerloop.learners.heads.prototypes import Prototypes
 from innerloop.nets.mlp import mlp
+
+
+def head_or_prototypes(head: Learner | None, scale: float | None, likelihood: Likelihood | None) -> Learner:
+    """The head that is given, or else prototypes with these options.
+
+    Raises:
+        InputError: for both.
+    """
+    if head is None:
+        return Prototypes(scale=scale, likelihood=likelihood)
+    if scale is not None or likelihood is not None:
+        raise InputError(
+            f"scale and likelihood are those of the default head, and {type(head).__name__} is given: give it its own"
+        )
+    return head
 
 
 class FeatureGenerator(nn.Module):

@@ -8,39 +8,55 @@ it for one or two examples a class; with more, generation is neutral or does har
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from innerloop.core.learner import Learner, State
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import Examples, InputError
-from innerloop.learners.embedded import Embedded, vector_size
+from innerloop.learners.embedded import Embedded, composed
 from innerloop.learners.generative.draws import Draws
-from innerloop.learners.generative.features import FeatureGenerator
-from innerloop.learners.metric.protonet import Prototypes
+from innerloop.learners.generative.features import FeatureGenerator, head_or_prototypes
+from innerloop.learners.head import Head, required
 
 
-class Hallucinating(Learner):
+class Hallucinating(Head):
     """A head whose support set is enlarged by generated features.
 
     Args:
-        head: any learner on features.
-        features: H, numbers in a feature.
-        count: features generated from each support feature; 0: the head alone.
-        noise: numbers of noise; default H.
-        hidden: units of both hidden layers of the generator; default H.
+        head: a learner on features; default :class:`~innerloop.Prototypes` with ``scale``.
+        scale: factor of the squared distances of the default head.
+        count: features generated from each support feature (outside training always by the same noise); 0: the head
+            alone.
+        features: numbers in a feature; default the encoder's.
+        noise: numbers of noise; default as many.
+        hidden: units of both hidden layers of the generator; default as many.
+        likelihood: of the default head; default :class:`~innerloop.Categorical`.
+
+    Raises:
+        InputError: if nobody says the size of the features, for a negative count, or options of the default head beside
+            another one.
     """
 
     def __init__(
-        self, head: Learner, features: int, count: int = 3, noise: int | None = None, hidden: int | None = None
+        self,
+        *,
+        head: Learner | None = None,
+        scale: float | None = None,
+        count: int = 3,
+        features: int | None = None,
+        noise: int | None = None,
+        hidden: int | None = None,
+        likelihood: Likelihood | None = None,
     ) -> None:
+        head = head_or_prototypes(head, scale, likelihood)
         super().__init__(head.likelihood)
         if count < 0:
             raise InputError(f"count is {count} generated features for each support feature; it must be 0 or more")
-        self.head, self.count, self.looks_at_queries = head, count, head.looks_at_queries
+        self.head, self.count = head, count
         if count:
-            size = noise or features
-            self.generator = FeatureGenerator(features, size, hidden=hidden)
-            self.draws = Draws(size, train=count, test=count)
+            size = required(features, self)
+            self.generator = FeatureGenerator(size, noise or size, hidden=hidden)
+            self.draws = Draws(noise or size, train=count, test=count)
 
     def adapt(self, support: Examples, state: State | None = None) -> State:  # noqa: D102
         z, y = support
@@ -53,23 +69,10 @@ class Hallucinating(Learner):
         return self.head.predict(state, x)
 
 
-class Hallucinator(Embedded):
+class Hallucinator(Embedded[Hallucinating]):
     """Imagined features: a generator enlarges the support set, trained end to end with the classifier.
 
     The generated feature is the real one and a learned change, which starts small; so at first this is the head alone.
-
-    Args:
-        encoder: any module ``[N, *F] -> [N, *H]``.
-        head: a learner on features; default :class:`~innerloop.Prototypes` with ``scale``.
-        scale: factor of the squared distances of the default head.
-        count: features generated from each support feature (outside training always by the same noise); 0: none.
-        features: numbers in a feature; default ``encoder.features``.
-        noise: numbers of noise; default as many.
-        hidden: units of both hidden layers of the generator; default as many.
-        likelihood: of the default head; default :class:`~innerloop.Categorical`.
-
-    Raises:
-        InputError: if neither ``features`` nor the encoder says the size, or for a negative count.
 
     Example:
         >>> import torch, innerloop as il
@@ -83,17 +86,5 @@ class Hallucinator(Embedded):
 
     network = "encoder"
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        *,
-        head: Learner | None = None,
-        scale: float | None = None,
-        count: int = 3,
-        features: int | None = None,
-        noise: int | None = None,
-        hidden: int | None = None,
-        likelihood: Likelihood | None = None,
-    ) -> None:
-        head = head or Prototypes(scale=scale, likelihood=likelihood)
-        super().__init__(encoder, Hallucinating(head, vector_size(encoder, features), count, noise, hidden))
+    @composed(Hallucinating)
+    def __init__(self) -> None: ...

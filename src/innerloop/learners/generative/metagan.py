@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from innerloop.core.learner import Learner, State
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import Examples, InputError, Task
-from innerloop.learners.embedded import Embedded, vector_size
+from innerloop.learners.embedded import Embedded, composed
 from innerloop.learners.generative.draws import Draws
-from innerloop.learners.generative.features import FeatureGenerator
-from innerloop.learners.metric.protonet import Prototypes
+from innerloop.learners.generative.features import FeatureGenerator, head_or_prototypes
+from innerloop.learners.head import Head, required
 
 
 class Reverse(torch.autograd.Function):
@@ -43,38 +43,49 @@ class Reverse(torch.autograd.Function):
         return -gradient
 
 
-class Adversarial(Learner):
+class Adversarial(Head):
     """A head that is trained against generated fakes.
 
     Args:
-        head: any learner on features that gives logits.
-        features: H, numbers in a feature.
+        head: a learner on features with a :class:`~innerloop.Categorical` likelihood, such as
+            :class:`~innerloop.Relations`; default :class:`~innerloop.Prototypes` with ``scale``.
+        scale: factor of the squared distances of the default head.
         count: fakes made from each support feature.
         weight: of the fakes' term in the loss.
-        fake: the logit of "fake" at the start.
-        noise: numbers of noise; default H.
-        hidden: units of both hidden layers of the generator; default H.
+        fake: the logit of "fake" at the start; it is learned from there, the paper keeps it at 0. Logits of prototypes
+            are minus a distance: there start it at that of an unlike example.
+        features: numbers in a feature; default the encoder's.
+        noise: numbers of noise; default as many.
+        hidden: units of both hidden layers of the generator; default as many.
+        likelihood: of the default head; default :class:`~innerloop.Categorical`.
+
+    Raises:
+        InputError: if nobody says the size of the features, the likelihood has no classes, or for options of the
+            default head beside another one.
     """
 
     def __init__(
         self,
-        head: Learner,
-        features: int,
+        *,
+        head: Learner | None = None,
+        scale: float | None = None,
         count: int = 1,
         weight: float = 0.1,
         fake: float = 0.0,
+        features: int | None = None,
         noise: int | None = None,
         hidden: int | None = None,
+        likelihood: Likelihood | None = None,
     ) -> None:
+        head = head_or_prototypes(head, scale, likelihood)
         super().__init__(head.likelihood)
         if not head.likelihood.classifies:
             raise InputError(
                 f"{type(head.likelihood).__name__} has no class for fakes: give the head a Categorical likelihood"
             )
-        self.head, self.weight, self.looks_at_queries = head, weight, head.looks_at_queries
-        size = noise or features
-        self.generator = FeatureGenerator(features, size, features, hidden)
-        self.draws = Draws(size, train=count, test=count)
+        self.head, self.weight, size = head, weight, required(features, self)
+        self.generator = FeatureGenerator(size, noise or size, size, hidden)
+        self.draws = Draws(noise or size, train=count, test=count)
         self.fake = nn.Parameter(torch.tensor(float(fake)))
 
     def adapt(self, support: Examples, state: State | None = None) -> State:  # noqa: D102
@@ -101,29 +112,12 @@ class Adversarial(Learner):
         return torch.cat((raw, self.fake.expand(*raw.shape[:2], 1)), 2)
 
 
-class MetaGAN(Embedded):
+class MetaGAN(Embedded[Adversarial]):
     """MetaGAN: a few-shot classifier, trained to tell generated examples from those of a task's classes.
 
     The paper generates images; here features are generated, from the support features, their mean over the task, and
     noise. One optimizer trains classifier and generator: the gradient is reversed for the generator, which so maximizes
     the loss that the classifier minimizes (the paper's generator has that loss's non-saturating form).
-
-    Args:
-        encoder: any module ``[N, *F] -> [N, *H]``.
-        head: a learner on features with a :class:`~innerloop.Categorical` likelihood, such as
-            :class:`~innerloop.Relations`; default :class:`~innerloop.Prototypes` with ``scale``.
-        scale: factor of the squared distances of the default head.
-        count: fakes made from each support feature.
-        weight: of the fakes' term in the loss.
-        fake: the logit of "fake" at the start; it is learned from there, the paper keeps it at 0. Logits of prototypes
-            are minus a distance: there start it at that of an unlike example.
-        features: numbers in a feature; default ``encoder.features``.
-        noise: numbers of noise; default as many.
-        hidden: units of both hidden layers of the generator; default as many.
-        likelihood: of the default head; default :class:`~innerloop.Categorical`.
-
-    Raises:
-        InputError: if neither ``features`` nor the encoder says the size, or the likelihood has no classes.
 
     Example:
         >>> import torch, innerloop as il
@@ -139,19 +133,5 @@ class MetaGAN(Embedded):
 
     network = "encoder"
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        *,
-        head: Learner | None = None,
-        scale: float | None = None,
-        count: int = 1,
-        weight: float = 0.1,
-        fake: float = 0.0,
-        features: int | None = None,
-        noise: int | None = None,
-        hidden: int | None = None,
-        likelihood: Likelihood | None = None,
-    ) -> None:
-        head = head or Prototypes(scale=scale, likelihood=likelihood)
-        super().__init__(encoder, Adversarial(head, vector_size(encoder, features), count, weight, fake, noise, hidden))
+    @composed(Adversarial)
+    def __init__(self) -> None: ...

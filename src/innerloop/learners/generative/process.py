@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from innerloop.core.facts import Facts, Networks
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Gaussian, Likelihood
 from innerloop.core.task import Examples, InputError
@@ -32,6 +35,17 @@ class NeuralProcess(Learner):
         if inputs < 1 or targets < 1:
             raise InputError(f"a process of {inputs} inputs and {targets} targets: both must be at least 1")
         self.inputs, self.targets = inputs, targets
+
+    @classmethod
+    def from_facts(cls, facts: Facts, nets: Networks, **options: Any) -> Self:
+        """A process of as many input and target columns as its tasks have.
+
+        Raises:
+            InputError: for examples that are no vectors.
+        """
+        if len(facts.shape) != 1:
+            raise InputError(f"a process is for vectors, these examples are {facts.kind} of shape {facts.shape}")
+        return cls(inputs=facts.shape[0], targets=facts.targets, **options)  # type: ignore[call-arg]
 
     @property
     def raws(self) -> int:

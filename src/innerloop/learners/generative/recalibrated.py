@@ -60,7 +60,6 @@ class Recalibrated(Learner):
         if folds < 2 or not (math.isfinite(shrink) and shrink >= 0):
             raise InputError(f"{folds} folds and shrink {shrink}: at least 2 folds, and shrink must not be negative")
         self.process, self.folds, self.shrink = process, folds, shrink
-        self.looks_at_queries = process.looks_at_queries
 
     def adapt(self, support: Examples, state: RecalibratedState | None = None) -> RecalibratedState:  # noqa: D102
         context = join(state.context if state else None, support)

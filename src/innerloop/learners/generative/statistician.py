@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.core.learner import Learner
+from innerloop.core.facts import Facts
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, Task
-from innerloop.learners.embedded import Embedded, EmbeddedState, vector_size
+from innerloop.learners.embedded import Embedded, EmbeddedState, composed
 from innerloop.learners.generative.draws import Draws, Normal
-from innerloop.learners.metric.protonet import ClassSums
+from innerloop.learners.head import Head, required
+from innerloop.learners.heads.prototypes import ClassSums
 from innerloop.nets.decoder import Decoder
 from innerloop.nets.mlp import mlp
 
@@ -41,25 +42,31 @@ class NormalNet(nn.Module):
         return Normal(mean, (0.5 * _BOUND * torch.tanh(log_variance / _BOUND)).exp())
 
 
-class StatisticianHead(Learner):
+class StatisticianHead(Head):
     """The neural statistician on features and, beside them, the pixels that they came from: ``[N, H + C * S * S]``.
 
     Args:
-        features: H, numbers in a feature vector.
-        shape: of one image ``(C, S, S)``, values in 0 to 1.
+        features: H, numbers in a feature vector; default the encoder's.
+        shape: of one image ``(C, S, S)``, values in 0 to 1; default ``encoder.shape``.
         context: numbers in c, the latent vector of a class.
         latent: numbers in z, the latent vector of an example.
         hidden: units of the hidden layers.
         width: filters of the decoder.
-        posterior: what c is inferred from in training, see :class:`Statistician`.
-        discriminative: weight of the classifier's negative log likelihood in the loss.
+        posterior: what the posterior of c sees in training: ``"all"`` examples of the class, as in the paper, or its
+            ``"support"`` only, as at test time. Both give a lower bound of the same evidence.
+        discriminative: weight of the classifier's negative log likelihood (nats per query) beside the bound (nats per
+            example); 0, the default, is the paper's objective.
         likelihood: default :class:`~innerloop.Categorical`.
+
+    Raises:
+        InputError: if nobody says ``shape`` and H, or for an unknown ``posterior``.
     """
 
     def __init__(
         self,
-        features: int,
-        shape: Sequence[int],
+        *,
+        features: int | None = None,
+        shape: Sequence[int] | None = None,
         context: int = 64,
         latent: int = 16,
         hidden: int = 256,
@@ -73,12 +80,27 @@ class StatisticianHead(Learner):
             raise InputError(f"posterior={posterior!r} is unknown; choose 'all' or 'support'")
         if not (math.isfinite(discriminative) and discriminative >= 0):
             raise InputError(f"the discriminative weight is {discriminative}; it must be finite and 0 or more")
-        self.features, self.posterior, self.discriminative = features, posterior, discriminative
-        self.statistic = NormalNet(features, hidden, context)
+        if shape is None or len(shape) != 3:
+            raise InputError(
+                f"the statistician draws images, and was told examples of shape {shape}: pass shape=(C, S, S), or an "
+                f"encoder with an attribute `shape`"
+            )
+        self.features, self.posterior, self.discriminative = required(features, self), posterior, discriminative
+        self.statistic = NormalNet(self.features, hidden, context)
         self.prior_z = NormalNet(context, hidden, latent)
-        self.posterior_z = NormalNet(features + context, hidden, latent)
+        self.posterior_z = NormalNet(self.features + context, hidden, latent)
         self.decoder = Decoder(latent + context, shape, width)
         self.noise_c, self.noise_z = Draws(context, test=256), Draws(latent, test=256)
+
+    @classmethod
+    def on(cls, encoder: nn.Module, *arguments: Any, **options: Any) -> StatisticianHead:  # noqa: D102
+        if options.get("shape") is None:
+            options["shape"] = getattr(encoder, "shape", None)
+        return super().on(encoder, *arguments, **options)
+
+    @classmethod
+    def given(cls, facts: Facts) -> dict[str, Any]:  # noqa: D102
+        return {"shape": facts.shape}
 
     def adapt(self, support: Examples, state: ClassSums | None = None) -> ClassSums:  # noqa: D102
         return ClassSums.of(support.x[:, : self.features], support.y, state)
@@ -149,7 +171,7 @@ class WithPixels(nn.Module):
         return torch.cat((self.encoder(x).flatten(1), x.flatten(1)), 1)
 
 
-class Statistician(Embedded):
+class Statistician(Embedded[StatisticianHead]):
     """Neural statistician: a generative model of classes that classifies, and draws new examples of a class.
 
     Pixels are Bernoulli: values in 0 to 1 (what lies outside is clipped). A class's data set is its support and query
@@ -157,20 +179,6 @@ class Statistician(Embedded):
 
     Args:
         encoder: a module ``[N, C, S, S] -> [N, H]``.
-        shape: of one image ``(C, S, S)``; default ``encoder.shape``.
-        features: H; default ``encoder.features``.
-        context: numbers in c, the latent vector of a class.
-        latent: numbers in z, the latent vector of an example.
-        hidden: units of the hidden layers.
-        width: filters of the decoder.
-        posterior: what the posterior of c sees in training: ``"all"`` examples of the class, as in the paper, or its
-            ``"support"`` only, as at test time. Both give a lower bound of the same evidence.
-        discriminative: weight of the classifier's negative log likelihood (nats per query) beside the bound (nats per
-            example); 0, the default, is the paper's objective.
-        likelihood: default :class:`~innerloop.Categorical`.
-
-    Raises:
-        InputError: if neither the arguments nor the encoder say ``shape`` and H, or for an unknown ``posterior``.
 
     Example:
         >>> import torch, innerloop as il
@@ -184,30 +192,13 @@ class Statistician(Embedded):
     """
 
     network = "encoder"
-    head: StatisticianHead
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        *,
-        shape: Sequence[int] | None = None,
-        features: int | None = None,
-        context: int = 64,
-        latent: int = 16,
-        hidden: int = 256,
-        width: int = 32,
-        posterior: Literal["all", "support"] = "all",
-        discriminative: float = 0.0,
-        likelihood: Likelihood | None = None,
-    ) -> None:
-        shape = shape or getattr(encoder, "shape", None)
-        if shape is None:
-            raise InputError(f"{type(encoder).__name__} does not say the shape of its images: pass shape=(C, S, S)")
-        size = vector_size(encoder, features)
-        head = StatisticianHead(
-            size, shape, context, latent, hidden, width, posterior, discriminative, likelihood
-        )  # fmt: skip
-        super().__init__(WithPixels(encoder), head)
+    @composed(StatisticianHead)
+    def __init__(self) -> None:
+        self.encoder = WithPixels(self.encoder)
+
+    def backbone(self) -> nn.Module:  # noqa: D102
+        return self.encoder.get_submodule("encoder")
 
     def sample(self, state: EmbeddedState, count: int, generator: Generator | None = None) -> Tensor:
         """New examples of each class of an adapted state, as pixel probabilities in 0 to 1.

@@ -13,34 +13,38 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError
-from innerloop.learners.embedded import Embedded, vector_size
+from innerloop.learners.embedded import Embedded, composed
 from innerloop.learners.generative.draws import Draws
-from innerloop.learners.metric.protonet import ClassSums
+from innerloop.learners.head import Head, required
+from innerloop.learners.heads.prototypes import ClassSums
 from innerloop.nets.mlp import mlp
 
 _START = 0.01
 _START_LOG_VARIANCE = -6.0
 
 
-class AmortizedHead(Learner):
+class AmortizedHead(Head):
     """The head of VERSA, on feature vectors: q(weights of a class | its mean feature).
 
     Args:
-        features: H, numbers in a feature vector.
-        hidden: units of both hidden layers of the two networks; default H.
+        features: H, numbers in a feature vector; default the encoder's.
+        hidden: units of both hidden layers of the two inference networks; default H.
         draws: classifiers S drawn for a prediction in training mode.
-        test_draws: the same, otherwise.
-        scale: the weights' mean is that of a prototype classifier whose squared distances are multiplied by this, and a
-            learned correction, which starts small. 0: the correction alone, the paper's network.
+        test_draws: the same, otherwise; they are the same draws on every call.
+        scale: factor of the squared distances of the prototype classifier that the weights' mean starts as, beside a
+            learned correction, which starts small; 0 starts at random, as the paper does, and trains more slowly.
         likelihood: default :class:`~innerloop.Categorical`.
+
+    Raises:
+        InputError: if nobody says the size of the features, or for a negative scale.
     """
 
     def __init__(
         self,
-        features: int,
+        *,
+        features: int | None = None,
         hidden: int | None = None,
         draws: int = 10,
         test_draws: int = 50,
@@ -50,10 +54,11 @@ class AmortizedHead(Learner):
         super().__init__(likelihood or Categorical())
         if not (math.isfinite(scale) and scale >= 0):
             raise InputError(f"the scale of the prototypes' distances is {scale}; it must be finite and 0 or more")
-        width = hidden or features
-        self.mean = mlp(features, width, width, features + 1, activation=nn.ELU)
-        self.log_variance = mlp(features, width, width, features + 1, activation=nn.ELU)
-        self.draws = Draws(features + 1, train=draws, test=test_draws)
+        size = required(features, self)
+        width = hidden or size
+        self.mean = mlp(size, width, width, size + 1, activation=nn.ELU)
+        self.log_variance = mlp(size, width, width, size + 1, activation=nn.ELU)
+        self.draws = Draws(size + 1, train=draws, test=test_draws)
         self.scale = scale
         last = self.log_variance[-1]
         nn.init.constant_(last.bias, _START_LOG_VARIANCE)  # type: ignore[arg-type]
@@ -83,24 +88,11 @@ class AmortizedHead(Learner):
         return f"scale={self.scale}"
 
 
-class Versa(Embedded):
+class Versa(Embedded[AmortizedHead]):
     """VERSA: a network infers a distribution over linear classifiers from the mean feature of each class.
 
     The classes' weights are independent given the support set, as in the paper. Examples fold in exactly, and any
     number of ways and shots is taken.
-
-    Args:
-        encoder: any module ``[N, *F] -> [N, H]``.
-        features: H; default ``encoder.features``.
-        hidden: units of both hidden layers of the inference networks; default H.
-        draws: classifiers S drawn for a prediction in training mode.
-        test_draws: the same, otherwise; they are the same draws on every call.
-        scale: factor of the squared distances of the prototype classifier that the weights' mean starts as; 0 starts
-            at random, as the paper does, and trains more slowly.
-        likelihood: default :class:`~innerloop.Categorical`.
-
-    Raises:
-        InputError: if neither ``features`` nor the encoder says H, or for a negative scale.
 
     Example:
         >>> import torch, innerloop as il
@@ -116,16 +108,5 @@ class Versa(Embedded):
 
     network = "encoder"
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        *,
-        features: int | None = None,
-        hidden: int | None = None,
-        draws: int = 10,
-        test_draws: int = 50,
-        scale: float = 0.1,
-        likelihood: Likelihood | None = None,
-    ) -> None:
-        size = vector_size(encoder, features)
-        super().__init__(encoder, AmortizedHead(size, hidden, draws, test_draws, scale, likelihood))
+    @composed(AmortizedHead)
+    def __init__(self) -> None: ...

@@ -6,39 +6,55 @@ of its support examples. Choose it where no fixed distance fits the features; it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, join
-from innerloop.learners.embedded import Embedded
+from innerloop.learners.embedded import Embedded, composed
+from innerloop.learners.head import Head
 from innerloop.nets.relation import RelationModule
 
 
-class Relations(Learner):
+class Relations(Head):
     """The head of a relation network, on feature maps.
 
     Args:
-        relation: ``[A, *H], [B, *H] -> [A, B]``, a score for each pair.
+        relation: a module ``[A, C, s, s], [B, C, s, s] -> [A, B]``, a score for each pair; default
+            :class:`~innerloop.nets.RelationModule` for ``features``.
         combine: ``"scores"``: a class's confidence is the sum of the relation scores over its support examples;
             ``"features"``: the support features of a class are summed first, and one score is its confidence.
+        features: shape of one feature map ``(C, s, s)``; default the encoder's.
         likelihood: default :class:`~innerloop.Categorical` on the confidences; ``Gaussian(scale=1.0)`` is the paper's
             squared error against the one-hot row.
+
+    Raises:
+        InputError: for an unknown ``combine``, or neither a relation module nor the shape of the features.
     """
+
+    maps = True
 
     def __init__(
         self,
-        relation: nn.Module,
+        relation: nn.Module | None = None,
+        *,
         combine: Literal["scores", "features"] = "scores",
+        features: Sequence[int] | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
         if combine not in ("scores", "features"):
             raise InputError(f"combine={combine!r} is unknown; choose 'scores' or 'features'")
-        self.relation, self.combine = relation, combine
+        if relation is None and features is None:
+            raise InputError(
+                "the shape of the feature maps is unknown: pass features=nets.feature_size(encoder, shape), or "
+                "relation=nets.RelationModule(...)"
+            )
+        self.relation = relation if relation is not None else RelationModule(features or ())
+        self.combine = combine
 
     def adapt(self, support: Examples, state: Examples | None = None) -> Examples:  # noqa: D102
         z, y = support
@@ -53,18 +69,11 @@ class Relations(Learner):
         return (scores @ state.y).unsqueeze(0)
 
 
-class RelationNet(Embedded):
+class RelationNet(Embedded[Relations]):
     """Relation network: a learned score for each pair of query and support example, summed over the class's examples.
 
     Args:
         encoder: any module that gives feature maps ``[N, C, s, s]``, such as ``nets.conv4(maps=True, pools=2)``.
-        relation: a module ``[A, C, s, s], [B, C, s, s] -> [A, B]``; default :class:`~innerloop.nets.RelationModule` for
-            ``encoder.features``.
-        combine: ``"scores"`` (sum of relation scores) or ``"features"`` (support features summed before the module).
-        likelihood: see :class:`Relations`.
-
-    Raises:
-        InputError: if no relation module is given and the encoder does not say the shape of its features.
 
     Example:
         >>> import torch, innerloop as il
@@ -80,20 +89,5 @@ class RelationNet(Embedded):
 
     network = "maps"
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        relation: nn.Module | None = None,
-        *,
-        combine: Literal["scores", "features"] = "scores",
-        likelihood: Likelihood | None = None,
-    ) -> None:
-        if relation is None:
-            features = getattr(encoder, "features", None)
-            if features is None:
-                raise InputError(
-                    f"{type(encoder).__name__} does not say the shape of its features: pass "
-                    f"relation=nets.RelationModule(nets.feature_size(encoder, shape))"
-                )
-            relation = RelationModule(features)
-        super().__init__(encoder, Relations(relation, combine, likelihood))
+    @composed(Relations)
+    def __init__(self) -> None: ...

@@ -7,14 +7,23 @@ bears a large inner rate, and an adapted task is one short vector that can be lo
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import torch
 from torch import Tensor, nn
 
+<<<<<<< HEAD
 from innerloop.core.construction import Recorded
+=======
+from innerloop.core.facts import Facts, Networks
+>>>>>>> 57d9aa5 (A head is the unit: a named method has its head's arguments, types and docs; learners from facts)
 from innerloop.core.inner import SGD, InnerOptimizer
 from innerloop.core.likelihood import Gaussian, Likelihood
 from innerloop.core.task import InputError
 from innerloop.learners.optimization.gradient import GradientLearner
+
+#: Context parameters, where nobody says how many: the paper's for regression.
+CONTEXT = 5
 
 
 class Conditioned(Recorded):
@@ -70,7 +79,7 @@ class CAVIA(GradientLearner):
         self,
         net: nn.Module,
         *,
-        context: int = 5,
+        context: int = CONTEXT,
         steps: int = 1,
         lr: float = 1.0,
         first_order: bool = False,
@@ -89,3 +98,19 @@ class CAVIA(GradientLearner):
             first_order=first_order,
             likelihood=likelihood or Gaussian(scale=1.0),
         )
+
+    @classmethod
+    def from_facts(cls, facts: Facts, nets: Networks, **options: Any) -> Self:
+        """On a network whose inputs are the task's columns and the context.
+
+        Raises:
+            InputError: for examples that are no vectors.
+        """
+        if len(facts.shape) != 1:
+            raise InputError(f"CAVIA is for vectors, these examples are {facts.kind} of shape {facts.shape}: use maml")
+        likelihood = options.get("likelihood") or Gaussian(scale=1.0)
+        inputs = facts.shape[0] + options.get("context", CONTEXT)
+        return cls(nets.classifier((inputs,), likelihood.size(facts.targets)), **options)
+
+    def backbone(self) -> nn.Module:  # noqa: D102
+        return self.net.get_submodule("net")

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from innerloop.core import norm
+from innerloop.core.facts import Facts, Networks
 from innerloop.core.inner import InnerOptimizer, Parameters, call, gradient
 from innerloop.core.learner import Learner
-from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.likelihood import Categorical, Likelihood, default_likelihood
 from innerloop.core.task import Examples, InputError
 
 
@@ -80,6 +81,16 @@ class GradientLearner(Learner):
                 f"and adapts={adapts!r} leaves it out: adapt it too, or give the network one output a class"
             )
         self.train()
+
+    @classmethod
+    def from_facts(cls, facts: Facts, nets: Networks, **options: Any) -> Self:
+        """On a network with one output for each target column, or a single one where the classes share it."""
+        options["likelihood"] = options.get("likelihood") or default_likelihood(facts.objective)
+        outputs = 1 if options.get("shared_head") else options["likelihood"].size(facts.targets)
+        return cls(nets.classifier(facts.shape, outputs), **options)
+
+    def backbone(self) -> nn.Module:  # noqa: D102
+        return self.net
 
     def adapt(self, support: Examples, state: Adapted | None = None) -> Adapted:  # noqa: D102
         own = self.initial(support.y.shape[1]) if state is None else state.parameters

@@ -8,48 +8,43 @@ known which changes leave a class what it is: the augmentation says so.
 from __future__ import annotations
 
 import math
+from typing import Unpack
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
-from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import InputError, Task
-from innerloop.learners.embedded import Embedded, vector_size
-from innerloop.learners.transfer.finetune import SoftmaxRegression
-from innerloop.nets import mlp
+from innerloop.learners.embedded import Embedded, composed
+from innerloop.learners.head import required
+from innerloop.learners.heads.linear import Fitting, SoftmaxRegression
+from innerloop.nets.mlp import mlp
 
 
 class ContrastiveHead(SoftmaxRegression):
     """The projection and its loss, NT-Xent; a linear classifier on the features for each task.
 
     Args:
-        features: H, numbers in a feature vector.
+        features: H, numbers in a feature vector; default the encoder's.
         projection: numbers in a projected vector.
         temperature: the logits are cosines divided by it.
-        steps: gradient steps with momentum that fit a task's head.
-        lr: their learning rate, on features of unit length.
-        weight_decay: pulls a task's weights to 0.
-        likelihood: default :class:`~innerloop.Categorical`.
 
     Raises:
-        InputError: for a temperature that is not positive.
+        InputError: for a temperature that is not positive, or if nobody says the size of the features.
     """
 
     def __init__(
         self,
-        features: int,
+        *,
+        features: int | None = None,
         projection: int = 64,
         temperature: float = 0.5,
-        steps: int = 100,
-        lr: float = 1.0,
-        weight_decay: float = 1e-3,
-        likelihood: Likelihood | None = None,
+        **fitting: Unpack[Fitting],
     ) -> None:
-        super().__init__(steps, lr, weight_decay, likelihood)
+        super().__init__(**fitting)
         if not (math.isfinite(temperature) and temperature > 0):
             raise InputError(f"the temperature is {temperature}; it must be positive and finite")
-        self.project, self.temperature = mlp(features, features, projection), temperature
+        size = required(features, self)
+        self.project, self.temperature = mlp(size, size, projection), temperature
 
     def loss(self, task: Task) -> torch.Tensor:
         """Cross-entropy of each view's partner among all other views; the targets play no part."""
@@ -66,21 +61,11 @@ class ContrastiveHead(SoftmaxRegression):
         return F.cross_entropy(logits, views.roll(len(one)))
 
 
-class Contrastive(Embedded):
+class Contrastive(Embedded[ContrastiveHead]):
     """Two views of an image lie close, those of others apart; then a new head on the support set.
 
     Meta-train it on :class:`innerloop.data.Views`; it is evaluated on episodes like every learner, and its encoder goes
     into any other.
-
-    Args:
-        encoder: any module ``[N, *F] -> [N, H]``.
-        features: H; default ``encoder.features``.
-        projection: numbers in a projected vector.
-        temperature: the logits are cosines divided by it.
-        steps: gradient steps that fit a task's head.
-        lr: their learning rate, on features of unit length.
-        weight_decay: pulls a task's weights to 0.
-        likelihood: default :class:`~innerloop.Categorical`.
 
     Example:
         >>> import torch, innerloop as il
@@ -96,18 +81,5 @@ class Contrastive(Embedded):
 
     network = "encoder"
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        *,
-        features: int | None = None,
-        projection: int = 64,
-        temperature: float = 0.5,
-        steps: int = 100,
-        lr: float = 1.0,
-        weight_decay: float = 1e-3,
-        likelihood: Likelihood | None = None,
-    ) -> None:
-        size = vector_size(encoder, features)
-        head = ContrastiveHead(size, projection, temperature, steps, lr, weight_decay, likelihood)
-        super().__init__(encoder, head)
+    @composed(ContrastiveHead)
+    def __init__(self) -> None: ...

@@ -7,16 +7,17 @@ it where the training tasks are many and well sampled, and as the cheap rival th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.facts import Facts
+from innerloop.core.likelihood import Gaussian
 from innerloop.core.task import Examples, InputError, Task
-from innerloop.learners.embedded import Embedded, vector_size
-from innerloop.learners.transfer.finetune import Linear, LinearHead
+from innerloop.learners.embedded import Embedded, composed
+from innerloop.learners.heads.linear import Fitting, Linear, LinearHead
 
 
 class Moments(NamedTuple):
@@ -33,40 +34,37 @@ class TaskHeads(LinearHead):
     targets, ridge regression that shrinks towards the mean of the known heads.
 
     Args:
-        features: H, numbers in a feature vector.
-        targets: columns D of a task's targets.
-        tasks: known tasks.
-        ridge: squared length of a head's distance from the mean head, in squared errors of one example.
-        steps: gradient steps of softmax regression.
-        lr: their learning rate.
-        weight_decay: pulls its weights to 0.
-        likelihood: default :class:`~innerloop.Categorical`.
+        targets: columns D of a task's targets: classes, or real targets.
+        tasks: known training tasks.
+        features: H, numbers in a feature vector; default the encoder's.
+        ridge: how strongly the head of a new task with real targets shrinks towards the mean of the known heads:
+            squared length of its distance from that, in squared errors of one example.
+        likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for real targets.
 
     Raises:
-        InputError: for no task, a negative ridge, or a likelihood with a learned spread.
+        InputError: for no task, a ridge that is not positive, or a likelihood with a learned spread.
     """
 
+    objectives = ("classification", "regression")
+
     def __init__(
-        self,
-        features: int,
-        targets: int,
-        tasks: int,
-        *,
-        ridge: float = 0.1,
-        steps: int = 100,
-        lr: float = 1.0,
-        weight_decay: float = 1e-3,
-        likelihood: Likelihood | None = None,
+        self, *, targets: int, tasks: int, features: int | None = None, ridge: float = 0.1, **fitting: Unpack[Fitting]
     ) -> None:
-        likelihood = likelihood or Categorical()
         if tasks < 1 or targets < 1 or not ridge > 0:
             raise InputError(f"tasks={tasks}, targets={targets}, ridge={ridge}: at least 1, 1 and above 0 are needed")
-        if likelihood.spreads:
+        super().__init__(classes=tasks * targets, features=features, **fitting)
+        if self.likelihood.spreads:
             raise InputError(
                 "the head of a new task predicts means: use Gaussian(scale=1.0), without a learned deviation"
             )
-        super().__init__(features, tasks * targets, steps, lr, weight_decay, likelihood)
         self.targets, self.tasks, self.ridge = targets, tasks, ridge
+
+    @classmethod
+    def given(cls, facts: Facts) -> dict[str, Any]:  # noqa: D102
+        if facts.tasks is None:
+            raise InputError(f"{cls.__name__} has a head for each known task, and these tasks are not known by name")
+        fitting = {"likelihood": Gaussian(scale=1.0)} if facts.objective == "regression" else {}
+        return {"targets": facts.targets, "tasks": facts.tasks, **fitting}
 
     def loss(self, task: Task) -> Tensor:
         """The task's own head on its queries; the last columns of y are the task's name."""
@@ -101,7 +99,7 @@ class TaskHeads(LinearHead):
         return heads.unflatten(0, (self.tasks, self.targets)).mean(0).mT
 
 
-class MultiTask(Embedded):
+class MultiTask(Embedded[TaskHeads]):
     """Per-task heads on a shared body.
 
     Train it on :class:`innerloop.data.KnownTasks` with ``named=True``; it is evaluated on new tasks like every learner.
@@ -109,14 +107,6 @@ class MultiTask(Embedded):
 
     Args:
         encoder: the body, any module ``[N, *F] -> [N, H]``.
-        targets: columns D of a task's targets: classes, or real targets.
-        tasks: known training tasks.
-        features: H; default ``encoder.features``.
-        ridge: how strongly the head of a new task with real targets shrinks towards the mean of the known heads.
-        steps: gradient steps that fit a new classification head.
-        lr: their learning rate, on features of unit length.
-        weight_decay: pulls that head's weights to 0.
-        likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for real targets.
 
     Example:
         >>> import torch, innerloop as il
@@ -131,26 +121,9 @@ class MultiTask(Embedded):
     """
 
     network = "encoder"
-    objectives = ("classification", "regression")
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        *,
-        targets: int,
-        tasks: int,
-        features: int | None = None,
-        ridge: float = 0.1,
-        steps: int = 100,
-        lr: float = 1.0,
-        weight_decay: float = 1e-3,
-        likelihood: Likelihood | None = None,
-    ) -> None:
-        size = vector_size(encoder, features)
-        head = TaskHeads(
-            size, targets, tasks, ridge=ridge, steps=steps, lr=lr, weight_decay=weight_decay, likelihood=likelihood
-        )
-        super().__init__(encoder, head)
+    @composed(TaskHeads)
+    def __init__(self) -> None: ...
 
 
 def _with_one(x: Tensor) -> Tensor:

@@ -7,13 +7,24 @@ not where turned images are classes of their own, or look the same.
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Unpack
 
-from innerloop.core.likelihood import Likelihood
-from innerloop.learners.transfer.finetune import FineTune
+from innerloop.learners.embedded import Embedded, composed
+from innerloop.learners.heads.linear import Fitting, LinearHead
 
 
-class Rotation(FineTune):
+class TurnHead(LinearHead):
+    """A linear classifier of four quarter turns, a new one for each task.
+
+    Args:
+        features: H, numbers in a feature vector; default the encoder's.
+    """
+
+    def __init__(self, *, features: int | None = None, **fitting: Unpack[Fitting]) -> None:
+        super().__init__(classes=4, features=features, **fitting)
+
+
+class Rotation(Embedded[TurnHead]):
     """A classifier of four quarter turns, then a new head on the support set.
 
     Meta-train it on :class:`innerloop.data.Turned`; it is evaluated on episodes like every learner, and its encoder
@@ -21,11 +32,6 @@ class Rotation(FineTune):
 
     Args:
         encoder: any module ``[N, C, S, S] -> [N, H]``.
-        features: H; default ``encoder.features``.
-        steps: gradient steps that fit a task's head.
-        lr: their learning rate, on features of unit length.
-        weight_decay: pulls a task's weights to 0.
-        likelihood: default :class:`~innerloop.Categorical`.
 
     Example:
         >>> import innerloop as il
@@ -37,22 +43,7 @@ class Rotation(FineTune):
         https://arxiv.org/abs/1803.07728.
     """
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        *,
-        features: int | None = None,
-        steps: int = 100,
-        lr: float = 1.0,
-        weight_decay: float = 1e-3,
-        likelihood: Likelihood | None = None,
-    ) -> None:
-        super().__init__(
-            encoder,
-            classes=4,
-            features=features,
-            steps=steps,
-            lr=lr,
-            weight_decay=weight_decay,
-            likelihood=likelihood,
-        )
+    network = "encoder"
+
+    @composed(TurnHead)
+    def __init__(self) -> None: ...

@@ -1,0 +1,88 @@
+"""A head: a learner on features, the unit of the methods that learn in a feature space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+from torch import nn
+
+from innerloop.core.facts import Facts, Networks
+from innerloop.core.learner import Learner
+from innerloop.core.task import InputError
+from innerloop.learners.arguments import complete, parameters
+
+
+class Head(Learner):
+    """A learner on features ``[N, H]``, or on feature maps ``[N, C, s, s]``.
+
+    Alone it learns from vectors; behind an encoder (:class:`~innerloop.Embedded`) it is a method of its own, whose
+    arguments are the head's. A head that has to know H takes ``features``; behind an encoder that says it, it is told.
+
+    Args:
+        likelihood: what the raw predictions mean.
+    """
+
+    #: Whether it reads feature maps, and ``features`` is their shape.
+    maps: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        complete(cls)
+
+    @classmethod
+    def given(cls, facts: Facts) -> dict[str, Any]:
+        """The options that follow from what its tasks are made of."""
+        return {}
+
+    @classmethod
+    def on(cls, encoder: nn.Module, *arguments: Any, **options: Any) -> Self:
+        """The head for an encoder: the size of the features is the encoder's, where it says it and none is given."""
+        if "features" in parameters(cls) and options.get("features") is None:
+            options["features"] = feature_shape(encoder) if cls.maps else vector_size(encoder)
+        return cls(*arguments, **options)
+
+    @classmethod
+    def from_facts(cls, facts: Facts, nets: Networks, **options: Any) -> Self:
+        """A head on the vectors themselves."""
+        found = {"features": facts.shape if cls.maps else math.prod(facts.shape), **cls.given(facts)}
+        return cls(**{**{name: value for name, value in found.items() if name in parameters(cls)}, **options})
+
+
+def feature_shape(encoder: nn.Module) -> tuple[int, ...] | None:
+    """The shape of one example's features, where the encoder says it by its attribute ``features`` or its last layer.
+
+    Example:
+        >>> import innerloop as il
+        >>> feature_shape(il.nets.conv4()), feature_shape(il.nets.mlp(8, 32, 16)), feature_shape(torch.nn.Identity())
+        ((64,), (16,), None)
+    """
+    said = getattr(encoder, "features", None)
+    if said is None and isinstance(encoder, nn.Sequential) and len(encoder):
+        return feature_shape(encoder[-1])
+    said = encoder.out_features if said is None and isinstance(encoder, nn.Linear) else said
+    sizes = (said,) if isinstance(said, int) else said
+    # Networks of other libraries keep layers under this name.
+    known = isinstance(sizes, Sequence) and len(sizes) > 0 and all(isinstance(size, int) for size in sizes)
+    return tuple(sizes) if known else None  # type: ignore[arg-type]
+
+
+def vector_size(encoder: nn.Module) -> int | None:
+    """H, all numbers of one example's features, where the encoder says it."""
+    shape = feature_shape(encoder)
+    return None if shape is None else math.prod(shape)
+
+
+def required(features: int | None, head: nn.Module) -> int:
+    """H, where a head cannot do without.
+
+    Raises:
+        InputError: if nobody said it, or it is no size.
+    """
+    if features is None or features < 1:
+        raise InputError(
+            f"{type(head).__name__} needs the size of a feature vector, at least 1, and was told {features}: pass "
+            f"features=, or an encoder with an attribute `features` (nets.feature_size(encoder, shape) finds it)"
+        )
+    return features

@@ -1,0 +1,1 @@
+"""Heads that several methods share; the head of a single method stands in its file."""

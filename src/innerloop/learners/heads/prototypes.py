@@ -1,0 +1,117 @@
+"""Prototypes: each class is the mean of its support features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.task import Examples, InputError, Task
+from innerloop.learners.head import Head, required
+
+
+class ClassSums(NamedTuple):
+    """Sums ``[D, H]`` and counts ``[D]`` of each class's features: a state that folds exactly."""
+
+    sums: Tensor
+    counts: Tensor
+
+    @classmethod
+    def of(cls, z: Tensor, y: Tensor, state: ClassSums | None = None) -> ClassSums:
+        """Of features ``z [N, H]`` with one-hot rows ``y [N, D]``, added to those of ``state``."""
+        sums, counts = y.mT @ z, y.sum(0)
+        return cls(sums, counts) if state is None else cls(state.sums + sums, state.counts + counts)
+
+    @property
+    def means(self) -> Tensor:
+        """The mean feature of each class, ``[D, H]``; zeros for a class without examples."""
+        return self.sums / self.counts.clamp(min=1e-12).unsqueeze(1)
+
+
+class Prototypes(Head):
+    """A query belongs to the class whose mean support feature, its prototype, is nearest.
+
+    Args:
+        distance: ``"euclidean"`` (squared, as in the paper) or ``"cosine"``.
+        scale: factor of the logits, which are minus the squared distances or the cosines; default 1 for squared
+            distances, 10 for cosines.
+        center: outside training subtract the mean of the meta-training features, which :meth:`calibrate` finds, before
+            features are scaled to unit length (SimpleShot): for cosines alone, as it changes no distance.
+        features: H, numbers in a feature vector; only a ``center`` needs it.
+        likelihood: default :class:`~innerloop.Categorical`.
+
+    Raises:
+        InputError: for an unknown distance, a scale that is not positive, or a center of Euclidean distances.
+
+    Example:
+        >>> head = Prototypes(distance="cosine")
+        >>> state = head.adapt(Examples(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.eye(2)))
+        >>> head.predict(state, torch.tensor([[3.0, 0.0]]))
+        tensor([[[10.,  0.]]])
+
+    References:
+        Snell, Swersky, Zemel, *Prototypical Networks for Few-shot Learning*, NeurIPS 2017,
+        https://arxiv.org/abs/1703.05175. Wang et al., *SimpleShot: Revisiting Nearest-Neighbor Classification for
+        Few-Shot Learning*, 2019, https://arxiv.org/abs/1911.04623.
+    """
+
+    center: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        distance: Literal["euclidean", "cosine"] = "euclidean",
+        scale: float | None = None,
+        center: bool = False,
+        features: int | None = None,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(likelihood or Categorical())
+        if distance not in ("euclidean", "cosine"):
+            raise InputError(f"distance {distance!r} is unknown; choose 'euclidean' or 'cosine'")
+        if scale is not None and not (math.isfinite(scale) and scale > 0):
+            raise InputError(f"the scale of the distance is {scale}; it must be positive and finite")
+        if center and distance != "cosine":
+            raise InputError(f"a center changes no {distance} distance: take distance='cosine', or leave it out")
+        self.distance = distance
+        self.scale = scale if scale is not None else (1.0 if distance == "euclidean" else 10.0)
+        self.register_buffer("center", torch.zeros(required(features, self)) if center else None)
+
+    @torch.no_grad()
+    def calibrate(self, tasks: Iterable[Task]) -> None:
+        """Keep the mean of the meta-training features, where one is wanted."""
+        if self.center is None:
+            return
+        total, seen = torch.zeros_like(self.center), 0
+        for part in (part for task in tasks for part in task):
+            z = part.x.flatten(0, 1).flatten(1)
+            total, seen = total + z.sum(0), seen + len(z)
+        if seen:
+            self.center.copy_(total / seen)
+
+    def adapt(self, support: Examples, state: ClassSums | None = None) -> ClassSums:  # noqa: D102
+        return ClassSums.of(self._vectors(support.x), support.y, state)
+
+    def predict(self, state: ClassSums, x: Tensor) -> Tensor:  # noqa: D102
+        z, prototypes = self._vectors(x), state.means
+        if self.distance == "cosine":
+            logits = F.normalize(z, dim=1) @ F.normalize(prototypes, dim=1).mT
+        else:
+            # Differences and not |z|^2 - 2 z.c + |c|^2, which loses the small distances that decide.
+            logits = -(z.unsqueeze(1) - prototypes).square().sum(2)
+        # A class that has no support example cannot be the answer.
+        return (self.scale * logits).masked_fill(state.counts == 0, -math.inf).unsqueeze(0)
+
+    def _vectors(self, x: Tensor) -> Tensor:
+        z = x.flatten(1)
+        # In training the features still move, and the encoder finds a center of its own.
+        z = z if self.center is None or self.training else z - self.center
+        return F.normalize(z, dim=1) if self.distance == "cosine" else z
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"distance={self.distance!r}, scale={self.scale}"
