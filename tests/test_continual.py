@@ -494,7 +494,7 @@ def test_batch_dependent_norms_are_refused() -> None:
         (lambda: il.CMAML(linear(), inner_lr=-1.0), "inner_lr is -1"),
         (lambda: il.MER(linear(), within=0.0), "within is 0"),
         (lambda: il.Joint(linear(), epochs=0), "epochs=0"),
-        (lambda: il.OML(nn.Linear(3, 4)), "features="),
+        (lambda: il.OML(nn.Identity()), "features="),
         (lambda: il.OML(il.nets.conv4(), lr=0.0), "rate of the online steps"),
     ],
 )

@@ -23,7 +23,7 @@ from innerloop.learners.generative.statistician import Statistician, Statisticia
 from innerloop.learners.generative.tnp import TNP
 from innerloop.learners.generative.versa import AmortizedHead, Versa
 from innerloop.learners.head import Head
-from innerloop.learners.heads.linear import LinearHead, SoftmaxRegression
+from innerloop.learners.heads.linear import LinearHead
 from innerloop.learners.heads.prototypes import Prototypes
 from innerloop.learners.metric.protonet import ProtoNet
 from innerloop.learners.metric.relationnet import RelationNet, Relations
@@ -89,7 +89,6 @@ __all__ = [
     "Relations",
     "Reptile",
     "Rotation",
-    "SoftmaxRegression",
     "Statistician",
     "StatisticianHead",
     "TaskHeads",

@@ -91,8 +91,7 @@ class Embedded(Learner, Generic[AnyHead]):
         Args:
             tasks: batches of meta-training tasks, on the learner's device.
         """
-        parts = (part for part in self.head.modules() if isinstance(part, Learner))
-        looks = any(type(part).calibrate is not Learner.calibrate for part in parts)
+        looks = any(isinstance(part, Head) and part.looks for part in self.head.modules())
         tasks = list(tasks) if looks else tasks
         super().calibrate(tasks)
         if looks:

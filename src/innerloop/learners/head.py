@@ -31,6 +31,11 @@ class Head(Learner):
         super().__init_subclass__(**options)
         complete(cls)
 
+    @property
+    def looks(self) -> bool:
+        """Whether it keeps something of the meta-training features, so that :meth:`calibrate` is to show them."""
+        return type(self).calibrate is not Learner.calibrate
+
     @classmethod
     def given(cls, facts: Facts) -> dict[str, Any]:
         """The options that follow from what its tasks are made of."""

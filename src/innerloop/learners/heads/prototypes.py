@@ -82,6 +82,10 @@ class Prototypes(Head):
         self.scale = scale if scale is not None else (1.0 if distance == "euclidean" else 10.0)
         self.register_buffer("center", torch.zeros(required(features, self)) if center else None)
 
+    @property
+    def looks(self) -> bool:  # noqa: D102
+        return self.center is not None
+
     @torch.no_grad()
     def calibrate(self, tasks: Iterable[Task]) -> None:
         """Keep the mean of the meta-training features, where one is wanted."""

@@ -1,0 +1,345 @@
+"""A head is the unit: signatures, docs and types of composites, sizes read off encoders, facts, the calibrate hook."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from torch import Tensor, nn
+
+import innerloop as il
+from innerloop import learners
+from innerloop.core.facts import Facts
+from innerloop.core.learner import Learner
+from innerloop.learners.arguments import parameters
+from innerloop.learners.continual.oml import Gated
+from innerloop.learners.embedded import Embedded, composed
+from innerloop.learners.head import Head, feature_shape
+
+COMPOSITES = [
+    kind for name in learners.__all__ if issubclass(kind := getattr(learners, name), Embedded) and kind is not Embedded
+]
+IMAGES = Facts("images", (1, 28, 28), 5, "classification")
+VECTORS = Facts("vectors", (8,), 3, "classification")
+CURVES = Facts("functions", (1,), 2, "regression")
+
+
+class Nets:
+    """Small networks of the shapes that are asked for."""
+
+    def encoder(self, shape: tuple[int, ...]) -> nn.Module:
+        return il.nets.conv4(shape, width=4, norm="group") if len(shape) == 3 else il.nets.mlp(*shape, 6)
+
+    def maps(self, shape: tuple[int, ...]) -> nn.Module:
+        return il.nets.conv4(shape, width=4, norm="group", maps=True, pools=2)
+
+    def classifier(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
+        if len(shape) == 3:
+            return il.nets.conv4(shape, width=4, norm="group", out=outputs)
+        return il.nets.mlp(*shape, 6, outputs)
+
+
+@pytest.mark.parametrize("kind", COMPOSITES, ids=lambda kind: kind.__name__)
+def test_a_composite_takes_an_encoder_and_what_its_head_takes(kind: type[Embedded[Any]]) -> None:
+    head = inspect.signature(kind.kind).parameters
+    own = inspect.signature(kind).parameters
+    assert list(own) == ["encoder", *head]
+    assert {name: one.default for name, one in own.items() if name != "encoder"} == {
+        name: one.default for name, one in head.items()
+    }
+    text = inspect.getdoc(kind)
+    documented = re.findall(r"^    (\w+):", text.partition("Args:\n")[2].partition("\n\n")[0], re.MULTILINE)
+    assert documented == list(own)
+
+
+@pytest.mark.parametrize("name", learners.__all__)
+def test_signatures_are_true_and_every_argument_is_documented(name: str) -> None:
+    kind = getattr(learners, name)
+    own = inspect.signature(kind).parameters
+    assert not [one for one in own.values() if one.kind in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]
+    args = inspect.getdoc(kind).partition("Args:\n")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^    (\w+):", args, re.MULTILINE)) == set(own)
+
+
+def test_an_argument_of_the_head_is_one_of_the_composite() -> None:
+    learner = il.ProtoNet(il.nets.conv4(), distance="cosine", scale=3.0)
+    assert (learner.head.distance, learner.head.scale) == ("cosine", 3.0)
+    assert str(inspect.signature(il.ProtoNet)).startswith("(encoder: torch.nn.modules.module.Module, *, distance:")
+    with pytest.raises(TypeError, match="distanse"):
+        il.ProtoNet(il.nets.conv4(), distanse="cosine")
+    assert il.ExperienceReplay(nn.Linear(2, 2), memory=3, lr=0.5, seed=4).lr == 0.5
+
+
+def test_a_head_of_ones_own_is_a_method() -> None:
+    class Nearest(Head):
+        """The nearest class mean.
+
+        Args:
+            power: of the distance.
+        """
+
+        def __init__(self, *, power: float = 2.0) -> None:
+            super().__init__(il.Categorical())
+            self.power = power
+
+        def adapt(self, support: il.Examples, state: Tensor | None = None) -> Tensor:
+            return (support.y.mT @ support.x) / support.y.sum(0).unsqueeze(1)
+
+        def predict(self, state: Tensor, x: Tensor) -> Tensor:
+            return -(torch.cdist(x, state) ** self.power).unsqueeze(0)
+
+    class NearestNet(Embedded[Nearest]):
+        """Nearest class means."""
+
+        @composed(Nearest)
+        def __init__(self) -> None: ...
+
+    assert list(inspect.signature(NearestNet).parameters) == ["encoder", "power"]
+    assert "power: of the distance." in inspect.getdoc(NearestNet)
+    task = il.Task(*(il.Examples(torch.randn(6, 8), torch.eye(3).repeat(2, 1)) for _ in range(2)))
+    learner = NearestNet.from_facts(VECTORS, Nets(), power=2.0).double()
+    plain = il.ProtoNet(learner.encoder)
+    task = il.Task(*(il.Examples(x.double(), y.double()) for x, y in task))
+    predictions = [one.predict(one.adapt(task.support), task.query.x) for one in (learner, plain)]
+    torch.testing.assert_close(*predictions)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "shape"),
+    [
+        (il.nets.conv4(), (64,)),
+        (il.nets.conv4(maps=True, pools=2), (64, 7, 7)),
+        (il.nets.mlp(8, 32, 16), (16,)),
+        (nn.Linear(8, 5), (5,)),
+        (nn.Sequential(nn.Flatten(), il.nets.mlp(784, 16)), (16,)),
+        (nn.Sequential(nn.Linear(8, 5), nn.ReLU()), None),
+        (nn.Identity(), None),
+    ],
+    ids=range(7),
+)
+def test_the_size_of_features_is_read_off_the_encoder(encoder: nn.Module, shape: tuple[int, ...] | None) -> None:
+    assert feature_shape(encoder) == shape
+
+
+class Backbone(nn.Module):
+    """As other libraries have them: its layers are called features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features(x).mean((2, 3))
+
+
+@pytest.mark.parametrize("kind", [il.Versa, il.OML, il.ANML, il.Hallucinator, il.MetaGAN, il.Contrastive, il.Rotation])
+def test_an_encoder_of_unknown_size_is_refused_by_name_and_taken_with_it(kind: type[Embedded[Any]]) -> None:
+    for unknown in (nn.Identity(), Backbone()):
+        with pytest.raises(il.InputError, match=r"size of a feature vector.*pass features="):
+            kind(unknown)
+    x = torch.rand(5, 1, 8, 8)
+    learner = kind(Backbone(), features=4).eval()
+    assert learner.predict(learner.adapt(il.Examples(x, torch.eye(5))), x).shape[1:] == (5, 5)
+    # Facts tell the shape of an example, a trial run the size of its features.
+    Unknown = type("Unknown", (Nets,), {"encoder": lambda self, shape: Backbone()})
+    assert kind.from_facts(Facts("images", (1, 8, 8), 5, "classification"), Unknown()).train()
+
+
+def test_relations_want_the_shape_of_feature_maps() -> None:
+    with pytest.raises(il.InputError, match=r"shape of the feature maps is unknown.*features="):
+        il.RelationNet(Backbone())
+    assert il.RelationNet(nn.Identity(), features=(1, 6, 6)).head.relation.first.in_channels == 2
+
+
+def test_options_of_the_default_head_beside_another_are_refused() -> None:
+    for kind in (il.Hallucinator, il.MetaGAN):
+        with pytest.raises(il.InputError, match="Prototypes is given"):
+            kind(il.nets.conv4(), head=il.Prototypes(), scale=0.1)
+
+
+FROM_FACTS: list[tuple[type[Learner], Facts, dict[str, Any]]] = [
+    *((kind, IMAGES, {}) for kind in COMPOSITES if kind is not il.MultiTask),
+    *((kind, VECTORS, {}) for kind in COMPOSITES if kind not in (il.MultiTask, il.RelationNet, il.Statistician)),
+    (il.MultiTask, Facts("images", (1, 28, 28), 5, "classification", tasks=7), {}),
+    (il.MultiTask, Facts("functions", (1,), 2, "regression", tasks=7), {}),
+    *(
+        (kind, facts, {})
+        for kind in (il.MAML, il.ANIL, il.BOIL, il.MetaSGD, il.IMAML, il.Reptile)
+        for facts in (IMAGES, VECTORS, CURVES)
+    ),
+    (il.MAML, VECTORS, {"shared_head": "2"}),
+    (il.MAML, CURVES, {"likelihood": il.Gaussian()}),
+    (il.CAVIA, CURVES, {}),
+    (il.CAVIA, CURVES, {"context": 2, "likelihood": il.Gaussian()}),
+    *((kind, CURVES, {"width": 16}) for kind in (il.CNP, il.NP, il.CANP, il.ANP, il.TNP, il.ConvCNP)),
+    (il.GridConvCNP, Facts("functions", (2,), 3, "regression"), {"size": (6, 6), "width": 8}),
+    *(
+        (kind, facts, {})
+        for kind in (il.Naive, il.ExperienceReplay, il.AGEM, il.LaMAML, il.CMAML, il.MER, il.Joint)
+        for facts in (VECTORS, CURVES)
+    ),
+    (il.EWC, VECTORS, {"every": 2}),
+    (il.MarginalGP, Facts("functions", (1,), 1, "regression"), {"points": 16, "draws": 4}),
+    *((kind, VECTORS, {}) for kind in (il.Prototypes, il.AmortizedHead, il.LinearHead, il.OnlineHead)),
+]
+
+
+@pytest.mark.parametrize(("kind", "facts", "options"), FROM_FACTS, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_learner_is_built_from_facts_and_options_alone(
+    kind: type[Learner], facts: Facts, options: dict[str, Any]
+) -> None:
+    learner = kind.from_facts(facts, Nets(), **options).eval()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(6, *facts.shape, generator=generator)
+    classifies = facts.objective == "classification"
+    y = torch.eye(facts.targets).repeat(6, 1)[:6] if classifies else torch.randn(6, facts.targets, generator=generator)
+    raw = learner.predict(learner.adapt(il.Examples(x, y)), x)
+    assert learner.likelihood.mean(raw).shape == (6, facts.targets)
+    assert learner.likelihood.classifies == classifies
+
+
+def test_what_follows_from_facts() -> None:
+    pool = Facts("images", (1, 28, 28), 3, "classification", classes=("a", "b", "c"))
+    assert il.FineTune.from_facts(pool, Nets()).head.classifier.out_features == 3
+    assert il.Rotation.from_facts(pool, Nets()).head.classifier.out_features == 4
+    assert il.OML.from_facts(pool, Nets()).head.known.shape == (3, 4)
+    assert il.OML.from_facts(IMAGES, Nets()).head.known is None
+    assert il.OML.from_facts(pool, Nets(), classes=0).head.known is None
+    assert il.Statistician.from_facts(pool, Nets()).head.decoder.shape == (1, 28, 28)
+    multitask = il.MultiTask.from_facts(Facts("vectors", (8,), 3, "classification", tasks=4), Nets())
+    assert (multitask.head.targets, multitask.head.tasks) == (3, 4)
+    assert il.MAML.from_facts(VECTORS, Nets(), shared_head="2").net[-1].out_features == 1
+    assert il.CAVIA.from_facts(CURVES, Nets(), context=4).backbone()[0].in_features == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts", "words"),
+    [
+        (il.MultiTask, IMAGES, "not known by name"),
+        (il.Statistician, VECTORS, "draws images"),
+        (il.CAVIA, IMAGES, "is for vectors"),
+        (il.CNP, IMAGES, "is for vectors"),
+    ],
+)
+def test_facts_that_do_not_fit_are_refused(kind: type[Learner], facts: Facts, words: str) -> None:
+    with pytest.raises(il.InputError, match=words):
+        kind.from_facts(facts, Nets())
+
+
+def test_the_backbone_is_the_same_network_whatever_stands_around_it() -> None:
+    """What `--init` copies: by name Statistician, ANML and CAVIA shared nothing with a network identical to theirs."""
+    net = il.nets.conv4(width=4)
+    for learner in (il.ProtoNet(net), il.FineTune(net, classes=3), il.Statistician(net), il.ANML(net), il.OML(net)):
+        assert learner.backbone() is net
+    vectors = il.nets.mlp(6, 8, 1)
+    for learner in (il.MAML(vectors), il.Naive(vectors), il.CAVIA(vectors)):
+        assert learner.backbone() is vectors
+    process = il.CNP(1, 1, width=8)
+    assert process.backbone() is process
+
+
+def test_a_gating_network_of_ones_own() -> None:
+    encoder, modulator = il.nets.mlp(8, 4), il.nets.mlp(8, 2, 4)
+    learner = il.ANML(Gated(encoder, modulator))
+    assert learner.encoder.modulator is modulator
+    assert learner.backbone() is encoder
+    assert learner.head.features == 4
+
+
+def tasks(count: int = 3, shift: float = 5.0) -> list[il.Task]:
+    """Batches of two tasks of vectors ``[8]``, far from the origin."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.eye(3).repeat(2, 1).expand(2, -1, -1)
+    return [
+        il.Task(*(il.Examples(shift + torch.randn(2, 6, 8, generator=generator), y) for _ in range(2)))
+        for _ in range(count)
+    ]
+
+
+def test_calibrate_centers_features_as_simpleshot_does() -> None:
+    """Against Wang et al. 2019, CL2N: subtract the mean of the base features, scale to length 1, compare."""
+    encoder = il.nets.mlp(8, 16)
+    learner = il.ProtoNet(encoder, distance="cosine", scale=1.0, center=True).double().eval()
+    batches = [il.Task(*(il.Examples(x.double(), y.double()) for x, y in task)) for task in tasks()]
+    learner.calibrate(iter(batches))
+    with torch.no_grad():
+        base = torch.cat([encoder(part.x).flatten(0, 1) for task in batches for part in task])
+        center = base.mean(0)
+        torch.testing.assert_close(learner.head.center, center)
+        (x, y), query = il.Task(*(il.Examples(part.x[0], part.y[0]) for part in batches[0]))
+        z, zq = ((encoder(part) - center).numpy() for part in (x, query.x))
+        got = learner.predict(learner.adapt(il.Examples(x, y)), query.x)[0]
+    z, zq = (rows / numpy.linalg.norm(rows, axis=1, keepdims=True) for rows in (z, zq))
+    means = numpy.stack([z[y[:, d].numpy() == 1].mean(0) for d in range(3)])
+    means /= numpy.linalg.norm(means, axis=1, keepdims=True)
+    numpy.testing.assert_allclose(got, zq @ means.T, rtol=1e-9)
+
+
+def test_a_center_is_saved_counts_outside_training_alone_and_once() -> None:
+    learner, batches = il.ProtoNet(il.nets.mlp(8, 16), distance="cosine", center=True), tasks()
+    support = il.Examples(batches[0].support.x[0], batches[0].support.y[0])
+    untouched = learner.train().adapt(support).head.sums
+    learner.calibrate(batches)
+    assert torch.equal(learner.adapt(support).head.sums, untouched)
+    assert not torch.equal(learner.eval().adapt(support).head.sums, untouched)
+    assert "head.center" in learner.state_dict()
+    before = learner.head.center.clone()
+    learner.calibrate(batches)
+    torch.testing.assert_close(learner.head.center, before)
+    with pytest.raises(il.InputError, match="changes no euclidean distance"):
+        il.Prototypes(center=True, features=4)
+    with pytest.raises(il.InputError, match="pass features="):
+        il.Prototypes(distance="cosine", center=True)
+
+
+def test_a_head_within_heads_looks_and_one_that_does_not_costs_nothing() -> None:
+    inner = il.Prototypes(distance="cosine", center=True, features=16)
+    learner = il.Hallucinator(il.nets.mlp(8, 16), head=inner)
+    learner.calibrate(tasks())
+    assert bool(inner.center.abs().sum() > 0)
+
+    def never() -> Any:
+        raise AssertionError("nobody looks at these tasks")
+        yield
+
+    il.ProtoNet(il.nets.mlp(8, 16)).calibrate(never())
+    il.Recalibrated(il.CNP(1, 1, width=8)).calibrate(never())
+
+
+@pytest.mark.parametrize("policy", ["running", "support", "batch"])
+def test_the_head_sees_features_after_the_encoder_is_calibrated(policy: str) -> None:
+    torch.manual_seed(0)
+    encoder = il.nets.conv4((1, 8, 8), width=4, norm=policy, pools=2)
+    learner = il.ProtoNet(encoder, distance="cosine", center=True).train()
+    modes = [part.training for part in learner.modules()]
+    generator = torch.Generator().manual_seed(1)
+    y = torch.eye(3).repeat(2, 1).unsqueeze(0)
+    batches = [
+        il.Task(*(il.Examples(torch.rand(1, 6, 1, 8, 8, generator=generator), y) for _ in range(2))) for _ in range(3)
+    ]
+    learner.calibrate(iter(batches))
+    assert [part.training for part in learner.modules()] == modes
+    learner.eval()
+    embedded = [learner.embed(il.Task(*(il.Examples(x[0], y[0]) for x, y in task))) for task in batches]
+    wanted = torch.cat([part.x for task in embedded for part in task]).mean(0)
+    torch.testing.assert_close(learner.head.center, wanted)
+
+
+def test_parameters_of_a_function_are_without_self() -> None:
+    assert list(parameters(il.Prototypes)) == ["distance", "scale", "center", "features", "likelihood"]
+
+
+def test_a_trained_center_comes_back_from_a_file(tmp_path: Path) -> None:
+    from innerloop.core import checkpoint
+
+    make = lambda: il.ProtoNet(il.nets.mlp(8, 16), distance="cosine", center=True).eval()  # noqa: E731
+    learner, other = make(), make()
+    learner.calibrate(tasks())
+    checkpoint.save(tmp_path / "weights", learner.state_dict(), {})
+    checkpoint.load_weights(other, checkpoint.load(tmp_path / "weights")[0], tmp_path / "weights")
+    assert torch.equal(other.head.center, learner.head.center)
