@@ -12,11 +12,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-<<<<<<< HEAD
 from innerloop.core.construction import Recorded
-=======
 from innerloop.core.facts import Facts, Networks
->>>>>>> 57d9aa5 (A head is the unit: a named method has its head's arguments, types and docs; learners from facts)
 from innerloop.core.inner import SGD, InnerOptimizer
 from innerloop.core.likelihood import Gaussian, Likelihood
 from innerloop.core.task import InputError
