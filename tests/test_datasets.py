@@ -514,7 +514,7 @@ def test_cifar_fs_errors(small_cifar: Path, tmp_path: Path) -> None:
         cifar_fs(tmp_path)
     sheet = small_cifar / "test" / "cat.webp"
     sheet.write_bytes(sheet.read_bytes()[:40])
-    with pytest.raises(InputError, match=r"cat\.webp is no readable image"):
+    with pytest.raises(InputError, match=r"cat\.webp is not a readable image"):
         cifar_fs(small_cifar)
     Image.new("RGB", (640, 32)).save(sheet)
     with pytest.raises(InputError, match=r"cat\.webp has 640x32 pixels; 40 tiles"):

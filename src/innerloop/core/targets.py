@@ -133,7 +133,9 @@ def inputs_of(x: Any) -> Tensor:
 
 
 def tensor_of(x: Any) -> Tensor:
-    """Inputs ``[N, *F]``, a tensor, a NumPy array, a list or a pandas frame, as a tensor of their own type.
+    """Inputs ``[N, *F]``, a tensor, a NumPy array, a list or a pandas frame, as a tensor.
+
+    Tensors keep their type. float64 of anything else becomes PyTorch's default type: there it is no choice.
 
     Raises:
         InputError: for what is no array of real numbers, or has no axis of features.
@@ -149,8 +151,9 @@ def tensor_of(x: Any) -> Tensor:
             f"inputs of shape {tuple(values.shape)}: the first axis is the examples', give [N, F] "
             f"(one number each: [N, 1])"
         )
-    # A list has no type of its own: it takes PyTorch's.
-    return values.to(torch.get_default_dtype()) if isinstance(x, (list, tuple)) else values
+    if isinstance(x, (list, tuple)) or (not isinstance(x, Tensor) and values.dtype == torch.float64):
+        return values.to(torch.get_default_dtype())
+    return values
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -6,12 +6,14 @@ from innerloop.data.completion import Completion
 from innerloop.data.episodes import Batches, Episodes, FewShot, Sampler
 from innerloop.data.functions import Sinusoid
 from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
+from innerloop.data.images import class_folders, read_image
 from innerloop.data.known import KnownTasks
 from innerloop.data.mapped import MappedPool, mapped, open_pool, write_images, write_pool
 from innerloop.data.molecules import Assays, Molecules
 from innerloop.data.pool import Pool, Pools
 from innerloop.data.prior import TablePrior
 from innerloop.data.sets.cifar_fs import cifar_fs
+from innerloop.data.sets.folder import folder
 from innerloop.data.sets.glyphs import glyphs
 from innerloop.data.sets.molecules import molecules
 from innerloop.data.sets.multitask import multitask
@@ -41,12 +43,15 @@ __all__ = [
     "Turned",
     "Views",
     "cifar_fs",
+    "class_folders",
+    "folder",
     "glyphs",
     "mapped",
     "molecules",
     "multitask",
     "omniglot",
     "open_pool",
+    "read_image",
     "write_images",
     "write_pool",
 ]

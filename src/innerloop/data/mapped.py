@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-import numpy
 import torch
 from torch import Tensor
 
 from innerloop.core.files import write_text_atomically
 from innerloop.core.task import InputError, as_shares
+from innerloop.data.images import Fit, class_folders, read_image
 from innerloop.data.pool import Pool, Pools
 
 _DTYPES = {"uint8": torch.uint8, "float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
@@ -155,7 +155,9 @@ def _check_block(name: str, block: Tensor, dtype: torch.dtype, shape: torch.Size
         raise InputError(f"class {name!r} holds a value that is not finite: remove or impute it")
 
 
-def write_images(folder: str | Path, source: str | Path, *, size: int = 84, channels: int = 3) -> MappedPool:
+def write_images(
+    folder: str | Path, source: str | Path, *, size: int = 84, channels: int = 3, fit: Fit = "squash"
+) -> MappedPool:
     """Write a mapped pool from a folder of class folders of images; memory holds one image.
 
     Args:
@@ -163,6 +165,7 @@ def write_images(folder: str | Path, source: str | Path, *, size: int = 84, chan
         source: each folder below it that holds images is a class, named by its path from here.
         size: height and width to which images are resized, in pixels.
         channels: 3 for colors, 1 for grays.
+        fit: how they come to that size, see :func:`innerloop.data.read_image`.
 
     Returns:
         The pool, opened: uint8 ``[channels, size, size]``.
@@ -173,30 +176,12 @@ def write_images(folder: str | Path, source: str | Path, *, size: int = 84, chan
     Example:
         >>> write_images("pool/train", "images/train", size=84)  # doctest: +SKIP
     """
-    from PIL import Image
 
-    if channels not in (1, 3) or size < 1:
-        raise InputError(f"{channels} channels of {size} pixels: channels must be 1 or 3, size at least 1")
-    known, found = Image.registered_extensions(), dict[Path, list[Path]]()
-    for path in sorted(Path(source).rglob("*")):
-        if path.suffix.lower() in known:
-            found.setdefault(path.parent, []).append(path)
-    if not found:
-        raise InputError(f"{source} holds no folder with images: give the folder that holds one folder for each class")
-    names = (parent.relative_to(source).as_posix() for parent in found)
-    return write_pool(folder, zip(names, (_read(paths, size, channels) for paths in found.values()), strict=True))
+    def images(paths: list[Path]) -> Iterator[Tensor]:
+        return (read_image(path, size=size, channels=channels, fit=fit).unsqueeze(0) for path in paths)
 
-
-def _read(paths: list[Path], size: int, channels: int) -> Iterator[Tensor]:
-    from PIL import Image
-
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                pixels = image.convert("RGB" if channels == 3 else "L").resize((size, size), Image.Resampling.LANCZOS)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"{path} is not a readable image ({error}): repair it or take it out") from error
-        yield torch.from_numpy(numpy.array(pixels).reshape(size, size, channels)).permute(2, 0, 1).unsqueeze(0)
+    found = class_folders(source)
+    return write_pool(folder, ((name, images(paths)) for name, paths in found.items()))
 
 
 def open_pool(folder: str | Path) -> MappedPool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +16,8 @@ from innerloop.core.facts import Kind
 from innerloop.core.labels import labels_of
 from innerloop.core.targets import tensor_of
 from innerloop.core.task import InputError, as_shares
+from innerloop.data.collect import collect
+from innerloop.data.images import Fit, class_folders, read_image
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +85,72 @@ class Pool:
             raise InputError(f"{len(names)} names for {len(known)} classes: give each label that occurs one name")
         order, sizes = torch.argsort(found, stable=True), torch.bincount(found, minlength=len(known))
         return cls(x[order.to(x.device)], sizes, tuple(names) if names is not None else known)
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: Any,
+        *,
+        size: int | None = None,
+        channels: int | None = None,
+        fit: Fit = "squash",
+        names: Sequence[str] | None = None,
+    ) -> Pool:
+        """Read a map-style ``torch.utils.data.Dataset`` of pairs ``(x, label)`` into memory.
+
+        Args:
+            dataset: has a length; an item begins with x, a Pillow image, a tensor or an array, all of one shape, and
+                its label, of any kind (:func:`labels_of`).
+            size: height and width to which Pillow images are resized, in pixels; default their own.
+            channels: of Pillow images, 1 or 3; default those of the first.
+            fit: how they come to that size, see :func:`innerloop.data.read_image`.
+            names: the name of each label that occurs, in sorted order; default the ``classes`` that the data set says
+                of itself, or the labels.
+
+        Raises:
+            InputError: for a data set without a length or items, items that are no pairs, or examples that differ in
+                shape, each with the number of the item.
+
+        Example:
+            >>> dataset = torch.utils.data.TensorDataset(torch.rand(4, 3), torch.tensor([0, 1, 1, 0]))
+            >>> Pool.from_dataset(dataset).sizes
+            tensor([2, 2])
+        """
+        x, labels, known = collect(dataset, size, channels, fit)
+        found = labels_of(labels)
+        if names is None and known and all(name.isdigit() and int(name) < len(known) for name in found.names):
+            names = [known[int(name)] for name in found.names]
+        return cls.of(x, labels, names)
+
+    @classmethod
+    def from_folder(cls, root: str | PathLike[str], *, size: int = 84, channels: int = 3, fit: Fit = "squash") -> Pool:
+        """Read image files, one folder a class, into memory: uint8 ``[N, channels, size, size]``.
+
+        Args:
+            root: each folder below it that holds images is a class, named by its path from here.
+            size: height and width to which images are resized, in pixels.
+            channels: 3 for colors, 1 for grays.
+            fit: how they come to that size, see :func:`innerloop.data.read_image`.
+
+        Raises:
+            InputError: if there is no image, or one cannot be read.
+
+        Example:
+            >>> Pool.from_folder("photographs/train", size=64).names  # doctest: +SKIP
+            ('crow', 'owl')
+        """
+        return cls.from_files(class_folders(root), size=size, channels=channels, fit=fit)
+
+    @classmethod
+    def from_files(
+        cls, classes: Mapping[str, Sequence[Path]], *, size: int = 84, channels: int = 3, fit: Fit = "squash"
+    ) -> Pool:
+        """Read the image files of each class, as :meth:`from_folder` does."""
+        sizes = torch.tensor([len(paths) for paths in classes.values()], dtype=torch.int64)
+        x = torch.empty(int(sizes.sum()), channels, size, size, dtype=torch.uint8)
+        for i, path in enumerate(path for paths in classes.values() for path in paths):
+            x[i] = read_image(path, size=size, channels=channels, fit=fit)
+        return cls(x, sizes, tuple(classes))
 
     @property
     def classes(self) -> int:

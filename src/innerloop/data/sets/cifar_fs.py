@@ -11,12 +11,12 @@ import json
 from os import PathLike
 from pathlib import Path
 
-import numpy
 import torch
 from torch import Tensor
 
 from innerloop.core.task import InputError
 from innerloop.data.cache import cached_pools
+from innerloop.data.images import read_image
 from innerloop.data.pool import Pool, Pools
 
 _SPLITS = ("train", "val", "test")
@@ -106,22 +106,14 @@ def _stamp(sheet: Path) -> tuple[int, int]:
 
 def _tiles(sheet: Path, count: int) -> Tensor:
     """The images of one class, ``[count, 3, 32, 32]``."""
-    from PIL import Image, features
-
     _stamp(sheet)
-    try:
-        with Image.open(sheet) as image:
-            pixels = numpy.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        if not features.check("webp"):
-            raise InputError("this build of Pillow reads no WebP images: install Pillow from its wheel") from error
-        raise InputError(f"the sheet {sheet} is no readable image ({error}): copy the data set again") from error
-    height, width = pixels.shape[:2]
+    pixels = read_image(sheet)
+    height, width = pixels.shape[1:]
     rows = -(-count // _ACROSS)
     if (height, width) != (rows * _SIDE, _ACROSS * _SIDE):
         raise InputError(
             f"the sheet {sheet} has {width}x{height} pixels; {count} tiles of {_SIDE}x{_SIDE}, {_ACROSS} to a row, "
             f"need {_ACROSS * _SIDE}x{rows * _SIDE}: copy the data set again"
         )
-    tiles = pixels.reshape(rows, _SIDE, _ACROSS, _SIDE, 3).transpose(0, 2, 4, 1, 3).reshape(-1, 3, _SIDE, _SIDE)
-    return torch.from_numpy(tiles[:count].copy())
+    tiles = pixels.view(3, rows, _SIDE, _ACROSS, _SIDE).permute(1, 3, 0, 2, 4).reshape(-1, 3, _SIDE, _SIDE)
+    return tiles[:count].clone()

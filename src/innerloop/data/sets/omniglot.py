@@ -17,13 +17,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-import numpy
 import torch
 from torch import Tensor
 
 from innerloop.core.task import InputError
 from innerloop.data.cache import cached_pools
 from innerloop.data.download import fetch
+from innerloop.data.images import read_image
 from innerloop.data.pool import Pool, Pools
 
 Split = Literal["vinyals", "background"]
@@ -175,19 +175,10 @@ def _contents(part: _Part) -> Iterator[tuple[str, bytes]]:
 
 
 def _decode(part: _Part, size: int) -> Tensor:
-    from PIL import Image
-
-    x = numpy.empty((len(part.drawings) * _DRAWINGS, 1, size, size), dtype=numpy.uint8)
+    x = torch.empty(len(part.drawings) * _DRAWINGS, 1, size, size, dtype=torch.uint8)
     for i, (member, data) in enumerate(_contents(part)):
-        try:
-            # Pillow resizes one-bit images without antialiasing, hence the detour by grays.
-            image = Image.open(io.BytesIO(data)).convert("L")
-        except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(
-                f"{member} in {part.path} is not a readable image: extract or fetch the archive again"
-            ) from error
-        x[i, 0] = 255 - numpy.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
-    return torch.from_numpy(x)
+        x[i] = 255 - read_image(io.BytesIO(data), size=size, channels=1, name=f"{member} in {part.path}")
+    return x
 
 
 def _lists(split: Split, background: _Part, evaluation: _Part) -> Iterator[list[str]]:
