@@ -21,7 +21,7 @@ help:
 setup: .venv/ready
 
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow'
 
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -m slow
