@@ -51,12 +51,7 @@ PRIVATE: dict[str, str] = {
     "data.unlabeled: _augmented": "until samplers share their draws by public names",
     "data.unlabeled: _gather": "until samplers share their draws by public names",
     "data.unlabeled: _uniform": "until samplers share their draws by public names",
-    "learners.optimization.imaml: _fixed": "until GradientLearner names what its subclasses use",
-    "learners.optimization.imaml: _statistics": "until GradientLearner names what its subclasses use",
-    "learners.optimization.imaml: _support_loss": "until GradientLearner names what its subclasses use",
     "optimizers.rules: _positive": "until inner optimizers share their checks by public names",
-    "optimizers.run: _forward": "until GradientLearner names what its subclasses use",
-    "optimizers.run: _statistics": "until GradientLearner names what its subclasses use",
 }
 
 #: Private in name only: part of what a named tuple offers.

@@ -123,7 +123,7 @@ class TrainingRun(GradientLearner):
 
     def adapt(self, support: Examples, state: Progress | None = None) -> Progress:  # type: ignore[override]  # noqa: D102
         at, _ = self(support, state or self.begin(self.weights()), self.steps if self.training else self.test_steps)
-        return at._replace(statistics=self._statistics(at.parameters, support))
+        return at._replace(statistics=self.statistics_of(at.parameters, support))
 
     def loss(self, task: Task) -> Tensor:  # noqa: D102
         at, total = self.begin(self.weights()), task.support.x.new_zeros(())
@@ -147,7 +147,7 @@ class TrainingRun(GradientLearner):
         return (weights[step - count + torch.arange(count, device=step.device)] * losses[1:]).sum()
 
     def _loss(self, parameters: Parameters, batch: Examples) -> Tensor:
-        return self.likelihood.nll(self._forward(parameters, batch.x), batch.y).mean()
+        return self.likelihood.nll(self.raw(parameters, batch.x), batch.y).mean()
 
     def _slope(self, parameters: Parameters, batch: Examples) -> tuple[Parameters, Tensor]:
         """The gradient of a minibatch's loss, and that loss."""

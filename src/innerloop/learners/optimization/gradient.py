@@ -98,14 +98,14 @@ class GradientLearner(Learner):
         memory = self.inner.init(phi)
         # No gradient is to be had with respect to nothing.
         for step in range((self.steps if self.training else self.test_steps) if phi else 0):
-            gradients = self._gradient(phi, own, self._batch(support, step))
+            gradients = self.inner_gradient(phi, own, self._batch(support, step))
             phi, memory = self.inner.update(gradients, phi, memory)
         own = {**own, **phi}
-        return Adapted(own, self._statistics(own, support))
+        return Adapted(own, self.statistics_of(own, support))
 
     def predict(self, state: Adapted, x: Tensor) -> Tensor:  # noqa: D102
         with norm.replaying(state.statistics):
-            return self._forward(state.parameters, x)
+            return self.raw(state.parameters, x)
 
     def initial(self, targets: int) -> Parameters:
         """theta: what a task with ``targets`` columns has of its own at the start, which is what adapts."""
@@ -119,22 +119,24 @@ class GradientLearner(Learner):
         norm.freeze_running(self.net)
         return self
 
-    def _forward(self, parameters: Parameters, x: Tensor) -> Tensor:
+    def raw(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Raw predictions of the network with other parameters: ``[N, *F] -> [1, N, P]``."""
         return call(self.net, parameters, x).unsqueeze(0)
 
-    def _gradient(self, phi: Parameters, own: Parameters, batch: Examples) -> Parameters:
+    def inner_gradient(self, phi: Parameters, own: Parameters, batch: Examples) -> Parameters:
         """The gradient of the support loss with respect to phi alone."""
         # First order: off before, not detached after, so that no graph of the inner gradient is built at all.
         with torch.no_grad() if self.first_order else nullcontext():
             through = self.likelihood.parameters()
-            return gradient(self._support_loss, phi, self._fixed(phi, own), batch, through=through)
+            return gradient(self.support_loss, phi, self.fixed(phi, own), batch, through=through)
 
-    def _fixed(self, phi: Parameters, own: Parameters) -> Parameters:
+    def fixed(self, phi: Parameters, own: Parameters) -> Parameters:
         """All parameters that a task uses and does not adapt."""
         return {k: p for k, p in {**dict(self.net.named_parameters()), **own}.items() if k not in phi}
 
-    def _support_loss(self, phi: Parameters, fixed: Parameters, batch: Examples) -> Tensor:
-        return self.likelihood.nll(self._forward({**fixed, **phi}, batch.x), batch.y).mean()
+    def support_loss(self, phi: Parameters, fixed: Parameters, batch: Examples) -> Tensor:
+        """Mean negative log likelihood of support examples, of the parameters that adapt and the others."""
+        return self.likelihood.nll(self.raw({**fixed, **phi}, batch.x), batch.y).mean()
 
     def _batch(self, support: Examples, step: int) -> Examples:
         size, total = self.batch_size, support.x.shape[0]
@@ -143,11 +145,12 @@ class GradientLearner(Learner):
         start = (step * size) % (total - total % size)
         return Examples(support.x[start : start + size], support.y[start : start + size])
 
-    def _statistics(self, parameters: Parameters, support: Examples) -> norm.Statistics:
+    def statistics_of(self, parameters: Parameters, support: Examples) -> norm.Statistics:
+        """What the support set leaves to the queries' normalization, under the policy that keeps it."""
         if self.norm != "support":
             return []
         with norm.recording() as statistics:
-            self._forward(parameters, support.x)
+            self.raw(parameters, support.x)
         return statistics
 
 

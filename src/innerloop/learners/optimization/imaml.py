@@ -104,15 +104,15 @@ class IMAML(GradientLearner):
         theta = self.initial(task.support.y.shape[1])
         adapted = self.adapt(task.support).parameters
         phi = {k: adapted[k] for k in self.adapts}
-        fixed = self._fixed(phi, theta)
+        fixed = self.fixed(phi, theta)
 
         def query_loss(phi: Parameters) -> Tensor:
             own = {**theta, **phi}
-            raw = self.predict(Adapted(own, self._statistics(own, task.support)), task.query.x)
+            raw = self.predict(Adapted(own, self.statistics_of(own, task.support)), task.query.x)
             return self.likelihood.nll(raw, task.query.y).mean()
 
         def support_slope(phi: Parameters) -> Parameters:
-            return grad(self._support_loss)(phi, fixed, task.support)
+            return grad(self.support_loss)(phi, fixed, task.support)
 
         slope, value = grad_and_value(query_loss)(phi)
         with torch.no_grad():
@@ -128,8 +128,8 @@ class IMAML(GradientLearner):
         # The value of the query loss, the gradient of the pull beside what is direct.
         return value + pull - pull.detach()
 
-    def _gradient(self, phi: Parameters, own: Parameters, batch: Examples) -> Parameters:
-        slope = super()._gradient(phi, own, batch)
+    def inner_gradient(self, phi: Parameters, own: Parameters, batch: Examples) -> Parameters:  # noqa: D102
+        slope = super().inner_gradient(phi, own, batch)
         return {k: g + self.proximal * (phi[k] - own[k]) for k, g in slope.items()}
 
     def extra_repr(self) -> str:  # noqa: D102
