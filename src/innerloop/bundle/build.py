@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from innerloop.bundle.names import callable_of, name_of, value_of
 from innerloop.bundle.nest import Packer, unpack
+from innerloop.bundle.verify import same
 from innerloop.bundle.weights import fill, tensors_of
 from innerloop.core.construction import Construction, Unknown, construction
 from innerloop.core.task import InputError, did_you_mean
@@ -84,17 +85,25 @@ class _Writer:
         if name is None:
             raise self._refused(f"is a {kind.__qualname__}, a class that cannot be found again by its name", where)
         if kind in _CONTAINERS:
-            parts = [[key, self.module(part, f"{where}.{key}")] for key, part in module.named_children()]
+            # Not named_children, which gives a part that stands twice only once.
+            children = module._modules.items()
+            parts = [[key, part and self.module(part, f"{where}.{key}")] for key, part in children]
             return {"make": name, "parts": parts}
         values = {}
-        for key, parameter in _signature(kind).parameters.items():
+        # Recurrent layers pass their arguments on by place.
+        own = nn.RNNBase if issubclass(kind, nn.RNNBase) and name.startswith("torch.nn:") else kind
+        for key, parameter in _signature(own).parameters.items():
+            if own is not kind and key == "mode":
+                continue
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or key in ("device", "dtype"):
                 continue
             if hasattr(module, key):
                 value = getattr(module, key)
-                # Layers of torch have their bias under the name of the flag that asks for it.
-                flag = key == "bias" and name.startswith("torch.nn:")
-                values[key] = value is not None and value is not False if flag else self._value(value, f"{where}.{key}")
+                if key == "bias" and name.startswith("torch.nn:"):
+                    # Layers of torch have their bias under the name of the flag that asks for it.
+                    value = value is not None and value is not False
+                if parameter.default is parameter.empty or not same(value, parameter.default):
+                    values[key] = self._value(value, f"{where}.{key}")
             elif parameter.default is parameter.empty:
                 raise self._refused(f"is a {kind.__qualname__}, whose argument {key!r} is not kept", where)
         return {"make": name, "with": values}
@@ -109,11 +118,11 @@ class _Writer:
             return self.module(value, f".{where}")
         if isinstance(value, Construction):
             return self._call(*value, f".{where}")
-        name = self._name(value) if callable(value) else None
+        if not (isinstance(value, Unknown | type) or inspect.isroutine(value)):
+            return None
+        name = None if isinstance(value, Unknown) else self._name(value)
         if name is None:
-            what = (
-                value.what if isinstance(value, Unknown) else getattr(value, "__qualname__", type(value).__qualname__)
-            )
+            what = value.what if isinstance(value, Unknown) else value.__qualname__
             raise self._refused(f"is {what}, which cannot be found again by its name", f".{where}")
         return {"name": name}
 
@@ -157,7 +166,7 @@ def build(node: Any, tensors: Mapping[str, Tensor], allow: Iterable[str] = ()) -
         if "parts" in node:
             container = make()
             for key, part in node["parts"]:
-                container.add_module(key, other(part))
+                container.add_module(key, None if part is None else other(part))
             return container
         values = {key: unpack(value, tensors, allow, other) for key, value in node["with"].items()}
         try:

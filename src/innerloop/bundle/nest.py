@@ -51,6 +51,9 @@ class Packer:
             return self.pack(value.item(), where)
         if isinstance(value, torch.dtype):
             return {"dtype": str(value).removeprefix("torch.")}
+        encoded = self.other(value, where) if self.other is not None else None
+        if encoded is not None:
+            return encoded
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return self._record(value, dict(zip(value._fields, value, strict=True)), where)
         if is_dataclass(value) and not isinstance(value, type):
@@ -60,13 +63,10 @@ class Packer:
             return items if isinstance(value, list) else {"tuple": items}
         if isinstance(value, Mapping):
             return {"dict": [[self.pack(k), self.pack(item, _at(where, k))] for k, item in value.items()]}
-        encoded = self.other(value, where) if self.other is not None else None
-        if encoded is None:
-            raise InputError(
-                f"{self.what} holds a {type(value).__qualname__} at {where or 'its root'}, which a bundle cannot keep: "
-                f"it takes named tuples, dicts, lists, tensors, arrays, numbers, words and None"
-            )
-        return encoded
+        raise InputError(
+            f"{self.what} holds a {type(value).__qualname__} at {where or 'its root'}, which a bundle cannot keep: it "
+            f"takes named tuples, dicts, lists, tensors, arrays, numbers, words and None"
+        )
 
     def _record(self, value: Any, items: dict[str, Any], where: str) -> Any:
         name = name_of(type(value))
