@@ -69,8 +69,7 @@ def _write_files(folder: Path, record: Mapping[str, Any], parts: Mapping[str, Ma
     """The tensors under names of their content, and last the record that names them."""
     files = {part: _write_tensors(folder, part, tensors) for part, tensors in parts.items()}
     whole = {"format": FORMAT, **record, "files": files}
-    text = json.dumps({**whole, "digest": _digest(whole)}, indent=2, ensure_ascii=False, allow_nan=False)
-    write_text_atomically(folder / RECORD, text + "\n")
+    write_text_atomically(folder / RECORD, _serialized(whole))
     named = {file["name"] for file in files.values()}
     for old in folder.iterdir():
         if _TENSORS.fullmatch(old.name) and old.name not in named:
@@ -130,7 +129,7 @@ def _absent(path: Path) -> str:
 def _checked(text: str, path: Path) -> dict[str, Any]:
     try:
         record = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path / RECORD} is no JSON ({error}): it is damaged; copy the bundle again") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         written = record.get("format") if isinstance(record, dict) else None
@@ -140,7 +139,9 @@ def _checked(text: str, path: Path) -> dict[str, Any]:
             f"the bundle {path} has format {written}, written by innerloop {version}; this version reads {FORMAT}: use "
             f"that version, or make the bundle again"
         )
-    if record.pop("digest", None) != _digest(record):
+    record.pop("digest", None)
+    # Not the digests alone: a number that is written another way is a change too.
+    if text != _serialized(record):
         raise InputError(
             f"{path / RECORD} is not what was written (its digest differs): it was edited or damaged; copy the bundle "
             f"again, or load and save it to change it"
@@ -177,6 +178,11 @@ def digest_of(path: str | Path) -> str:
     """
     text = _text(Path(path))
     return _digest(_checked(text, Path(path)))
+
+
+def _serialized(record: Mapping[str, Any]) -> str:
+    """The record as it stands in the file: readable, with its digest behind it."""
+    return json.dumps({**record, "digest": _digest(record)}, indent=2, ensure_ascii=False) + "\n"
 
 
 def _digest(record: Mapping[str, Any]) -> str:

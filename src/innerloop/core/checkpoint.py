@@ -85,8 +85,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(str(path), framework="pt") as file:
             # Copies, since the file's own layout is not aligned: kernels would round such tensors differently.
             return {name: file.get_tensor(name).clone() for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        size = f"{path.stat().st_size} bytes" if path.exists() else "missing"
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        size = f"{path.stat().st_size} bytes" if path.is_file() else "no file"
         raise InputError(
             f"the checkpoint {path} ({size}) cannot be read ({error}): it is corrupt or truncated; use another "
             f"checkpoint of the run or train again"
