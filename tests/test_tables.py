@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import json
 import math
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Generator
@@ -212,6 +216,252 @@ def test_bad_files_are_refused(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(il.InputError) as error:
         TableTasks.read(write(tmp_path, text), task="task", inputs="x", targets="y", shares=(1.0, 0.0, 0.0))
     assert words in str(error.value)
+
+
+def growth(cells: dict[int, str], column: str = "height", rows: int = 90) -> str:
+    """A table of nine boys' rows, some of whose cells say something else."""
+    lines = ["boy,age,height"]
+    for i in range(rows):
+        values = {"age": f"{0.5 + i}", "height": f"{2.5 * i}"}
+        values[column] = cells.get(i, values[column])
+        lines.append(f"{i % 9},{values['age']},{values['height']}")
+    return "\n".join(lines) + "\n"
+
+
+BOYS = {"task": "boy", "inputs": "age", "targets": "height"}
+
+
+@pytest.mark.parametrize(
+    "word", ["NULL", "n/a", "-", "", "NaN", "None", "?", ".", "--", "#N/A", "<NA>", "unknown", "\u2013"]
+)
+@pytest.mark.parametrize("column", ["age", "height"])
+def test_a_word_for_missing_among_numbers_costs_its_row_alone(tmp_path: Path, word: str, column: str) -> None:
+    """The column stays one of numbers, and what was taken for missing is said."""
+    table = TableTasks.read(write(tmp_path, growth({3: word, 70: word}, column)), **BOYS)
+    assert (table.inputs, table.targets, table.classifies) == (("age",), ("height",), False)
+    assert (len(table.x), table.dropped, table.missing) == (88, 2, {column: {word: 2}})
+    assert sorted(table.original(table.y).flatten().round(decimals=2).tolist()) == sorted(
+        2.5 * i for i in range(90) if i not in (3, 70)
+    )
+
+
+def test_words_of_ones_own_for_missing(tmp_path: Path) -> None:
+    path = write(tmp_path, growth({3: "-999", 5: "sick"}))
+    with pytest.raises(il.InputError, match=r"89 numbers and 1 words .the first is 'sick'.*missing=\('sick',\)"):
+        TableTasks.read(path, **BOYS)
+    table = TableTasks.read(path, **BOYS, missing=("sick", "-999"))
+    assert table.missing == {"height": {"-999": 1, "sick": 1}}
+    assert table.dropped == 2
+
+
+def test_words_that_mean_missing_only_among_numbers(tmp_path: Path) -> None:
+    """A dash is a category among categories; an empty cell or NULL never is."""
+    text = "task,sign,y\n" + "".join(f"{i % 4},{('+', '-', 'NULL')[i % 3]},{i}\n" for i in range(36))
+    table = TableTasks.read(write(tmp_path, text), task="task", inputs="sign", targets="y")
+    assert table.inputs == ("sign=+", "sign=-")
+    assert table.missing == {"sign": {"NULL": 12}}
+
+
+@pytest.mark.parametrize(
+    ("column", "found"),
+    [
+        (["1,5", "2,25", "-3"], [1.5, 2.25, -3.0]),
+        (["1.234,5", "12,0", "7"], [1234.5, 12.0, 7.0]),
+        (["1,234.5", "12", "1,000,000.25"], [1234.5, 12.0, 1000000.25]),
+        (["1,234,567", "12", "3.5"], [1234567.0, 12.0, 3.5]),
+        (["1e3", "2E-1", "+4"], [1000.0, 0.2, 4.0]),
+    ],
+)
+def test_numbers_as_they_are_written(tmp_path: Path, column: list[str], found: list[float]) -> None:
+    """Decimal commas and thousands, where only one reading makes numbers of all; it is said."""
+    text = "task;x;y\n" + "".join(f"{i % 4};{i};{column[i % 3]}\n" for i in range(24))
+    table = TableTasks.read(
+        write(tmp_path, text), task="task", inputs="x", targets="y", delimiter=";", shares=(1, 0, 0)
+    )
+    assert table.targets == ("y",)
+    values = sorted(set(table.original(table.y).flatten().tolist()))
+    assert values == pytest.approx(sorted(found), rel=1e-3)
+    commas = any("," in value for value in column)
+    assert len(table.notes) == commas
+    assert all("column 'y'" in note and "comma" in note for note in table.notes)
+
+
+def test_numbers_that_can_be_read_in_two_ways_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "task;x;y\n" + "".join(f"{i % 4};{i};1,{100 + i}\n" for i in range(24)))
+    columns = {"task": "task", "inputs": "x", "targets": "y", "delimiter": ";", "shares": (1.0, 0.0, 0.0)}
+    with pytest.raises(il.InputError, match=r"'1,100', which is 1100 or 1.100: give decimal"):
+        TableTasks.read(path, **columns)
+    assert float(TableTasks.read(path, **columns, decimal=".").center) == pytest.approx(1111.5)
+    assert float(TableTasks.read(path, **columns, decimal=",").center) == pytest.approx(1.1115)
+    with pytest.raises(il.InputError, match=r"must be '\.' or ','"):
+        TableTasks.read(path, **columns, decimal="x")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("2020-01-{:02d}", "holds 27 different words"),
+        ("{} %", "holds 90 different words"),
+        ("${}", "holds 90 different words"),
+    ],
+)
+def test_amounts_and_dates_are_no_categories(tmp_path: Path, value: str, message: str) -> None:
+    """Ninety classes of ninety rows are a mistake, unless one says so."""
+    cells = {i: value.format(1 + i % 27) if "-" in value else value.format(i) for i in range(90)}
+    rows = 40 if "-" in value else 90
+    path = write(tmp_path, growth(cells, rows=rows))
+    with pytest.raises(il.InputError, match=message):
+        TableTasks.read(path, **BOYS)
+    assert TableTasks.read(path, **BOYS, categorical=("height",)).classifies
+    with pytest.raises(il.InputError, match="'hight' is no input or target"):
+        TableTasks.read(path, **BOYS, categorical=("hight",))
+
+
+def test_tasks_of_two_columns_do_not_merge(tmp_path: Path) -> None:
+    text = "one,two,x,y\n" + "".join(
+        f"{a},{b},{i},{k}\n" for k, (a, b) in enumerate([("a/b", "c"), ("a", "b/c"), ("a", "b\\/c")]) for i in range(4)
+    )
+    path = write(tmp_path, text)
+    table = TableTasks.read(path, task=("one", "two"), inputs="x", targets="y", shares=(1.0, 0.0, 0.0))
+    assert table.sizes.tolist() == [4, 4, 4]
+    assert len(set(table.names)) == 3
+    member = torch.repeat_interleave(torch.arange(3), table.sizes)
+    targets = table.original(table.y).round().flatten()
+    assert all(len(targets[member == task].unique()) == 1 for task in range(3))
+    assert TableTasks.read(path, task="one", inputs="x", targets="y").names == ("a", "a/b")
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """Only where it is used."""
+    path = write(tmp_path, "task,x,x,y\n" + "".join(f"{i % 4},{i},{-i},{i}\n" for i in range(24)))
+    with pytest.raises(il.InputError, match="has 2 columns 'x': rename all but one"):
+        TableTasks.read(path, task="task", inputs="x", targets="y")
+    path.write_text("task,x,same,same,y\n" + "".join(f"{i % 4},{i},0,1,{i}\n" for i in range(24)))
+    assert TableTasks.read(path, task="task", inputs="x", targets="y").inputs == ("x",)
+
+
+def test_texts_of_any_encoding(tmp_path: Path) -> None:
+    """By its mark, or by name; what cannot be read says how it could be."""
+    text = growth({}).replace("boy", "garçon").replace("\n0,", "\nRené,")
+    columns = {"task": "garçon", "inputs": "age", "targets": "height"}
+    path = tmp_path / "table.csv"
+    for encoding, option in (
+        ("utf-8", None), ("utf-8-sig", None), ("utf-16", None), ("utf-32", None), ("latin-1", "latin-1"),
+        ("utf-16-le", "utf-16-le"),
+    ):  # fmt: skip
+        path.write_bytes(text.encode(encoding))
+        assert TableTasks.read(path, **columns, encoding=option).names[-1] == "René"
+    for encoding, message in (("latin-1", r"is not utf-8 \(byte 0xe7 on line 1\)"), ("utf-16-le", "holds zero bytes")):
+        path.write_bytes(growth({}).replace("boy", "garçon" if encoding == "latin-1" else "boy").encode(encoding))
+        with pytest.raises(il.InputError, match=message):
+            TableTasks.read(path, **columns)
+    with pytest.raises(il.InputError, match="'utf-9' is unknown"):
+        TableTasks.read(path, **columns, encoding="utf-9")
+
+
+def test_files_that_are_no_tables_are_refused_by_name(tmp_path: Path) -> None:
+    whole = gzip.compress(growth({}).encode())
+    for data, message in (
+        (whole[: len(whole) // 2], "is a gzip file that is cut or damaged"),
+        (whole[:4], "is a gzip file that is cut or damaged"),
+        (whole[:60] + b"xxxx" + whole[64:], "is a gzip file that is cut or damaged"),
+        (b"PK\x03\x04rest", "is a zip archive or a spreadsheet"),
+        (b'boy,age,height\n1,"2,3\n', "is no table"),
+        (b"boy,age,height\n1,2,3\n1,2,3,4\n", "line 3 of table.csv has 4 fields, its header has 3"),
+        (b'boy,age,height\n"1\n",2,3\n\n1,2\n', "line 5 of table.csv has 2 fields, its header has 3"),
+    ):
+        (tmp_path / "table.csv").write_bytes(data)
+        with pytest.raises(il.InputError, match=message):
+            TableTasks.read(tmp_path / "table.csv", **BOYS)
+    with pytest.raises(il.InputError, match=r"cannot be read \(Is a directory"):
+        TableTasks.read(tmp_path, **BOYS)
+    with pytest.raises(il.InputError, match="give one character"):
+        TableTasks.read(tmp_path / "table.csv", **BOYS, delimiter=", ")
+
+
+def test_without_pandas_the_remedy_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    with pytest.raises(il.InputError, match=r"pip install 'innerloop\[tables\]'"):
+        TableTasks.read(write(tmp_path, growth({})), **BOYS)
+
+
+def test_a_frame_is_its_file(tmp_path: Path) -> None:
+    """Typed columns, missing values and categories as from the file that pandas writes of it."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "task": pd.Categorical([f"t{i % 6}" for i in range(60)]),
+            "number": random.normal(size=60),
+            "whole": pd.Series(random.integers(0, 9, 60), dtype="Int64"),
+            "truth": random.integers(0, 2, 60).astype(bool),
+            "kind": random.choice(["a", "b"], 60),
+            "y": random.normal(size=60),
+        }
+    )
+    frame.loc[3, "number"] = np.nan
+    frame.loc[7, "whole"] = pd.NA
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    columns = {"task": "task", "inputs": ("number", "whole", "truth", "kind"), "targets": "y"}
+    table, file = TableTasks.of(frame, **columns), TableTasks.read(tmp_path / "table.csv", **columns)
+    assert table.digest == file.digest
+    assert table.inputs == ("number", "whole", "truth=False", "truth=True", "kind=a", "kind=b")
+    assert table.dropped == 2
+    with pytest.raises(il.InputError, match="a list is no pandas frame"):
+        TableTasks.of([1, 2], **columns)
+
+
+def test_support_sets_show_every_class_of_their_task(tmp_path: Path) -> None:
+    """As far as the shots allow, in any draw; support and query are still different rows of one task."""
+    random = np.random.default_rng(1)
+    rare = [("a" if random.random() < 0.9 else "bc"[int(random.random() < 0.5)]) for _ in range(600)]
+    text = "task,x,y\n" + "".join(f"{i % 6},{i},{label}\n" for i, label in enumerate(rare))
+    table = TableTasks.read(write(tmp_path, text), task="task", inputs="x", targets="y", shares=(1.0, 0.0, 0.0))
+    for shots in (3, 5):
+        sampler = table.sampler("train", shots=shots, queries=20)
+        task = sampler.draw(Generator().manual_seed(0), 300)
+        assert (task.support.y.sum(1) >= 1).all()
+        everything = torch.cat((task.support.x, task.query.x), 1)[..., 0]
+        assert all(len(row.unique()) == shots + 20 for row in everything)
+        parts = [sampler.draw(generator, n) for generator in [Generator().manual_seed(0)] for n in (100, 200)]
+        assert torch.equal(torch.cat([part.query.y for part in parts]), task.query.y)
+    few = table.sampler("train", shots=2, queries=5).draw(Generator().manual_seed(0), 100)
+    assert (few.support.y.sum(1).amax(1) == 1).all()
+    report = il.evaluate(
+        il.ProtoNet(il.nets.mlp(1, 8, 4)), table.sampler("train", shots=3, queries=20), tasks=50, open=False
+    )
+    assert math.isfinite(float(report.per_task["nll"].mean()))
+
+
+def test_the_digest_follows_the_content(tmp_path: Path) -> None:
+    path = schools(tmp_path)
+    one, same, other = read(path), read(path), read(path, seed=1)
+    assert one.digest == same.digest != other.digest
+    path.write_text(path.read_text().replace("399,s9,1,", "399,s9,0,"))
+    assert read(path).digest != one.digest
+
+
+# Of the readers before this one, so that published figures hold.
+DIGESTS = {
+    "storms": "19a1ba6f8c2c74a8",
+    "nyc_weather": "6a401a73e997cf22",
+    "parkinsons": "3a75e11c5644ac06",
+    "ChickWeight": "79890b8d829ef082",
+    "Oxboys": "219a750ae3775aa0",
+    "Loblolly": "5c6b4e5f39f0b22c",
+    "Theoph": "9289d45b435b6f0e",
+    "Exam": "5b31f518e4499da4",
+    "Hsb82": "91461a8da3ff31d2",
+    "gapminder": "1756fc8c1ea93c78",
+}
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_real_families_are_what_they_were(data_root: Path, name: str) -> None:
+    table, found = multitask(data_root, name), hashlib.sha256()
+    for part in (table.x, table.y, table.sizes, table.center, table.scale, *table.splits.values()):
+        found.update(str(part.dtype).encode() + str(tuple(part.shape)).encode() + part.contiguous().numpy().tobytes())
+    found.update(json.dumps([table.names, table.inputs, table.targets, table.dropped, table.classifies]).encode())
+    assert found.hexdigest()[:16] == DIGESTS[name]
 
 
 def test_missing_files_and_unknown_families(tmp_path: Path) -> None:

@@ -1,24 +1,26 @@
-"""Tables whose rows belong to tasks: many small related regressions (or classifications) in one CSV file."""
+"""Tables whose rows belong to tasks: many small related regressions (or classifications) in one CSV file or frame."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from innerloop.core.facts import Facts
-from innerloop.core.task import Examples, InputError, Task, did_you_mean
+from innerloop.core.task import Examples, InputError, Task
+from innerloop.data.columns import Column, Decimal, read_frame, texts_of, understood
+from innerloop.data.digest import digest_of
 from innerloop.data.sizes import Size, Sized
+from innerloop.data.splits import SPLITS, shared
 
-_MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "?"})
-SPLITS = ("train", "val", "test")
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ class TableTasks:
     sizes: Tensor
     """Rows of each task, int64; their sum is N."""
     names: tuple[str, ...]
-    """A name for each task: the values of the task columns, joined by ``/``."""
+    """A name for each task: the values of the task columns, joined by ``/`` (one within a value is ``\\/``)."""
     splits: dict[str, Tensor]
     """Which tasks are for ``train``, ``val`` and ``test``, as positions in ``names``."""
     inputs: tuple[str, ...]
@@ -56,6 +58,10 @@ class TableTasks:
     """What each target was divided by, ``[D]``, in its units."""
     dropped: int
     """Rows of the file that were left out, because a value that is used was missing."""
+    missing: dict[str, dict[str, int]]
+    """What was taken for a missing value in each column that is used, and how often."""
+    notes: tuple[str, ...]
+    """What else had to be found out about its columns, in words."""
     classifies: bool
     """Whether the target is a category: y are one-hot rows."""
 
@@ -71,44 +77,132 @@ class TableTasks:
         shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
         seed: int = 0,
         delimiter: str = ",",
+        decimal: Decimal | None = None,
+        missing: Sequence[str] = (),
+        encoding: str | None = None,
     ) -> TableTasks:
-        """Read a CSV file with a header; gzipped if its name ends in ``.gz``.
+        """Read a CSV file with a header, gzipped or not. Needs pandas.
+
+        A column is of numbers if all its values are; a few words among numbers stand for a missing value (``-``,
+        ``n/a``, ``NULL``, an empty cell, ...: see :attr:`missing`), other ones are refused.
 
         Args:
             path: the file.
             task: the column (or columns) whose value says which task a row belongs to.
             inputs: input columns: numbers, or categories, which become one-hot columns.
             targets: target columns: numbers, or a single column of categories.
-            categorical: columns of numbers that are to be taken for categories.
+            categorical: columns that are to be taken for categories in any case.
             shares: of the tasks for training, validation and test.
             seed: of the shuffle that splits the tasks.
             delimiter: between the columns.
+            decimal: ``"."`` or ``","``, before the decimals of numbers; ``None``: a comma where only that makes
+                numbers of a whole column.
+            missing: further words that stand for a missing value.
+            encoding: of the text; ``None``: as its mark says, or UTF-8.
 
         Raises:
-            InputError: for a file that is not there or is no table, a column that it lacks or that is used twice,
-                shares that do not sum to 1, or a split that leaves training without a task.
+            InputError: for a file that is not there, cannot be read or is no table, a column that it lacks, has twice
+                or that is used twice, words among numbers, shares that do not sum to 1, or a split that leaves training
+                without a task.
         """
-        groups = [[part] if isinstance(part, str) else list(part) for part in (task, inputs, targets)]
+        path = Path(path).expanduser()
+        return cls._made(
+            read_frame(path, delimiter, encoding),
+            path.name,
+            (task, inputs, targets),
+            categorical=categorical,
+            shares=shares,
+            seed=seed,
+            decimal=decimal,
+            missing=missing,
+        )
+
+    @classmethod
+    def of(
+        cls,
+        frame: pandas.DataFrame,
+        *,
+        task: str | Sequence[str],
+        inputs: str | Sequence[str],
+        targets: str | Sequence[str],
+        categorical: Sequence[str] = (),
+        shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
+        seed: int = 0,
+        missing: Sequence[str] = (),
+    ) -> TableTasks:
+        """The tasks of a pandas frame; arguments, and what is refused, are those of :meth:`read`.
+
+        Example:
+            >>> import pandas
+            >>> frame = pandas.DataFrame({"boy": [0, 1, 2] * 4, "age": range(12), "height": range(12)})
+            >>> TableTasks.of(frame, task="boy", inputs="age", targets="height").names
+            ('0', '1', '2')
+        """
+        if not hasattr(frame, "columns"):
+            raise InputError(f"a {type(frame).__name__} is no pandas frame: give one, or a file to TableTasks.read")
+        return cls._made(
+            frame,
+            "the frame",
+            (task, inputs, targets),
+            categorical=categorical,
+            shares=shares,
+            seed=seed,
+            decimal=".",
+            missing=missing,
+        )
+
+    @classmethod
+    def _made(
+        cls,
+        frame: pandas.DataFrame,
+        file: str,
+        wanted: Sequence[str | Sequence[str]],
+        *,
+        categorical: Sequence[str],
+        shares: Sequence[float],
+        seed: int,
+        decimal: Decimal | None,
+        missing: Sequence[str],
+    ) -> TableTasks:
+        groups = [[part] if isinstance(part, str) else list(part) for part in wanted]
         used = [name for group in groups for name in group]
         if not all(groups) or len(set(used)) != len(used):
             raise InputError(
                 f"task {groups[0]}, inputs {groups[1]} and targets {groups[2]} must name at least one column each, and "
                 f"none twice"
             )
-        if min(shares) < 0 or not math.isclose(sum(shares), 1):
-            raise InputError(f"the shares {shares} must not be negative and must sum to 1")
-        columns, dropped = _columns(Path(path), used, delimiter)
-        keys = ["/".join(row) for row in zip(*(columns[name] for name in groups[0]), strict=True)]
+        categorical = [categorical] if isinstance(categorical, str) else list(categorical)
+        for name in categorical:
+            if name not in groups[1] + groups[2]:
+                raise InputError(f"categorical={tuple(categorical)}: {name!r} is no input or target")
+        if decimal not in (None, *get_args(Decimal)):
+            raise InputError(f"decimal={decimal!r}: it must be '.' or ','")
+        shared(0, shares)
+        words = [missing] if isinstance(missing, str) else missing
+        texts = {name: texts_of(frame, name, file) for name in used}
+        columns = {
+            name: understood(
+                name, texts[name], categorical=name in groups[0] + categorical, decimal=decimal, missing=words
+            )
+            for name in used
+        }
+        kept = ~np.any([column.missing for column in columns.values()], axis=0)
+        dropped = int((~kept).sum())
+        if not kept.any():
+            raise InputError(f"{file} has no row with a value in each of {', '.join(used)} ({dropped} lack one)")
+        columns = {name: _kept(column, kept) for name, column in columns.items()}
+        keys = _keys([columns[name].texts for name in groups[0]])
         names = tuple(sorted(set(keys)))
         position = {name: i for i, name in enumerate(names)}
         member = torch.tensor([position[key] for key in keys])
         order = torch.argsort(member, stable=True)
-        splits = _split(len(names), shares, seed)
+        tasks = torch.randperm(len(names), generator=Generator().manual_seed(seed)).split(shared(len(names), shares))
+        splits = dict(zip(SPLITS, tasks, strict=True))
         if not len(splits["train"]):
             raise InputError(f"{len(names)} tasks leave none for training with shares {shares}: raise the first share")
         train = torch.isin(member, splits["train"])
-        x = [_encode(name, columns[name], name in categorical, train) for name in groups[1]]
-        y = [_encode(name, columns[name], name in categorical, train) for name in groups[2]]
+        x = [_encode(columns[name], train) for name in groups[1]]
+        y = [_encode(columns[name], train) for name in groups[2]]
         classifies = any(column.category for column in y)
         if classifies and len(y) > 1:
             named = [name for name, column in zip(groups[2], y, strict=True) if column.category]
@@ -124,6 +218,8 @@ class TableTasks:
             center=torch.tensor([column.center for column in y for _ in column.names]),
             scale=torch.tensor([column.scale for column in y for _ in column.names]),
             dropped=dropped,
+            missing={name: column.words for name, column in columns.items() if column.words},
+            notes=tuple(f"column {name!r}: {column.note}" for name, column in columns.items() if column.note),
             classifies=classifies,
         )
 
@@ -134,6 +230,11 @@ class TableTasks:
         if self.classifies:
             return Facts("table", (inputs,), targets, "classification", self.targets)
         return Facts("table", (inputs,), targets, "regression")
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the rows, the tasks and their splits: another table has another one."""
+        return digest_of(self.x, self.y, self.sizes, self.names, self.splits, self.inputs, self.targets)
 
     def original(self, y: Tensor) -> Tensor:
         """Standardized targets (or predicted means) ``[..., D]`` in the units of the table."""
@@ -146,6 +247,8 @@ class TableTasks:
 
 class TableSampler(Sized):
     """Tasks of one split of a table: support and query are different rows of one task. Made by ``TableTasks.sampler``.
+
+    Where the target is a category, the support set has a row of each class of its task, as far as its shots allow.
 
     Args:
         table: the rows.
@@ -185,16 +288,30 @@ class TableSampler(Sized):
         row = 1 + int(self._sizes.max())
         u = torch.rand(tasks, row, generator=generator, device=generator.device, dtype=torch.float64).cpu()
         task = (u[:, 0] * len(self.members)).long()
-        absent = torch.arange(row - 1) >= self._sizes[task].unsqueeze(1)
-        chosen = u[:, 1:].masked_fill(absent, -1).topk(shots + queries, 1).indices + self._starts[task].unsqueeze(1)
+        place = torch.arange(row - 1)
+        absent = place >= self._sizes[task].unsqueeze(1)
+        rank, starts = u[:, 1:].masked_fill(absent, -1), self._starts[task].unsqueeze(1)
+        if self.classifies and shots:
+            support = self._stratified(rank, (starts + place).clamp(max=len(self.table.y) - 1)).topk(shots, 1).indices
+            query = rank.scatter(1, support, -1).topk(queries, 1).indices
+        else:
+            support, query = rank.topk(shots + queries, 1).indices.split((shots, queries), 1)
 
         def part(index: Tensor) -> Examples:
+            index = index + starts
             return Examples(self.table.x[index], self.table.y[index])
 
-        return Task(part(chosen[:, :shots]), part(chosen[:, shots:]))
+        return Task(part(support), part(query))
+
+    def _stratified(self, rank: Tensor, rows: Tensor) -> Tensor:
+        """Ranks in which the first row of each class of a task comes before all others."""
+        classes = self.table.y.argmax(1)[rows]
+        best = rank.new_full((len(rank), self.table.y.shape[1]), -1).scatter_reduce(1, classes, rank, "amax")
+        first = (rank >= 0) & (rank == best.gather(1, classes))
+        return rank + first.to(rank)
 
 
-class _Column(NamedTuple):
+class _Encoded(NamedTuple):
     values: Tensor
     names: list[str]
     center: float
@@ -202,62 +319,32 @@ class _Column(NamedTuple):
     category: bool
 
 
-def _columns(path: Path, used: Sequence[str], delimiter: str) -> tuple[dict[str, list[str]], int]:
-    """The columns that are used, as text, without the rows in which one is missing; and how many those were."""
-    if not path.is_file():
-        raise InputError(f"there is no file {path}: check the path")
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        header = [name.strip() for name in next(reader, [])]
-        for name in used:
-            if name not in header:
-                hint = did_you_mean(name, header)
-                raise InputError(f"{path.name} has no column {name!r}{hint}; it has {', '.join(header) or 'no header'}")
-        where = [header.index(name) for name in used]
-        kept: list[list[str]] = []
-        dropped = 0
-        for row in reader:
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise InputError(
-                    f"line {reader.line_num} of {path.name} has {len(row)} fields, its header has {len(header)}: mend "
-                    f"the line, or give the right delimiter"
-                )
-            values = [row[i].strip() for i in where]
-            if _MISSING.isdisjoint(values):
-                kept.append(values)
-            else:
-                dropped += 1
-    if not kept:
-        raise InputError(f"{path.name} has no row with a value in each of {', '.join(used)} ({dropped} lack one)")
-    return dict(zip(used, map(list, zip(*kept, strict=True)), strict=True)), dropped
+def _kept(column: Column, kept: np.ndarray) -> Column:
+    """The column of the rows that are kept."""
+    numbers = None if column.numbers is None else column.numbers[kept]
+    texts = [text for text, keep in zip(column.texts, kept, strict=True) if keep]
+    return column._replace(texts=texts, numbers=numbers, missing=column.missing[kept])
 
 
-def _encode(name: str, texts: Sequence[str], categorical: bool, train: Tensor) -> _Column:
-    """A column of text as standardized numbers ``[N, 1]`` or one-hot columns ``[N, levels]``."""
-    numbers = None if categorical else _numbers(texts)
-    if numbers is None:
-        levels = sorted(set(texts))
-        position = {level: i for i, level in enumerate(levels)}
-        rows = torch.eye(len(levels))[torch.tensor([position[text] for text in texts])]
-        return _Column(rows, [f"{name}={level}" for level in levels], 0.0, 1.0, True)
+def _keys(columns: Sequence[Sequence[str]]) -> list[str]:
+    """A name for the task of each row; of two columns no two tasks share one."""
+    if len(columns) == 1:
+        return list(columns[0])
+    safe = [[text.replace("\\", "\\\\").replace("/", "\\/") for text in column] for column in columns]
+    return ["/".join(row) for row in zip(*safe, strict=True)]
+
+
+def _encode(column: Column, train: Tensor) -> _Encoded:
+    """A column as standardized numbers ``[N, 1]`` or one-hot columns ``[N, levels]``."""
+    name = column.name
+    if column.numbers is None:
+        levels, rows = np.unique(column.texts, return_inverse=True)
+        names = [f"{name}={level}" for level in levels.tolist()]
+        return _Encoded(torch.eye(len(levels))[torch.from_numpy(rows.reshape(-1))], names, 0.0, 1.0, True)
+    numbers = torch.from_numpy(column.numbers)
     if not numbers.isfinite().all():
         raise InputError(f"column {name!r} holds {int((~numbers.isfinite()).sum())} infinite values: remove those rows")
     center, scale = float(numbers[train].mean()), float(numbers[train].std(correction=0))
     # A column that is constant in training stays as it is, about 0.
     scale = scale if scale > 1e-12 * max(1.0, abs(center)) else 1.0
-    return _Column(((numbers - center) / scale).float().unsqueeze(1), [name], center, scale, False)
-
-
-def _numbers(texts: Sequence[str]) -> Tensor | None:
-    try:
-        return torch.tensor([float(text) for text in texts], dtype=torch.float64)
-    except ValueError:
-        return None
-
-
-def _split(tasks: int, shares: tuple[float, float, float], seed: int) -> dict[str, Tensor]:
-    order = torch.randperm(tasks, generator=Generator().manual_seed(seed))
-    first, second = round(tasks * shares[0]), round(tasks * (shares[0] + shares[1]))
-    return dict(zip(SPLITS, order.tensor_split((first, second)), strict=True))
+    return _Encoded(((numbers - center) / scale).float().unsqueeze(1), [name], center, scale, False)
