@@ -184,6 +184,8 @@ FROM_FACTS: list[tuple[type[Learner], Facts, dict[str, Any]]] = [
         for facts in (VECTORS, CURVES)
     ),
     (il.EWC, VECTORS, {"every": 2}),
+    (il.InContext, VECTORS, {"width": 16, "depth": 1, "heads": 2}),
+    (il.InContext, Facts("table", (4,), 1, "regression"), {"width": 16, "depth": 1, "heads": 2}),
     (il.MarginalGP, Facts("functions", (1,), 1, "regression"), {"points": 16, "draws": 4}),
     *((kind, VECTORS, {}) for kind in (il.Prototypes, il.AmortizedHead, il.LinearHead, il.OnlineHead)),
 ]
@@ -249,6 +251,62 @@ def test_a_gating_network_of_ones_own() -> None:
     assert learner.encoder.modulator is modulator
     assert learner.backbone() is encoder
     assert learner.head.features == 4
+
+
+BY_HAND = {
+    "protonet": lambda: il.ProtoNet(il.nets.mlp(8, 4)),
+    "maml": lambda: il.MAML(il.nets.mlp(8, 3)),
+    "imaml": lambda: il.IMAML(il.nets.mlp(8, 3)),
+    "replay": lambda: il.ExperienceReplay(il.nets.mlp(8, 3)),
+    "prototypes": lambda: il.Prototypes(),
+    "regression": lambda: il.MAML(il.nets.mlp(8, 3), likelihood=il.Gaussian(scale=1.0)),
+    "marginal-gp": lambda: il.MarginalGP("rbf", points=8, draws=2),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (torch.tensor([0, 1, 2, 0, 1, 2]), r"float rows \[N, D\]"),
+        (torch.zeros(1, 3), "the same N"),
+        (torch.full((6, 3), float("nan")), "6 rows of the support set's y"),
+        (torch.arange(6.0).unsqueeze(1), "a column of numbers"),
+    ],
+    ids=["labels", "one row", "nan", "column"],
+)
+def test_adapt_by_hand_refuses_what_would_broadcast(name: str, y: Tensor, words: str) -> None:
+    learner = BY_HAND[name]()
+    if not learner.likelihood.classifies and y.shape[1:] == (1,):
+        return
+    with pytest.raises(il.InputError, match=words):
+        learner.adapt(il.Examples(torch.randn(6, 8), y))
+
+
+def test_inputs_are_finite_where_a_person_gives_them() -> None:
+    gap, y = torch.randn(6, 8).index_fill(0, torch.tensor([2]), float("nan")), torch.eye(3).repeat(2, 1)
+    for name in ("protonet", "maml", "replay"):
+        with pytest.raises(il.InputError, match="1 of 6 rows of the support set's x"):
+            BY_HAND[name]().adapt(il.Examples(gap, y))
+    # Features that are not finite are a diverged encoder's, which evaluation counts and names; tables may have gaps.
+    assert il.Prototypes().adapt(il.Examples(gap, y)).sums.isnan().any()
+    assert il.InContext(width=16, depth=1, heads=2).adapt(il.Examples(gap, y)).x.isnan().any()
+
+
+def test_a_learner_of_ones_own_is_guarded_too() -> None:
+    class Mean(Learner):
+        def adapt(self, support: il.Examples, state: Tensor | None = None) -> Tensor:
+            """The mean."""
+            return support.y.mean(0)
+
+        def predict(self, state: Tensor, x: Tensor) -> Tensor:
+            return state.expand(1, len(x), -1)
+
+    learner = Mean(il.Gaussian(scale=1.0))
+    assert learner.adapt.__doc__ == "The mean."
+    assert list(inspect.signature(learner.adapt).parameters) == ["support", "state"]
+    with pytest.raises(il.InputError, match="float rows"):
+        learner.adapt(il.Examples(torch.zeros(2, 1), torch.zeros(2)))
 
 
 def tasks(count: int = 3, shift: float = 5.0) -> list[il.Task]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any, ClassVar, Self
 
 import torch
@@ -13,7 +14,7 @@ from innerloop.core import norm
 from innerloop.core.construction import Recorded
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.likelihood import Likelihood
-from innerloop.core.task import Examples, Task
+from innerloop.core.task import Examples, Task, check_examples
 
 #: A pytree of tensors: savable, sendable, vmappable.
 State = Any
@@ -35,12 +36,19 @@ class Learner(Recorded, ABC):
 
     #: What a recipe builds it on: an "encoder" of vectors, of feature "maps", a "classifier", or nothing (``None``).
     network: ClassVar[str | None] = None
+    #: Whether inputs may have missing numbers (NaN).
+    missing: ClassVar[bool] = False
     #: What its targets can be.
     objectives: ClassVar[tuple[str, ...]] = ("classification",)
 
     def __init__(self, likelihood: Likelihood) -> None:
         super().__init__()
         self.likelihood = likelihood
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "adapt" in vars(cls):
+            cls.adapt = _checking(cls.adapt)  # type: ignore[method-assign]
 
     @abstractmethod
     def adapt(self, support: Examples, state: State | None = None) -> State:
@@ -49,6 +57,14 @@ class Learner(Recorded, ABC):
     @abstractmethod
     def predict(self, state: State, x: Tensor) -> Tensor:
         """Raw predictions for queries: ``[N, *F] -> [S, N, P]``."""
+
+    def check(self, support: Examples) -> None:
+        """Refuse a malformed support set before :meth:`adapt` sees it, whose sums would broadcast.
+
+        Raises:
+            InputError: naming the part that does not fit and the remedy.
+        """
+        check_examples(support, classes=self.likelihood.classifies, finite=not self.missing)
 
     def loss(self, task: Task) -> Tensor:
         """The outer objective on one task, a scalar."""
@@ -121,3 +137,14 @@ class Learner(Recorded, ABC):
     def transductive(self) -> bool:
         """Whether a query's prediction may depend on the other queries."""
         return self.looks_at_queries or self.norm == "batch"
+
+
+def _checking(adapt: Callable[..., State]) -> Callable[..., State]:
+    """The method, after the support set was checked."""
+
+    @wraps(adapt)
+    def checked(self: Learner, support: Examples, state: State | None = None) -> State:
+        self.check(support)
+        return adapt(self, support, state)
+
+    return checked

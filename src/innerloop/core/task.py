@@ -84,7 +84,14 @@ def as_shares(x: Tensor) -> Tensor:
     return x.float() / 255 if x.dtype == torch.uint8 else x
 
 
-def check_examples(part: Examples, name: str = "the support set", *, targets: int | None = None) -> None:
+def check_examples(
+    part: Examples,
+    name: str = "the support set",
+    *,
+    targets: int | None = None,
+    classes: bool = False,
+    finite: bool = True,
+) -> None:
     """Refuse malformed examples of one task, before they broadcast: for callers that make them by hand.
 
     Cheap: shapes and types always; whether values are finite only where they can be looked at, outside of transforms.
@@ -93,6 +100,8 @@ def check_examples(part: Examples, name: str = "the support set", *, targets: in
         part: x ``[N, *F]``, y ``[N, D]``.
         name: what the message calls them.
         targets: D, where it is known.
+        classes: whether y are rows of classes, and no column of numbers.
+        finite: whether x must be finite; y must be.
 
     Raises:
         InputError: naming the part that does not fit and the remedy.
@@ -117,13 +126,18 @@ def check_examples(part: Examples, name: str = "the support set", *, targets: in
         raise InputError(f"{name} has targets of {y.shape[1]} columns where {targets} are expected: give as many")
     if _transformed():
         return
-    for label, values in (("x", x), ("y", y)):
+    for label, values in (("x", x), ("y", y)) if finite else (("y", y),):
         if not torch.isfinite(values).all():
             bad = int((~torch.isfinite(values)).flatten(1).any(1).sum())
             raise InputError(
                 f"{bad} of {len(values)} rows of {name}'s {label} hold a value that is missing or not finite: remove "
                 f"or impute them"
             )
+    if classes and y.shape[1] == 1 and bool((y != 1).any()):
+        raise InputError(
+            f"{name} has targets {tuple(y.shape)}, a column of numbers, and classes are one-hot rows [N, D]: "
+            f"il.examples(x, labels, ways=...) makes them"
+        )
 
 
 def _transformed() -> bool:

@@ -10,7 +10,7 @@ from torch import nn
 
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.learner import Learner
-from innerloop.core.task import InputError
+from innerloop.core.task import Examples, InputError, check_examples
 from innerloop.learners.arguments import complete, parameters
 
 
@@ -30,6 +30,10 @@ class Head(Learner):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         complete(cls)
+
+    def check(self, support: Examples) -> None:
+        """As any learner, except that features may be those of an encoder that diverged: its scores tell."""
+        check_examples(support, classes=self.likelihood.classifies, finite=False)
 
     @property
     def looks(self) -> bool:

@@ -10,10 +10,12 @@ each new table. Choose it for small tables of numbers (tens to a thousand rows),
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from innerloop.core.facts import Facts, Networks
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Bars, Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, Task, join
@@ -53,6 +55,7 @@ class InContext(Learner):
 
     network = "table"
     objectives = ("classification", "regression")
+    missing = True
 
     def __init__(
         self,
@@ -74,6 +77,11 @@ class InContext(Learner):
         self.targets = 1 if regression else classes
         outputs = self.likelihood.size(1) if regression else None
         self.net = TableTransformer(self.targets, outputs, width=width, depth=depth, heads=heads)
+
+    @classmethod
+    def from_facts(cls, facts: Facts, nets: Networks, **options: Any) -> Self:
+        """For classes or a real target, as its tasks have it."""
+        return cls(**{"regression": facts.objective == "regression", **options})
 
     def adapt(self, support: Examples, state: Examples | None = None) -> Examples:  # noqa: D102
         if support.y.shape[1] > self.targets:
