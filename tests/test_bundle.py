@@ -161,6 +161,11 @@ def test_an_adapted_task_names_its_classes_and_folds_on(tmp_path: Path) -> None:
     assert task.predict(x) == ["abc"[column] for column in columns]
     il.save(tmp_path / "b", task.fold(more))
     assert torch.equal(il.load(tmp_path / "b").proba(x), learner.proba(learner.adapt(more, state), x))
+    assert il.bundle.read(tmp_path / "b").kind == "adapted"
+    other = vectors(seed=1)
+    assert il.load(tmp_path / "b", learner=other).learner is other
+    refused(lambda: task.proba(torch.randn(5, 3)), "the queries have the shape (5, 3)", "has (4,)")
+    refused(lambda: il.save(tmp_path / "e", task, classes=["a"]), "says its classes itself")
     il.save(tmp_path / "c", learner, state)
     assert il.load(tmp_path / "c").predict(x).tolist() == columns
     il.save(tmp_path / "d", learner, state, classes=["a", "b"])

@@ -1,7 +1,9 @@
 """Bundles: one format for whatever is kept, read back without any data set. See ``docs/bundle.md``."""
 
-from innerloop.bundle.adapted import AdaptedTask, load
-from innerloop.bundle.bundle import CARD, Bundle, Bundled, Contents, read, save
+from innerloop.bundle.adapted import AdaptedTask
+from innerloop.bundle.bundle import CARD, Bundle, Bundled, Contents, read
 from innerloop.bundle.folder import digest_of
+from innerloop.bundle.loading import load
+from innerloop.bundle.saving import save
 
 __all__ = ["CARD", "AdaptedTask", "Bundle", "Bundled", "Contents", "digest_of", "load", "read", "save"]

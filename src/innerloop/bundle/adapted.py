@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from innerloop.bundle.bundle import Bundle, Contents, read
-from innerloop.bundle.names import class_with
 from innerloop.core.facts import Facts
 from innerloop.core.learner import Learner, State
 from innerloop.core.task import Examples, InputError
@@ -45,7 +42,17 @@ class AdaptedTask:
     card: Mapping[str, str] = field(default_factory=dict)
 
     def proba(self, x: Tensor) -> Tensor:
-        """Class probabilities of queries, or their predictive means: ``[N, *F] -> [N, D]``."""
+        """Class probabilities of queries, or their predictive means: ``[N, *F] -> [N, D]``.
+
+        Raises:
+            InputError: for queries of another shape than the facts say. A table may have any number of columns.
+        """
+        facts = self.facts
+        if facts is not None and facts.kind != "table" and tuple(x.shape[1:]) != facts.shape:
+            raise InputError(
+                f"the queries have the shape {tuple(x.shape)}, one example of the task has {facts.shape}: give "
+                f"[N, *F] with that F"
+            )
         return self.learner.proba(self.state, x)
 
     def predict(self, x: Tensor) -> list[str] | Tensor:
@@ -68,61 +75,3 @@ class AdaptedTask:
         """The task after more examples, where the learner folds."""
         with torch.no_grad():
             return replace(self, state=self.learner.adapt(support, self.state))
-
-    def to_bundle(self) -> Contents:
-        """What is kept of it."""
-        return Contents(self.learner, self.state, self.facts, self.classes, self.preprocessing, card=self.card)
-
-    @classmethod
-    def from_bundle(cls, bundle: Bundle) -> Self:
-        """The task again."""
-        return cls._with(bundle.learner, bundle)
-
-    @classmethod
-    def _with(cls, learner: Learner, bundle: Bundle) -> Self:
-        return cls(learner, bundle.state, bundle.classes, bundle.facts, bundle.preprocessing, bundle.card)
-
-
-def load(
-    path: str | Path,
-    *,
-    learner: Learner | None = None,
-    allow: Iterable[str] = (),
-    device: torch.device | str = "cpu",
-) -> Any:
-    """What :func:`save` kept: a :class:`~innerloop.Learner`, an :class:`AdaptedTask`, or an estimator; no data is read.
-
-    Nothing of the bundle is executed. Names in it are looked up in innerloop and ``torch.nn``, elsewhere only where you
-    allow it; of modules that are imported already it may name networks and learners.
-
-    Args:
-        path: the folder; that of a run stands for its best weights.
-        learner: one of your own that gets the weights, where the bundle cannot build it.
-        allow: modules and packages outside innerloop whose classes and functions the bundle may call.
-        device: where the weights and the state go.
-
-    Returns:
-        what was kept; learners are in evaluation mode.
-
-    Raises:
-        InputError: if there is no bundle, one of another version, a file that is not what was written, or a name that
-            is not trusted.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as place:
-        ...     path = il.save(f"{place}/net", il.ProtoNet(il.nets.mlp(8, 16, 4)))
-        ...     il.load(path).head
-        Prototypes(
-          distance='euclidean', scale=1.0
-          (likelihood): Categorical(smoothing=0.0)
-        )
-    """
-    bundle = read(path, allow=allow, device=device)
-    if bundle.kind not in ("learner", "adapted"):
-        kind = class_with("from_bundle", bundle.kind, bundle.allow)
-        if learner is not None:
-            raise InputError(f"{bundle.path} keeps a {kind.__qualname__}, which brings its learner: leave learner= out")
-        return kind.from_bundle(bundle)
-    found = bundle.learner if learner is None else bundle.into(learner)
-    return found if bundle.kind == "learner" else AdaptedTask._with(found, bundle)
