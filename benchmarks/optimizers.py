@@ -33,7 +33,7 @@ from innerloop.data import Sampler
 from innerloop.evaluation import stats
 from innerloop.nets import mlp
 from innerloop.optimizers import Digits, Teachers
-from innerloop.training.fit import schedule_factor
+from innerloop.training.schedule import schedule_factor
 
 STEPS, BATCH, PROBLEMS = 50, 32, 16
 HORIZONS = tuple(STEPS * times for times in (1, 2, 5, 10))
@@ -128,7 +128,7 @@ def trained(name: str, seed: int, share: float) -> InnerOptimizer:
         torch.manual_seed(seed)
         options = {**rule.train, "steps": int(share * rule.train["steps"])}
         started = time.process_time()
-        losses = il.optimizers.train(problems, seed=seed, **options)
+        losses = il.optimizers.train(problems, seed=seed, **options).losses
         seconds = time.process_time() - started
         print(f"{name}, seed {seed}: {options['steps']} outer steps, {seconds:.0f} s", flush=True)
         checkpoint.save(path, learned.state_dict(), {"losses": losses, "seconds": seconds})

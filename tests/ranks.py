@@ -28,10 +28,10 @@ from torch import Generator, Tensor, nn
 from torch.utils import _pytree as pytree
 
 import innerloop as il
-from innerloop.core import distributed
 from innerloop.data import Sampler, Sinusoid
+from innerloop.training import ranks as shares
 from innerloop.training.aggregate import Uncertainty, backward_aggregated, backward_weighted, make_aggregator
-from innerloop.training.fit import NonFiniteLoss
+from innerloop.training.outer import NonFiniteLoss
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 QUIET: dict[str, Any] = {"how": "vmap", "progress": False}
@@ -120,8 +120,8 @@ def gradients(folder: Path, name: str, reduction: Any = "mean", tasks: int = TAS
     wanted = accumulated(lonely)
     yield
     lifted = il.lift(learner, "loop")
-    distributed.begin(lifted, tasks, False)
-    got = distributed.backward(lifted, distributed.own(drawn, tasks), tasks, reduction)
+    shares.begin(lifted, tasks, False)
+    got = shares.backward(lifted, shares.own(drawn, tasks), tasks, reduction)
     torch.testing.assert_close(got, losses, **CLOSE)
     gradient = accumulated(learner)
     for key, value in wanted.items():
@@ -137,7 +137,7 @@ def unused_parameters(folder: Path) -> Iterator[None]:
     learner.unused = nn.Parameter(torch.zeros(3, dtype=torch.float64))
     yield
     drawn = sampler.draw(Generator().manual_seed(3), TASKS)
-    distributed.backward(il.lift(learner, "vmap"), distributed.own(drawn, TASKS), TASKS, "mean")
+    shares.backward(il.lift(learner, "vmap"), shares.own(drawn, TASKS), TASKS, "mean")
     assert learner.unused.grad is None
     assert learner.encoder[0].weight.grad is not None
 
@@ -151,7 +151,7 @@ def aggregated(folder: Path) -> Iterator[None]:
     losses = backward_aggregated(il.lift(lonely, "vmap"), drawn, combine)
     wanted = accumulated(lonely)
     yield
-    own = distributed.own(drawn, TASKS)
+    own = shares.own(drawn, TASKS)
     got = backward_aggregated(il.lift(learner, "vmap"), own, combine, TASKS)
     torch.testing.assert_close(got, losses, **CLOSE)
     for key, value in accumulated(learner).items():
@@ -171,7 +171,7 @@ def weighted(folder: Path, name: str) -> Iterator[None]:
     wanted = accumulated(lonely)
     yield
     lifted = il.lift(learner.train(), "vmap")
-    got = backward_weighted(lifted, distributed.own(drawn, TASKS), many, TASKS)
+    got = backward_weighted(lifted, shares.own(drawn, TASKS), many, TASKS)
     torch.testing.assert_close(got, losses, **CLOSE)
     torch.testing.assert_close(many.log_variance.grad, one.log_variance.grad, **CLOSE)
     for key, value in accumulated(learner).items():

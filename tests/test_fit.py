@@ -20,8 +20,10 @@ from torch import Generator, Tensor, nn
 
 import innerloop as il
 from innerloop.core import checkpoint, files
+from innerloop.core.random import generator
 from innerloop.data import Batches, FewShot, Sampler, Sinusoid
-from innerloop.training.fit import _CALIBRATION_BATCHES, _generator, schedule_factor
+from innerloop.training.schedule import schedule_factor
+from innerloop.training.validation import CALIBRATION_BATCHES
 
 QUIET: dict[str, Any] = {"how": "vmap", "progress": False}
 
@@ -153,7 +155,7 @@ def test_schedules(name: str) -> None:
 
 def one_gradient(learner: il.Learner, sampler: Sampler, step: int, reduction: Any = "mean") -> list[Tensor]:
     """The gradient that a step of ``fit`` sees: tasks and draws follow from the seed and the step's number."""
-    il.lift(learner, "loop").backward(sampler.draw(_generator(0, "train", step), 4), reduction)
+    il.lift(learner, "loop").backward(sampler.draw(generator(0, "train", step), 4), reduction)
     return [p.grad for p in learner.parameters()]
 
 
@@ -276,7 +278,7 @@ def test_label_smoothing_is_in_the_loss() -> None:
     plain = il.evaluate(protonet(), sampler, tasks=20, how="vmap", open=False)
     assert before.per_task["nll"].tolist() == plain.per_task["nll"].tolist()
     smooth = il.fit(learner, sampler, steps=1, **QUIET).losses[0]
-    tasks = sampler.draw(_generator(0, "train", 0), 4)
+    tasks = sampler.draw(generator(0, "train", 0), 4)
     raw = il.lift(protonet(), "loop").predict(tasks).squeeze(1)
     wanted = nn.functional.cross_entropy(raw.flatten(0, 1), tasks.query.y.flatten(0, 1), label_smoothing=0.3)
     assert smooth == pytest.approx(wanted.item(), rel=1e-5)
@@ -388,8 +390,8 @@ def test_running_statistics_are_calibrated_at_the_end() -> None:
     il.fit(learner, sampler, steps=3, lr=0.05, tasks_per_step=2, **QUIET)
     first = learner.encoder.convolutions[0]
     means = []
-    for i in range(_CALIBRATION_BATCHES):
-        tasks = sampler.draw(_generator(0, "calibrate", i), 2)
+    for i in range(CALIBRATION_BATCHES):
+        tasks = sampler.draw(generator(0, "calibrate", i), 2)
         x = torch.cat((tasks.support.x.flatten(0, 1), tasks.query.x.flatten(0, 1)))
         means.append(first(x).mean((0, 2, 3)))
     torch.testing.assert_close(learner.encoder.norms[0].running_mean, torch.stack(means).mean(0))
@@ -435,7 +437,7 @@ def test_metrics_have_a_line_a_step(tmp_path: Path) -> None:
     best, facts = checkpoint.load(folder / "best.safetensors")
     checkpoint.load_weights(other, best, folder)
     assert torch.equal(weights(other), weights(learner))
-    assert facts == {"step": 5, "score": 5.0}
+    assert facts == {"step": 5, "score": None}
 
 
 class Exploding(Sampler):

@@ -42,10 +42,6 @@ UPWARDS: dict[str, str] = {
 CIRCLES: dict[str, str] = {}
 #: "module: name".
 PRIVATE: dict[str, str] = {
-    "acting.train: _generator": "until the one outer loop is in",
-    "optimizers.train: _generator": "until the one outer loop is in",
-    "optimizers.train: _mix": "until the one outer loop is in",
-    "core.distributed: _settle": "until ranks are part of training",
     "data.class_stream: _augmented": "until samplers share their draws by public names",
     "data.class_stream: _choose": "until samplers share their draws by public names",
     "data.unlabeled: _augmented": "until samplers share their draws by public names",

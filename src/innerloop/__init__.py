@@ -76,8 +76,9 @@ from innerloop.learners import (
 )
 from innerloop.learners.generative.process import autoregressive, log_likelihood
 from innerloop.optimizers import LearnedOptimizer, LSTMRule, MLPRule, TrainingRun
-from innerloop.training.fit import NonFiniteLoss, fit
-from innerloop.training.store import History
+from innerloop.training.fit import fit
+from innerloop.training.history import History
+from innerloop.training.outer import NonFiniteLoss
 
 if TYPE_CHECKING:
     from innerloop.estimators.incontext import InContextClassifier, InContextRegressor

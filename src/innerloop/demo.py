@@ -13,6 +13,7 @@ from rich.table import Table
 
 from innerloop import nets
 from innerloop.core.allocator import keep_memory
+from innerloop.core.folder import prepare_folder
 from innerloop.core.learner import Learner
 from innerloop.core.task import InputError
 from innerloop.data.episodes import Batches, FewShot, Sampler
@@ -23,7 +24,6 @@ from innerloop.learners.metric.protonet import ProtoNet
 from innerloop.learners.transfer.finetune import FineTune
 from innerloop.report import html as report
 from innerloop.training.fit import fit
-from innerloop.training.store import prepare_folder
 
 
 def run_demo(

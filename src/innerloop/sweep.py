@@ -21,12 +21,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import innerloop as il
+from innerloop.core.folder import prepare_folder
 from innerloop.core.learner import Learner
 from innerloop.core.task import InputError, did_you_mean
 from innerloop.data import Sampler
 from innerloop.recipes.recipe import RECIPE_FILE, Recipe, Source, start_from
-from innerloop.training.fit import NonFiniteLoss
-from innerloop.training.store import prepare_folder
+from innerloop.training.outer import NonFiniteLoss
 
 try:
     import optuna
@@ -197,7 +197,10 @@ def _train(study: Any, trial: Any, recipe: Recipe, source: Source, folder: Path)
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         return "refused"
     # An interrupted trial stays open: whoever goes on finds it without a process, and repeats it.
-    if history.stopped != "interrupted":
+    if history.stopped != "interrupted" and history.best is None:
+        trial.set_user_attr("why", "no validation gave a finite score")
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    elif history.stopped != "interrupted":
         study.tell(trial, history.best)
     return history.stopped
 

@@ -21,7 +21,7 @@ from innerloop.core.inner import SGD, InnerOptimizer, LearnedRates, Parameters
 from innerloop.core.task import InputError
 from innerloop.learners.optimization.gradient import names
 from innerloop.nets import mlp
-from innerloop.training.store import History
+from innerloop.training.history import History
 
 
 class GaussianPolicy(nn.Module):

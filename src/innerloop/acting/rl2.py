@@ -17,7 +17,7 @@ from innerloop.acting.returns import advantages
 from innerloop.acting.train import train
 from innerloop.core.task import InputError
 from innerloop.nets import mlp
-from innerloop.training.store import History
+from innerloop.training.history import History
 
 
 class Played(NamedTuple):

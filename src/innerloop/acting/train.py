@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor, nn
 
+from innerloop.core.random import check_seed, generator
 from innerloop.core.task import InputError
-from innerloop.training.fit import NonFiniteLoss, _generator, schedule_factor
-from innerloop.training.progress import progress_bar, stop_signal
-from innerloop.training.store import History
+from innerloop.training.history import History
+from innerloop.training.outer import Budget, OuterLoop, Update
+from innerloop.training.schedule import schedule_factor
 
 Objective = Callable[[Generator, float], tuple[Tensor, Tensor]]
 
@@ -46,8 +46,8 @@ def train(
         ends the run after the step at hand (``stopped`` is then ``"interrupted"``).
 
     Raises:
-        InputError: for fewer than 1 update, or a rate or clip that is not positive.
-        NonFiniteLoss: if the loss is not finite.
+        InputError: for fewer than 1 update, a rate or clip that is not positive, or a warm-up of the whole run.
+        NonFiniteLoss: if the loss or its gradient is not finite.
 
     Example:
         >>> import innerloop.acting as acting
@@ -59,26 +59,21 @@ def train(
     """
     if updates < 1 or not 0 < lr < math.inf or not clip > 0:
         raise InputError(f"updates={updates}, lr={lr}, clip={clip}: updates must be at least 1, lr and clip positive")
-    parameters = [p for p in agent.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(parameters, lr=lr)
-    history, start = History(), time.monotonic()
-    with stop_signal() as stopping, progress_bar(progress, updates, None) as bar:
-        for step in range(updates):
-            optimizer.param_groups[0]["lr"] = lr * schedule_factor("cosine", (step + 1) / (updates + 1), warmup)
-            loss, returns = objective(_generator(seed, "act", step), step / updates)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise NonFiniteLoss(f"the loss is {value} at step {step + 1}: lower the outer or the inner rate")
-            optimizer.zero_grad()
+    if not 0 <= warmup < 1:
+        raise InputError(f"warmup={warmup} must be from 0 up to, but not including, 1: a share of the run")
+    check_seed(seed)
+
+    def factor(done: float) -> float:
+        # Half a step in, so that neither the first rate nor the last is 0.
+        return schedule_factor("cosine", (round(done * updates) + 1) / (updates + 1), warmup)
+
+    optimizer = torch.optim.Adam([p for p in agent.parameters() if p.requires_grad], lr=lr)
+    history = History()
+    with OuterLoop(
+        Update(optimizer, factor=factor, clip=clip), Budget(steps=updates), history, progress=progress
+    ) as loop:
+        for step, done in loop:
+            loss, returns = objective(generator(seed, "act", step), done)
             loss.backward()
-            nn.utils.clip_grad_norm_(parameters, clip)
-            optimizer.step()
-            rate = float(optimizer.param_groups[0]["lr"])
-            history.rows.append({"step": step + 1, "loss": value, "lr": rate, "return": float(returns.mean())})
-            history.seconds = time.monotonic() - start
-            bar((step + 1) / updates, value, history)
-            if stopping.is_set():
-                history.stopped = "interrupted"
-                break
-    optimizer.zero_grad()
+            loop.take(float(loss.detach()), **{"return": float(returns.mean())})
     return history

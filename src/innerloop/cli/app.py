@@ -212,8 +212,8 @@ def evaluate(
 ) -> None:
     """Score a run on fixed, seeded tasks of a split; the tasks and each one's score are saved in the run folder."""
     from innerloop.core import distributed
+    from innerloop.core.folder import prepare_folder
     from innerloop.evaluation.evaluate import save_report
-    from innerloop.training.store import prepare_folder
 
     report = runs.scored(
         run, ways, shots, queries, tasks, seed, split, device, inner_steps=inner_steps, norm=norm, data=data, root=root
@@ -367,7 +367,7 @@ def main() -> NoReturn:
     """Run the command line; bad input ends with one message on stderr and exit code 2."""
     from innerloop.core import distributed
     from innerloop.core.task import InputError
-    from innerloop.training.fit import NonFiniteLoss
+    from innerloop.training.outer import NonFiniteLoss
 
     who = f"innerloop, rank {os.environ['RANK']}" if distributed.launched() else "innerloop"
     try:

@@ -28,7 +28,7 @@ def begun(recipe: Any, out: Path) -> bool:
 
 def begin(recipe: Any, out: Path) -> None:
     """Make a run's folder, with its recipe."""
-    from innerloop.training.store import prepare_folder
+    from innerloop.core.folder import prepare_folder
 
     prepare_folder(out)
     recipe.save(out)
@@ -102,7 +102,7 @@ def trained(recipe: Any, built: tuple[Any, ...], out: Path, *, resume: bool, qui
     say(f"tasks by {history.how}: {history.why}")
     if history.stopped == "interrupted":
         say(f"saved; go on with: innerloop resume {out}")
-    elif history.scores:
+    elif history.best is not None:
         say(f"best validation score {history.best:.4f}; next: innerloop evaluate {out}")
 
 

@@ -6,7 +6,6 @@ the machine (``vmap`` for small networks, a loop for per-task convolutions on a 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Literal, cast
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from innerloop.core import norm
 from innerloop.core.auto import choose, key_of
 from innerloop.core.compiled import Compiled
+from innerloop.core.duplicate import duplicate
 from innerloop.core.learner import Learner
 from innerloop.core.task import Examples, InputError, Task, count, take
 
@@ -94,13 +94,13 @@ class Lifted:
 
     def loss(self, tasks: Task) -> Tensor:
         """The outer objective of each task, ``[T]``, with a graph."""
-        self._settle(tasks, Lifted.loss)
+        self.settle(tasks, Lifted.loss)
         return torch.cat([self._losses(part) for part in self._parts(tasks)])
 
     @torch.no_grad()
     def predict(self, tasks: Task) -> Tensor:
         """Raw predictions for each task's queries, ``[T, S, Q, P]``, without a graph."""
-        self._settle(tasks, Lifted.predict)
+        self.settle(tasks, Lifted.predict)
         return torch.cat([self._predictions(part) for part in self._parts(tasks)])
 
     def backward(self, tasks: Task, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
@@ -109,7 +109,7 @@ class Lifted:
         Returns:
             the loss of each task, ``[T]``, detached.
         """
-        self._settle(tasks, Lifted.backward)
+        self.settle(tasks)
         scale = 1 / count(tasks) if reduction == "mean" else 1.0
         backward = self._backward_compiled if self.compiled else self._backward
         return torch.cat([backward(part, scale) for part in self._parts(tasks)])
@@ -171,13 +171,14 @@ class Lifted:
         with norm.fused():
             return torch.stack([function(_task_layout(take(tasks, t))) for t in range(count(tasks))])
 
-    def _settle(self, tasks: Task, work: Callable[[Lifted, Task], Tensor]) -> None:
-        """Turn ``auto`` into the fastest way on this batch."""
+    def settle(self, tasks: Task, work: Callable[[Lifted, Task], Tensor] | None = None) -> None:
+        """Turn ``auto`` into the fastest way of doing ``work``, by default ``Lifted.backward``, on this batch."""
         if self.how != "auto":
             return
+        work = work or Lifted.backward
 
         def way(how: str, chunk: int | None, compiled: bool) -> Callable[[Task], Tensor]:
-            learner = copy.deepcopy(self.learner)
+            learner = duplicate(self.learner)
             return partial(work, Lifted(learner, cast(How, how), chunk, self.precision, compiled))
 
         encoder = self.encoder()

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.func import functional_call, vmap
 
 from innerloop.core.inner import Parameters
 from innerloop.core.lifting import lift
+from innerloop.core.random import check_seed, generator, mix
 from innerloop.core.task import InputError, move
 from innerloop.data.episodes import Sampler
 from innerloop.optimizers.pes import PES
 from innerloop.optimizers.run import TrainingRun
-from innerloop.training.fit import NonFiniteLoss, _generator, _mix, schedule_factor
+from innerloop.training.history import History
+from innerloop.training.outer import Budget, OuterLoop, Update
+from innerloop.training.schedule import schedule_factor
 
 #: No run's loss counts for more under PES, so that one that diverges does not drown the others.
 _LARGEST = 100.0
@@ -34,7 +38,8 @@ def train(
     clip: float = 1.0,
     sigma: float = 0.01,
     seed: int = 0,
-) -> list[float]:
+    progress: bool = False,
+) -> History:
     """Train the rule that all runs share; each outer step is on the next family of problems in turn.
 
     For a single family, unrolled gradients are what :func:`innerloop.fit` takes of a :class:`TrainingRun`, with
@@ -49,47 +54,41 @@ def train(
         clip: largest norm of the outer gradient.
         sigma: of PES's perturbations, in the units of the rule's weights.
         seed: of all that is random.
+        progress: show a bar.
 
     Returns:
-        the mean loss in each outer step.
+        the history; a row's ``loss`` is the mean over the step's problems. Ctrl-C ends the run after the step at hand
+        (``stopped`` is then ``"interrupted"``).
 
     Raises:
-        InputError: for runs of several rules, an unknown gradient, or under PES steps that are no multiple of the
-            truncation.
+        InputError: for runs of several rules, an unknown gradient, sizes or rates that are not positive, or under PES
+            steps that are no multiple of the truncation.
         NonFiniteLoss: where the loss or its gradient is not finite.
 
     Example:
         >>> import innerloop as il
         >>> rule = il.MLPRule()
         >>> run = il.TrainingRun(il.nets.mlp(10, 1), rule, steps=4, truncation=2, likelihood=il.Gaussian(scale=1.0))
-        >>> len(train([(run, il.optimizers.Quadratics())], steps=3, gradient="pes"))
+        >>> train([(run, il.optimizers.Quadratics())], steps=3, gradient="pes").step
         3
     """
-    _check(problems, gradient)
+    _check(problems, steps, gradient, tasks, lr, clip, seed)
     rule = problems[0][0].inner
     device = next(rule.parameters()).device
-    optimizer = torch.optim.Adam(rule.parameters(), lr=lr)
+    update = Update(torch.optim.Adam(rule.parameters(), lr=lr), factor=partial(schedule_factor, "cosine"), clip=clip)
     estimate = _persistent if gradient == "pes" else _unrolled
     estimates = []
     for run, sampler in problems:
         run.to(device).train()
         estimates.append(estimate(run, sampler, tasks, sigma))
-    losses = []
-    for step in range(steps):
-        # As in fit: everything random in a step follows from the seed and the step's number.
-        torch.manual_seed(_mix(seed, "draws", step))
-        loss = float(estimates[step % len(problems)](_generator(seed, "train", step)).mean())
-        size = nn.utils.clip_grad_norm_(rule.parameters(), clip)
-        if not (math.isfinite(loss) and bool(size.isfinite())):
-            raise NonFiniteLoss(
-                f"the loss is {loss} and its gradient's norm {float(size)} at outer step {step + 1}: lower the outer "
-                f"learning rate or the rule's scale, or cut the unroll with truncation="
-            )
-        optimizer.param_groups[0]["lr"] = lr * schedule_factor("cosine", step / steps)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss)
-    return losses
+    history = History()
+    with OuterLoop(update, Budget(steps=steps), history, progress=progress) as loop:
+        for step, _ in loop:
+            # As in fit: everything random in a step follows from the seed and the step's number.
+            torch.manual_seed(mix(seed, "draws", step))
+            losses = estimates[step % len(problems)](generator(seed, "train", step))
+            loop.take(float(losses.mean()))
+    return history
 
 
 #: Puts a gradient into the rule's ``.grad``; returns the loss of each problem.
@@ -130,7 +129,13 @@ def _persistent(run: TrainingRun, sampler: Sampler, tasks: int, sigma: float) ->
     return estimate
 
 
-def _check(problems: Problems, gradient: str) -> None:
+def _check(problems: Problems, steps: int, gradient: str, tasks: int, lr: float, clip: float, seed: int) -> None:
+    if steps < 0 or tasks < 1 or not 0 < lr < math.inf or not clip > 0:
+        raise InputError(
+            f"steps={steps}, tasks={tasks}, lr={lr}, clip={clip}: steps must be at least 0, tasks at least 1, lr and "
+            f"clip positive"
+        )
+    check_seed(seed)
     if gradient not in ("unrolled", "pes"):
         raise InputError(f"gradient {gradient!r} is unknown; choose unrolled or pes")
     if not problems or any(run.inner is not problems[0][0].inner for run, _ in problems):

@@ -26,13 +26,14 @@ from PIL import Image
 from torch import Tensor
 
 from innerloop.core.files import write_atomically
+from innerloop.core.folder import prepare_folder
 from innerloop.core.learner import Learner
 from innerloop.core.lifting import lift
 from innerloop.core.task import InputError, Task, take
 from innerloop.data.episodes import Episodes, FewShot
 from innerloop.evaluation import stats
 from innerloop.evaluation.evaluate import Report
-from innerloop.training.store import History, prepare_folder
+from innerloop.training.history import History
 
 #: Reports by learner, then by protocol: ``results["ProtoNet"]["5-way 1-shot"]``. The first learner is the one compared.
 Results = Mapping[str, Mapping[str, Report]]

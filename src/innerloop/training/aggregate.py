@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from innerloop.core import distributed
 from innerloop.core.lifting import Lifted
 from innerloop.core.likelihood import Gaussian, Likelihood
 from innerloop.core.task import InputError, Task, count
 from innerloop.data.episodes import Sampler
 from innerloop.data.known import KnownTasks
+from innerloop.training import ranks
 
 #: From the Jacobian, the gradient of each task ``[T, n]``, to the gradient that is followed, ``[n]``.
 Aggregator = Callable[[Tensor], Tensor]
@@ -105,12 +105,12 @@ def backward_aggregated(lifted: Lifted, tasks: Task, combine: Aggregator, total:
     for loss in losses:
         slopes = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
         rows.append(torch.cat([slope.flatten() for slope in slopes]))
-    jacobian = distributed.gather(torch.stack(rows), total)
+    jacobian = ranks.gather(torch.stack(rows), total)
     # A solver would fail with a message of its own: the mean carries what is not finite to where fit looks for it.
     vector = combine(jacobian) if jacobian.isfinite().all() else jacobian.mean(0)
     for parameter, part in zip(parameters, vector.split([p.numel() for p in parameters]), strict=True):
         parameter.grad = part.view_as(parameter).clone()
-    return distributed.gather(losses.detach(), total)
+    return ranks.gather(losses.detach(), total)
 
 
 class Weighting(nn.Module, ABC):
@@ -223,8 +223,8 @@ def backward_weighted(lifted: Lifted, tasks: Task, weights: Weighting, total: in
 
     Over ranks, each of which has its slice of ``total`` tasks, every one weights all the losses.
     """
-    with distributed.statistics(lifted.learner):
-        losses = distributed.gather(lifted.loss(tasks), total if total is not None else count(tasks))
+    with ranks.statistics(lifted.learner):
+        losses = ranks.gather(lifted.loss(tasks), total if total is not None else count(tasks))
     weights(losses).backward()
-    distributed.add_gradients(lifted.learner)
+    ranks.add_gradients(lifted.learner)
     return losses.detach()

@@ -5,193 +5,257 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import dataclass, field
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from innerloop.core import checkpoint, distributed
-from innerloop.core.files import write_text_atomically
-from innerloop.core.lifting import How
+from innerloop.core.files import write_text_atomically, writing
+from innerloop.core.folder import check_folder, locked
+from innerloop.core.learner import Learner
 from innerloop.core.task import InputError
+from innerloop.training.callbacks import Callback
+from innerloop.training.history import History
+
+LAST, BEST, METRICS = "last.safetensors", "best.safetensors", "metrics.jsonl"
 
 #: A checkpoint's tensors and facts, and the metrics that it counts.
 Found = tuple[dict[str, Tensor], dict[str, Any], list[dict[str, float]]]
 
 
-@dataclass
-class History:
-    """What happened in a run: one row a step, and the validation scores."""
-
-    rows: list[dict[str, float]] = field(default_factory=list)
-    """``step``, ``loss`` and ``lr`` of each outer step."""
-    scores: list[tuple[int, float]] = field(default_factory=list)
-    """Step and score of each validation: accuracy, or minus the squared error."""
-    best: float = -math.inf
-    """The best score."""
-    seconds: float = 0.0
-    """Wall-clock time of training, over all resumptions."""
-    how: How = "auto"
-    """How the tasks were lifted."""
-    chunk: int | None = None
-    """Tasks at a time."""
-    compiled: bool = False
-    """Whether through ``torch.compile``."""
-    why: str = ""
-    """Why so."""
-    stopped: str = "finished"
-    """``"finished"`` or ``"interrupted"``."""
-    mark: int = 0
-    """The last mark at which a validation was due."""
-    resumed: int = 0
-    """The step at which this process began."""
-
-    @property
-    def losses(self) -> list[float]:
-        """The outer loss of every step."""
-        return [row["loss"] for row in self.rows]
-
-    @property
-    def step(self) -> int:
-        """Outer steps done."""
-        return len(self.rows)
-
-    @property
-    def steps_here(self) -> int:
-        """Outer steps done by this process."""
-        return self.step - self.resumed
-
-
 class Store:
     """Saves and restores a run. Weights and moments are safetensors, the rest JSON. Of several ranks the first writes.
 
+    Within ``with`` a run that is resumed is restored and its folder locked; a new one writes nothing before
+    :meth:`begin`.
+
     Args:
-        folder: made if missing.
+        folder: of the run; ``None`` for one that leaves nothing.
         parts: ``learner``, ``optimizer``, ``scheduler``, ``average`` and ``weights``; the last three may be ``None``.
+        callbacks: whose states are kept.
         history: filled from the folder when resuming.
         resume: go on from the folder's last checkpoint.
+        seconds: between two checkpoints.
 
     Raises:
-        InputError: if the folder cannot be written, holds another run, or holds none to resume.
+        InputError: if the folder cannot be written, holds another run, holds none to resume, or is in use.
     """
 
-    def __init__(self, folder: Path, parts: dict[str, Any], history: History, resume: bool) -> None:
-        self.parts, self.history = parts, history
-        self.last, self.kept, self.metrics = (
-            folder / f for f in ("last.safetensors", "best.safetensors", "metrics.jsonl")
-        )
-        self._written = 0
-        found = distributed.first(lambda: self._open(folder, resume))
-        if found is not None:
-            self._restore(*found)
+    def __init__(
+        self,
+        folder: Path | None,
+        parts: Mapping[str, Any],
+        callbacks: Sequence[Callback],
+        history: History,
+        *,
+        resume: bool,
+        seconds: float,
+    ) -> None:
+        if resume and folder is None:
+            raise InputError("resume=True needs the run's folder: give it as out=")
+        self.folder, self.parts, self.callbacks, self.history = folder, parts, callbacks, history
+        self.resume, self.seconds = resume, seconds
+        #: What the run began with, see :func:`innerloop.training.fingerprint.beginning`.
+        self.began: dict[str, Any] | None = None
+        self._begun, self._saved, self._written = resume, time.monotonic(), 0
+        self._held = ExitStack()
+        self._made: list[Path] = []
 
-    def _open(self, folder: Path, resume: bool) -> Found | None:
-        """The checkpoint to go on from, with its metrics; or a folder made ready for a new run."""
-        prepare_folder(folder)
-        if resume:
-            return self._read()
-        if self.last.exists():
-            raise InputError(f"{folder} already holds a run ({self.last.name}): give another folder or resume it")
-        self.metrics.write_text("")
-        self.save()
-        return None
+    def __enter__(self) -> Self:
+        try:
+            found = distributed.first(self._open)
+            if found is not None:
+                self._restore(*found)
+        except BaseException:
+            self._held.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
+        for folder in self._made if not self._begun else ():
+            # What a refused beginning made and left empty.
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+
+    def _path(self, name: str) -> Path:
+        assert self.folder is not None
+        return self.folder / name
+
+    def _open(self) -> Found | None:
+        """The checkpoint to go on from, with its metrics; ``None`` for a new run, whose folder is looked at only."""
+        if self.folder is None:
+            return None
+        if not self.resume:
+            check_folder(self.folder)
+            self._refuse_taken()
+            return None
+        if not self._path(LAST).exists():
+            checkpoint.load(self._path(LAST))
+        self._lock()
+        return self._read()
+
+    def _lock(self) -> None:
+        assert self.folder is not None
+        self._held.enter_context(locked(self.folder))
+
+    def _refuse_taken(self) -> None:
+        for name in (LAST, BEST):
+            if self._path(name).exists():
+                raise InputError(f"{self.folder} already holds a run ({name}): give another folder or resume it")
+
+    def begin(self, learner: Learner, began: dict[str, Any]) -> None:
+        """Make the folder of a new run, with its first checkpoint, and start the callbacks.
+
+        Args:
+            learner: whose weights are kept.
+            began: what the run begins with.
+        """
+        if self.began is None:
+            self.began = began
+        if not self._begun:
+            distributed.first(self._make)
+        for callback in self.callbacks:
+            callback.on_start(learner, self.folder)
+        if not self._begun:
+            self._begun = True
+            distributed.first(self.save)
+
+    def _make(self) -> None:
+        if self.folder is None:
+            return
+        parents = [self.folder, *self.folder.absolute().parents]
+        self._made = [path for path in parents if not path.exists()]
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock()
+        self._refuse_taken()
+        with writing(self._path(METRICS)):
+            self._path(METRICS).write_text("")
+
+    def where(self) -> str:
+        """Where the last good weights are, in words."""
+        if self.folder is None:
+            return "no folder was given"
+        return f"the last good checkpoint is {self._path(LAST)}" if self._begun else "nothing was written"
+
+    def save_in_time(self) -> None:
+        """Save if the last time was long ago."""
+        if time.monotonic() - self._saved > self.seconds:
+            self.save()
 
     def save(self) -> None:
         """Write the metrics that are new, then the checkpoint that counts them."""
-        if distributed.rank() > 0:
+        if distributed.rank() > 0 or self.folder is None:
             return
-        lines = [*self.history.rows[self._written :]]
-        with open(self.metrics, "a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in lines)
+        path = self._path(METRICS)
+        with writing(path), open(path, "a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in self.history.rows[self._written :])
             file.flush()
             os.fsync(file.fileno())
         self._written = self.history.step
-        learner, average = self.parts["learner"], self.parts["average"]
-        tensors = {f"learner.{name}": value for name, value in learner.state_dict().items()}
-        if average is not None:
-            tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
-        if self.parts["weights"] is not None:
-            tensors |= {f"weights.{name}": value for name, value in self.parts["weights"].state_dict().items()}
-        scheduler = self.parts["scheduler"]
+        tensors, facts = self._packed()
+        if all(bool(torch.isfinite(value).all()) for value in tensors.values() if value.is_floating_point()):
+            checkpoint.save(self._path(LAST), tensors, facts)
+        self._saved = time.monotonic()
+
+    def _packed(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        history, scheduler = self.history, self.parts["scheduler"]
+        tensors = {
+            f"{part}.{name}": value
+            for part in ("learner", "average", "weights")
+            if self.parts[part] is not None
+            for name, value in self.parts[part].state_dict().items()
+        }
         moments, optimizer = checkpoint.pack("optimizer", self.parts["optimizer"].state_dict())
         clocks, scheduled = checkpoint.pack("scheduler", scheduler.state_dict() if scheduler is not None else None)
         facts = {
-            "step": self.history.step,
-            "seconds": self.history.seconds,
-            "scores": self.history.scores,
-            "best": self.history.best if math.isfinite(self.history.best) else None,
-            "mark": self.history.mark,
-            "how": self.history.how,
-            "chunk": self.history.chunk,
-            "compiled": self.history.compiled,
-            "why": self.history.why,
+            "step": history.step,
+            "seconds": history.seconds,
+            "scores": [(step, score if math.isfinite(score) else None) for step, score in history.scores],
+            "best": history.best,
+            "best_step": history.best_step,
+            "mark": history.mark,
+            "how": history.how,
+            "chunk": history.chunk,
+            "compiled": history.compiled,
+            "why": history.why,
+            "began": self.began,
+            "callbacks": [[type(callback).__name__, callback.state()] for callback in self.callbacks],
             "optimizer": optimizer,
             "scheduler": scheduled,
         }
-        if all(bool(torch.isfinite(value).all()) for name, value in tensors.items() if value.is_floating_point()):
-            checkpoint.save(self.last, tensors | moments | clocks, facts)
+        return tensors | moments | clocks, facts
 
     def keep(self, weights: dict[str, Tensor]) -> None:
         """Write the best weights so far."""
-        if distributed.rank() == 0:
-            checkpoint.save(self.kept, weights, {"step": self.history.step, "score": self.history.best})
+        if distributed.rank() == 0 and self.folder is not None:
+            facts = {"step": self.history.best_step, "score": self.history.best}
+            checkpoint.save(self._path(BEST), weights, facts)
 
     def best(self) -> dict[str, Tensor] | None:
-        """The best weights on disk, if there are any."""
-        return distributed.first(lambda: checkpoint.load(self.kept)[0] if self.kept.exists() else None)
+        """The best weights on disk, of a run that is resumed, if a validation has chosen them."""
+        if not self.resume or self.history.best is None:
+            return None
+        return distributed.first(lambda: checkpoint.load(self._path(BEST))[0])
 
     def _read(self) -> Found:
         """The last checkpoint and the metrics that it counts; those after it are taken off the file."""
-        tensors, facts = checkpoint.load(self.last)
-        lines = [json.loads(line) for line in self.metrics.read_text().splitlines() if line.endswith("}")]
-        rows = lines[: facts["step"]]
-        if len(rows) < facts["step"]:
+        tensors, facts = checkpoint.load(self._path(LAST))
+        path, rows = self._path(METRICS), []
+        try:
+            text = path.read_text()
+            lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+            rows = lines[: facts["step"]]
+        except (OSError, ValueError) as error:
             raise InputError(
-                f"{self.metrics} has {len(lines)} steps, the checkpoint counts {facts['step']}: the file was cut "
+                f"{path} cannot be read ({getattr(error, 'strerror', None) or error}), the checkpoint counts "
+                f"{facts['step']} steps: restore it, or train again"
+            ) from None
+        if [row.get("step") for row in rows] != list(range(1, facts["step"] + 1)):
+            raise InputError(
+                f"{path} has {len(lines)} steps, the checkpoint counts {facts['step']}: the file was cut "
                 f"short; restore it, or train again"
             )
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        if self.metrics.read_text() != text:
+        kept = "".join(json.dumps(row) + "\n" for row in rows)
+        if text != kept:
             # Steps after the checkpoint, or half a line of a process that was killed.
-            write_text_atomically(self.metrics, text)
+            write_text_atomically(path, kept)
         return tensors, facts, rows
 
     def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any], rows: list[dict[str, float]]) -> None:
-        history, learner, average = self.history, self.parts["learner"], self.parts["average"]
-        _load_part(learner, tensors, "learner", self.last)
-        if average is not None:
-            _load_part(average, tensors, "average", self.last)
-        if self.parts["weights"] is not None:
-            _load_part(self.parts["weights"], tensors, "weights", self.last)
+        history = self.history
+        for part in ("learner", "average", "weights"):
+            if self.parts[part] is not None:
+                _load_part(self.parts[part], tensors, part, self._path(LAST))
         self.parts["optimizer"].load_state_dict(checkpoint.unpack(tensors, facts["optimizer"]))
         if self.parts["scheduler"] is not None:
             self.parts["scheduler"].load_state_dict(checkpoint.unpack(tensors, facts["scheduler"]))
+        left = list(facts["callbacks"])
+        for callback in self.callbacks:
+            # Of several of one class, in their order.
+            state = next((one for one in left if one[0] == type(callback).__name__), None)
+            if state is not None:
+                left.remove(state)
+                callback.restore(state[1])
         history.rows = rows
-        history.scores = [(int(step), float(score)) for step, score in facts["scores"]]
-        history.best = -math.inf if facts["best"] is None else facts["best"]
+        history.scores = [(int(step), math.nan if score is None else score) for step, score in facts["scores"]]
+        history.best, history.best_step = facts["best"], facts["best_step"]
         history.mark = facts["mark"]
         history.seconds, history.how, history.why = facts["seconds"], facts["how"], facts["why"]
-        history.chunk, history.compiled = facts.get("chunk"), facts.get("compiled", False)
+        history.chunk, history.compiled = facts["chunk"], facts["compiled"]
         history.resumed = self._written = history.step
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make a folder and see that it can be written.
-
-    Raises:
-        InputError: if it cannot.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"the folder {folder} cannot be written ({error.strerror}): give one that can be, or change its rights"
-        ) from None
+        self.began = facts["began"]
 
 
 def _load_part(module: nn.Module, tensors: dict[str, Tensor], prefix: str, where: Path) -> None:

@@ -1,0 +1,161 @@
+"""How a learner is trained: what a recipe's training table says, checked in one place before anything is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from innerloop.core.lifting import How
+from innerloop.core.random import check_seed
+from innerloop.core.task import InputError, did_you_mean
+from innerloop.training.aggregate import AGGREGATORS, WEIGHTINGS, Aggregator
+from innerloop.training.schedule import check_schedule
+
+OptimizerFactory = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+
+
+class _Limit(NamedTuple):
+    words: str
+    least: float = -math.inf
+    above: float = -math.inf
+    below: float = math.inf
+    optional: bool = False
+    whole: bool = False
+
+    def allows(self, value: Any) -> bool:
+        if value is None:
+            return self.optional
+        if not isinstance(value, Integral if self.whole else Real) or isinstance(value, bool):
+            return False
+        try:
+            number = float(value)
+        except OverflowError:
+            return False
+        return math.isfinite(number) and number >= self.least and number > self.above and number < self.below
+
+
+_LIMITS = {
+    "steps": _Limit("of at least 0", least=0, optional=True, whole=True),
+    "minutes": _Limit("above 0", above=0, optional=True),
+    "tasks_per_step": _Limit("of at least 1", least=1, whole=True),
+    "lr": _Limit("above 0", above=0),
+    "weight_decay": _Limit("of at least 0", least=0),
+    "warmup": _Limit("from 0 to less than 1, a share of the run", least=0, below=1),
+    "clip": _Limit("above 0, the largest norm of the gradient", above=0, optional=True),
+    "average": _Limit("between 0 and 1, a decay such as 0.99", above=0, below=1, optional=True),
+    "chunk": _Limit("of tasks; it must be at least 1", least=1, optional=True, whole=True),
+    "memory": _Limit("above 0, in GiB", above=0, optional=True),
+    "validate_every": _Limit("of steps, at least 1", least=1, optional=True, whole=True),
+    "validate_tasks": _Limit("of at least 1", least=1, whole=True),
+    "save_seconds": _Limit("of at least 0", least=0),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The options of :func:`innerloop.fit`, which has their description; each is checked here.
+
+    Raises:
+        InputError: naming the option, its value and its limits.
+
+    Example:
+        >>> Settings(steps=100, lr=3e-4).tasks_per_step
+        4
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    tasks_per_step: int = 4
+    optimizer: str | OptimizerFactory = "Adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: str | SchedulerFactory = "cosine"
+    warmup: float = 0.0
+    clip: float | None = None
+    average: float | None = None
+    reduction: Literal["mean", "sum"] = "mean"
+    aggregate: str | Aggregator = "mean"
+    weighting: str | None = None
+    how: How = "auto"
+    chunk: int | None = None
+    precision: str | None = None
+    compiled: bool = False
+    memory: float | None = None
+    validate_every: int | None = None
+    validate_tasks: int = 200
+    seed: int = 0
+    save_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Check each value by itself, and those that exclude each other."""
+        if self.steps is None and self.minutes is None:
+            raise InputError("fit needs a budget: steps=, minutes= or both")
+        if not all(_LIMITS[name].allows(getattr(self, name)) for name in ("steps", "minutes", "tasks_per_step")):
+            raise InputError(
+                f"steps={self.steps!r}, minutes={self.minutes!r}, tasks_per_step={self.tasks_per_step!r}: steps must "
+                f"be at least 0, minutes above 0, tasks_per_step at least 1"
+            )
+        for name, limit in _LIMITS.items():
+            if not limit.allows(getattr(self, name)):
+                kind = "whole" if limit.whole else "finite"
+                raise InputError(f"{name}={getattr(self, name)!r} cannot be used: give a {kind} number {limit.words}")
+        check_seed(self.seed)
+        if not isinstance(self.compiled, bool):
+            raise InputError(f"compiled={self.compiled!r} cannot be used: give true or false")
+        self._check_names()
+
+    def _check_names(self) -> None:
+        if not callable(self.optimizer):
+            check_optimizer(self.optimizer)
+        if not callable(self.schedule):
+            check_schedule(self.schedule)
+        _check_choice("reduction", self.reduction, ("mean", "sum"))
+        if not callable(self.aggregate):
+            _check_choice("aggregate", self.aggregate, AGGREGATORS, ", or pass a function")
+        if self.weighting is not None:
+            _check_choice("weighting", self.weighting, WEIGHTINGS)
+        if (self.aggregate != "mean") + (self.weighting is not None) + (self.reduction != "mean") > 1:
+            raise InputError(
+                f"reduction={self.reduction!r}, aggregate={self.aggregate!r} and weighting={self.weighting!r} each say "
+                f"what becomes of the tasks' losses: change one of them"
+            )
+
+
+def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
+    """The optimizers of ``torch.optim`` that follow a gradient, by name."""
+    found = {
+        name: kind
+        for name, kind in vars(torch.optim).items()
+        if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer
+    }
+    # It evaluates the loss again and again, at places of its own.
+    found.pop("LBFGS", None)
+    return found
+
+
+def check_optimizer(name: Any) -> None:
+    """Refuse what is no name of an optimizer.
+
+    Raises:
+        InputError: with the nearest known one.
+    """
+    known = optimizers()
+    if name not in known:
+        raise InputError(
+            f"torch.optim has no optimizer {name!r} that follows a gradient{did_you_mean(str(name), known)}: use a "
+            f"name such as Adam, AdamW or SGD, or pass a function"
+        )
+
+
+def _check_choice(name: str, value: Any, known: tuple[str, ...], other: str = "") -> None:
+    if value not in known:
+        raise InputError(
+            f"{name}={value!r} is unknown{did_you_mean(str(value), known)}; choose one of {', '.join(known)}{other}"
+        )
