@@ -19,7 +19,8 @@ HERE = Path(__file__).parent
 
 def python(*words: object) -> subprocess.CompletedProcess[str]:
     """Runs Python on a script of this folder, with one thread a process."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     return subprocess.run(
         [sys.executable, *map(str, words)], env=environment, capture_output=True, text=True, check=True, timeout=300
     )

@@ -114,7 +114,7 @@ class OuterLoop:
         ...     for step, used in loop:
         ...         loss = weight**2
         ...         loss.backward()
-        ...         loop.take(float(loss.detach()))
+        ...         used = loop.take(float(loss.detach()))
         >>> weight.item(), loop.history.losses
         (0.75, [9.0, 2.25])
     """

@@ -129,7 +129,7 @@ class Store:
             callback.on_start(learner, self.folder)
         if not self._begun:
             self._begun = True
-            distributed.first(self.save)
+            self.save()
 
     def _make(self) -> None:
         if self.folder is None:
@@ -150,13 +150,17 @@ class Store:
         return f"the last good checkpoint is {self._path(LAST)}" if self._begun else "nothing was written"
 
     def save_in_time(self) -> None:
-        """Save if the last time was long ago."""
-        if time.monotonic() - self._saved > self.seconds:
-            self.save()
+        """Save if the last time was long ago. Ranks have clocks of their own, so none waits for the first here."""
+        if time.monotonic() - self._saved > self.seconds and distributed.rank() == 0:
+            self._save()
 
     def save(self) -> None:
+        """Save now; every rank goes on when it is done."""
+        distributed.first(self._save)
+
+    def _save(self) -> None:
         """Write the metrics that are new, then the checkpoint that counts them."""
-        if distributed.rank() > 0 or self.folder is None:
+        if self.folder is None:
             return
         path = self._path(METRICS)
         with writing(path), open(path, "a") as file:
@@ -198,10 +202,15 @@ class Store:
         return tensors | moments | clocks, facts
 
     def keep(self, weights: dict[str, Tensor]) -> None:
-        """Write the best weights so far."""
-        if distributed.rank() == 0 and self.folder is not None:
+        """Write the best weights so far; every rank goes on when it is done."""
+
+        def write() -> None:
+            if self.folder is None:
+                return
             facts = {"step": self.history.best_step, "score": self.history.best}
             checkpoint.save(self._path(BEST), weights, facts)
+
+        distributed.first(write)
 
     def best(self) -> dict[str, Tensor] | None:
         """The best weights on disk, of a run that is resumed, if a validation has chosen them."""
