@@ -130,7 +130,7 @@ def fit(
         memory=memory, validate_every=validate_every, validate_tasks=validate_tasks, seed=seed,
         save_seconds=save_seconds,
     )  # fmt: skip
-    _check_trainable(learner)
+    check_trainable(learner)
     place = find_device(device) if device is not None else device_of(learner)
     lifted = lift(learner.to(place), how, chunk, precision, compiled, memory)
     objective = Objective(lifted, sampler, settings, place)
@@ -204,7 +204,7 @@ def make_update(learner: Learner, weights: nn.Module | None, settings: Settings)
     """
     parameters = [p for p in learner.parameters() if p.requires_grad]
     parameters += weights.parameters() if weights is not None else []
-    optimizer = _optimizer(parameters, settings)
+    optimizer = make_optimizer(parameters, settings)
     factor, scheduler = None, None
     if isinstance(settings.schedule, str):
         factor = partial(schedule_factor, settings.schedule, warmup=settings.warmup)
@@ -224,7 +224,12 @@ def make_update(learner: Learner, weights: nn.Module | None, settings: Settings)
     )
 
 
-def _check_trainable(learner: Learner) -> None:
+def check_trainable(learner: Learner) -> None:
+    """Refuse a learner that has nothing to train.
+
+    Raises:
+        InputError: without parameters, with frozen ones alone, or with one whose shape is not known yet.
+    """
     parameters = list(learner.parameters())
     if not parameters:
         raise InputError(
@@ -237,7 +242,12 @@ def _check_trainable(learner: Learner) -> None:
             raise InputError(f"the parameter {name!r} has no shape yet: run the network once on an example before fit")
 
 
-def _optimizer(parameters: list[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+def make_optimizer(parameters: list[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+    """The optimizer that the settings name, or that their function makes.
+
+    Raises:
+        InputError: for one that does not take these parameters or options.
+    """
     if not isinstance(settings.optimizer, str):
         made = settings.optimizer(parameters)
         if not isinstance(made, torch.optim.Optimizer):
