@@ -54,7 +54,7 @@ def find_lr(
     device: torch.device | str | None = None,
     progress: bool = True,
 ) -> RateTest:
-    """Train a copy of a learner at rates that rise from step to step, to see where its loss falls and where it blows up.
+    """Train a copy of a learner at rates that rise from step to step: where does its loss fall, where does it blow up?
 
     The learner itself stays as it is. All steps are on the same tasks, so that the curve shows the rates and not the
     luck of the draw; give as many tasks as memory allows. The test ends early when the loss diverges. A good rate for
