@@ -1,7 +1,7 @@
-"""Make weights for the in-context estimators of a run: ``python benchmarks/bundle_incontext.py RUN FILE.safetensors``.
+"""Make the weights of the in-context estimators of a run: ``python benchmarks/bundle_incontext.py RUN BUNDLE``.
 
-RUN is a folder of ``innerloop train incontext``. The file holds the weights, the options that build the learner, and
-the recipe; the recipe is also written beside it as JSON.
+RUN is a folder of ``innerloop train incontext``. The bundle holds its best weights and how they were trained; one that
+is there gives way, and its card goes on.
 """
 
 from __future__ import annotations
@@ -10,25 +10,24 @@ import argparse
 import json
 from pathlib import Path
 
-from innerloop.core import checkpoint
-from innerloop.recipes import load_run
+import innerloop as il
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the bundle."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("bundle", type=Path)
     given = parser.parse_args()
-    recipe, facts = load_run(given.run)
-    tensors, _ = checkpoint.load(given.run / "best.safetensors")
+    best, run = il.bundle.read(given.run), json.loads((given.run / "recipe.json").read_text())
+    card = il.bundle.read(given.bundle).card if given.bundle.exists() else {}
     # What belongs to one machine is left out: folders by their names, no platform.
-    trained = {**facts["recipe"], "root": None, "init": recipe.init and Path(recipe.init).name}
-    versions = {name: facts["versions"][name] for name in ("innerloop", "python", "torch")}
-    facts = {"options": recipe.options, "recipe": trained, "versions": versions}
-    checkpoint.save(given.file, tensors, facts)
-    given.file.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
-    print(f"wrote {given.file} ({given.file.stat().st_size / 1e6:.2f} MB)")
+    init = run["recipe"].get("init")
+    recipe = {**run["recipe"], "root": None, "init": init and Path(init).name}
+    origin = {"data": recipe["data"], "seed": recipe["seed"], "recipe": recipe, "trained with": best.versions}
+    origin["parent"] = il.bundle.digest_of(best.path)
+    path = il.save(given.bundle, best.learner, facts=best.facts, origin=origin, card=card, replace=True)
+    print(f"wrote {path} ({sum(file.stat().st_size for file in path.iterdir()) / 1e6:.2f} MB)")
 
 
 if __name__ == "__main__":
