@@ -401,3 +401,35 @@ def test_a_trained_center_comes_back_from_a_file(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "weights", learner.state_dict(), {})
     checkpoint.load_weights(other, checkpoint.load(tmp_path / "weights")[0], tmp_path / "weights")
     assert torch.equal(other.head.center, learner.head.center)
+
+
+@pytest.mark.parametrize("policy", ["batch", "support"])
+def test_a_trained_learner_takes_another_norm_policy_with_its_scale_and_shift(policy: str) -> None:
+    """What `evaluate --norm` does to a loaded run: the same as a network of that policy with the same weights."""
+
+    def make(norm: str) -> il.ProtoNet:
+        return il.ProtoNet(il.nets.conv4((1, 8, 8), width=4, norm=norm, pools=2))
+
+    trained, wanted = make("running").eval(), make(policy).eval()
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    weights = {name: p.clone() for name, p in trained.named_parameters()}
+    wanted.load_state_dict(weights)
+    il.norm.convert(trained, policy)
+    assert trained.norm == policy
+    assert {name: p.shape for name, p in trained.named_parameters()} == {n: p.shape for n, p in weights.items()}
+    support, query = il.Examples(torch.rand(6, 1, 8, 8), torch.eye(3).repeat(2, 1)), torch.rand(4, 1, 8, 8)
+    got, expected = (learner.predict(learner.adapt(support), query) for learner in (trained, wanted))
+    torch.testing.assert_close(got, expected)
+
+
+def test_a_converted_maml_adapts() -> None:
+    net = il.nets.conv4((1, 8, 8), width=4, norm="running", pools=2, out=3)
+    il.norm.calibrate(net, [torch.rand(20, 1, 8, 8)])
+    learner = il.MAML(net, lr=0.1).eval()
+    il.norm.convert(learner, "support")
+    support = il.Examples(torch.rand(6, 1, 8, 8), torch.eye(3).repeat(2, 1))
+    state = learner.adapt(support)
+    assert len(state.statistics) == 4
+    assert not torch.equal(state.parameters["norms.0.weight"], learner.net.norms[0].weight)
