@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import laws
 import numpy
 import pytest
 import torch
+from cases import episodes
 from torch import Tensor, nn
 
 import innerloop as il
@@ -433,3 +435,14 @@ def test_a_converted_maml_adapts() -> None:
     state = learner.adapt(support)
     assert len(state.statistics) == 4
     assert not torch.equal(state.parameters["norms.0.weight"], learner.net.norms[0].weight)
+
+
+def test_a_fit_centers_what_it_keeps_and_a_resumed_one_too(tmp_path: Path) -> None:
+    def make() -> il.ProtoNet:
+        return il.ProtoNet(il.nets.mlp(8, 16), distance="cosine", center=True)
+
+    train = episodes("blobs", "train")()
+    laws.assert_resumed_is_uninterrupted(make, train, tmp_path, tasks_per_step=2)
+    learner = make()
+    il.fit(learner, train, steps=2, tasks_per_step=2, how="loop", progress=False)
+    assert bool(learner.head.center.abs().sum() > 0)
