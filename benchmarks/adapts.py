@@ -79,7 +79,7 @@ def score(folder: Path, shots: int, tasks: int) -> np.ndarray:
     """The squared errors of a run, computed once and kept beside it."""
     kept = folder / f"{shots}s-{tasks}.json"
     if not kept.exists():
-        kept.write_text(json.dumps(errors(load(folder)[0], shots, tasks)))
+        kept.write_text(json.dumps(errors(load(folder), shots, tasks)))
     return np.asarray(json.loads(kept.read_text()))
 
 

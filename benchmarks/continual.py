@@ -229,7 +229,7 @@ def train(name: str) -> None:
 @cache
 def trained(folder: Path) -> il.Learner:
     """The learner of a run, its encoder frozen."""
-    return load(folder)[0].eval().requires_grad_(False)
+    return load(folder).eval().requires_grad_(False)
 
 
 def scratch(kind: type[il.Learner], **fixed: Any) -> Callable[..., il.Learner]:

@@ -23,7 +23,7 @@ from results import DATA, PAGE, RUNS, put, run
 
 import innerloop as il
 from innerloop.evaluation.evaluate import embed_all
-from innerloop.recipes import load
+from innerloop.recipes import load, load_run
 
 SHOTS = (1, 2, 5, 10, 20)
 COUNT = 100
@@ -40,9 +40,10 @@ def encoder(data: str, steps: int) -> tuple[torch.nn.Module, il.Pools]:
     if not (folder / "best.safetensors").exists():
         words = ["--data", data, "--root", str(DATA / data), "--steps", str(steps), "--seed", "0"]
         run(["train", "finetune", *words, "--out", str(folder)])
-    learner, _, pools = load(folder)
-    network, _ = learner.split()
+    network, _ = load(folder).split()
+    pools = load_run(folder)[0].source()
     assert network is not None
+    assert isinstance(pools, il.Pools)
     return network, pools
 
 

@@ -21,7 +21,7 @@ from speed import KEPT, PAGE, machine, put
 import innerloop as il
 from innerloop.core import checkpoint
 from innerloop.core.allocator import keep_memory
-from innerloop.recipes import load
+from innerloop.recipes import load, load_run
 
 OMNIGLOT = f"--data omniglot --root {DATA / 'omniglot'} --set training.validate_every=100000"
 #: Title, arguments of `innerloop train`, seeds.
@@ -55,9 +55,9 @@ def main() -> None:
 
 def row(folder: Path) -> str:
     _, facts = checkpoint.load(folder / "last.safetensors")
-    learner, recipe, source = load(folder)
-    sampler = recipe.episodes_of(source, "test", ways=5, shots=1, queries=15)
-    report = il.evaluate(learner, sampler, tasks=1000, seed=0, open=False)
+    recipe, _ = load_run(folder)
+    sampler = recipe.episodes_of(recipe.source(), "test", ways=5, shots=1, queries=15)
+    report = il.evaluate(load(folder), sampler, tasks=1000, seed=0, open=False)
     low, high = report.interval
     (folder / "score.json").write_text(json.dumps(report.json()))
     return f"{facts['seconds'] / 60:.2f} | {facts['step']} | {100 * report.value:.2f} ± {50 * (high - low):.2f}"

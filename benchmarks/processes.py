@@ -20,8 +20,8 @@ import numpy as np
 from results import PAGE, RUNS, put, run, steps_done
 
 import innerloop as il
-from innerloop.data import GaussianProcess
-from innerloop.data import registry as sets
+from innerloop.data import GaussianProcess, registry
+from innerloop.data.source import sampler
 from innerloop.evaluation import stats
 from innerloop.evaluation.evaluate import Report
 from innerloop.learners.generative.gp import Oracle, oracle
@@ -58,10 +58,10 @@ def score(folder: Path, data: str, tasks: int, recalibrated: bool) -> dict:
     """Log likelihood and coverage of a run on a family of functions, computed once and kept beside the run."""
     kept = folder / f"{data}-{tasks}{'-recalibrated' if recalibrated else ''}.json"
     if not kept.exists():
-        learner, *_ = load(folder)
+        learner = load(folder)
         report: Report = il.evaluate(
             il.Recalibrated(learner) if recalibrated else learner,
-            sets.FAMILIES[data].make(),
+            sampler(registry.read(data), "test"),
             tasks=tasks,
             seed=0,
             how="vmap",

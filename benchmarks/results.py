@@ -30,7 +30,7 @@ import torch
 
 import innerloop as il
 from innerloop.core.allocator import keep_memory
-from innerloop.recipes import load
+from innerloop.recipes import load, load_run
 
 HOME = Path(__file__).resolve().parent.parent
 RUNS = HOME / "runs" / "results"
@@ -292,9 +292,9 @@ def rates(names: list[str]) -> str:
         folder = RUNS / f"{name}-seed0"
         if ROWS[name].run or steps_done(folder) < 1:
             continue
-        learner, recipe, source = load(folder)
+        learner, (recipe, _) = load(folder), load_run(folder)
         learner.train().requires_grad_(True)
-        training, sampler = recipe.training, recipe.sampler(source)
+        training, sampler = recipe.training, recipe.sampler(recipe.source())
         lifted = il.lift(learner, training.get("how", "auto"), precision=training.get("precision"))
         optimizer = torch.optim.Adam(learner.parameters(), lr=1e-6)
         seconds = []

@@ -28,8 +28,7 @@ from results import DATA, PAGE, RUNS, put, run, steps_done
 import innerloop as il
 from innerloop.core import checkpoint
 from innerloop.core.allocator import keep_memory
-from innerloop.data import Pools
-from innerloop.data import registry as sets
+from innerloop.data import Pools, registry
 from innerloop.evaluation import stats
 from innerloop.recipes import defaults, load
 
@@ -83,7 +82,8 @@ def seconds(plan: Plan, data: str, learner: str, repeats: int = 5) -> float:
             key, _, word = value.partition("=")
             getattr(recipe, part)[key] = json.loads(word)
         source = recipe.source()
-        built, sampler, training = recipe.build(source), recipe.sampler(source), recipe.training
+        sampler, training = recipe.sampler(source), recipe.training
+        built = recipe.build(sampler.facts)
         lifted = il.lift(built.train(), training["how"])
         optimizer = torch.optim.Adam(built.parameters(), lr=1e-6)
         taken = []
@@ -142,7 +142,7 @@ def chosen(plan: Plan, data: str, seed: int, learner: str, start: str) -> Path |
 @cache
 def pools(data: str) -> Pools:
     """The data set, as every run is tested on it."""
-    read = sets.read(data, str(DATA / data))
+    read = registry.read(data, str(DATA / data))
     assert isinstance(read, Pools)
     return read
 
@@ -152,7 +152,7 @@ def accuracies(plan: Plan, data: str, folder: Path, shots: int) -> list[float]:
     kept = folder / f"5w{shots}s-{plan.tasks}.json"
     if not kept.exists():
         sampler = il.FewShot(pools(data).test, ways=5, shots=shots, queries=15)
-        report = il.evaluate(load(folder)[0], sampler, tasks=plan.tasks, seed=0, open=False)
+        report = il.evaluate(load(folder), sampler, tasks=plan.tasks, seed=0, open=False)
         kept.write_text(json.dumps([100 * float(value) for value in report.per_task["accuracy"]]))
     return json.loads(kept.read_text())
 

@@ -22,7 +22,8 @@ from innerloop import recipes
 
 def load(run: Path) -> tuple[il.Statistician, il.Pools]:
     """The trained model and its pools."""
-    learner, recipe, pools = recipes.load(run)
+    learner, (recipe, _) = recipes.load(run), recipes.load_run(run)
+    pools = recipe.source()
     if not isinstance(learner, il.Statistician) or not isinstance(pools, il.Pools):
         raise il.InputError(f"{run} holds a run of {recipe.learner}, which draws no examples: give a statistician's")
     return learner, pools

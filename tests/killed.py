@@ -16,8 +16,8 @@ from torch import Generator
 import innerloop as il
 from innerloop.cli.app import main
 from innerloop.core import distributed
-from innerloop.data import Sinusoid
-from innerloop.data import registry as sets
+from innerloop.data import Sinusoid, registry
+from innerloop.data.families import Functions
 
 OPTIONS = "--steps 8 --tasks-per-step 3 --how vmap --set validation.tasks=6 --set training.validate_every=3"
 SAVING = "--set training.save_seconds=0.0"
@@ -46,7 +46,9 @@ def innerloop(words: str) -> None:
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    sets.FAMILIES["killing"] = sets.FunctionFamily(Killing, "sine waves that kill")
+    registry.SETS["killing"] = registry.DataSet(
+        lambda: Functions(Killing), ("regression", "functions"), "sine waves that kill"
+    )
     with distributed.start():
         for name in ("broken", "whole"):
             innerloop(f"train maml --data killing --out {folder / name} {OPTIONS} {SAVING}")

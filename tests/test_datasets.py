@@ -26,7 +26,8 @@ from innerloop.core.cache import cached, folder
 from innerloop.core.task import InputError
 from innerloop.data.cache import cached_pools
 from innerloop.data.download import fetch
-from innerloop.data.pool import Pool, Pools
+from innerloop.data.pool import Pool
+from innerloop.data.pools import Pools
 from innerloop.data.sets.cifar_fs import cifar_fs
 from innerloop.data.sets.glyphs import glyphs
 from innerloop.data.sets.omniglot import omniglot

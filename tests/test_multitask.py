@@ -559,8 +559,9 @@ def test_recipes_build_on_functions_and_on_pictures(learner: str) -> None:
 
     recipe = defaults(learner, "sinusoid")
     assert recipe.training["how"] == "vmap"
-    task = recipe.validation_sampler(None).draw(torch.Generator(), 1)
-    built = recipe.build(None)
+    source = recipe.source()
+    task = recipe.validation_sampler(source).draw(torch.Generator(), 1)
+    built = recipe.build(recipe.sampler(source).facts)
     assert laws.predict(built.eval(), laws.one(task, 0)).shape == (1, task.query.x.shape[1], 1)
     if learner in ("anil", "boil", "metasgd"):
         maml = defaults("maml", "omniglot")

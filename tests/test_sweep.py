@@ -15,7 +15,7 @@ from test_cli import Cli
 
 import innerloop as il
 from innerloop import sweep
-from innerloop.recipes import Recipe, defaults, load
+from innerloop.recipes import Recipe, defaults, load_run
 
 BASE = ["--set", "net.width=8", "--set", "validation.tasks=5", "--steps", 3, "--json"]
 TRY = ["--try", "training.lr=1e-4..1e-2:log", "--try", "options.steps=1..3", "--try", "net.width=[4, 8]"]
@@ -52,7 +52,7 @@ def test_a_trial_is_an_ordinary_run_with_the_values_that_it_was_given(cli: Cli, 
     assert scores == sorted(scores, reverse=True)
     for row in found["trials"]:
         assert row["state"] == "complete"
-        _, recipe, _ = load(row["folder"])
+        recipe, _ = load_run(row["folder"])
         given = row["parameters"]
         assert recipe.training["lr"] == given["training.lr"]
         assert recipe.options["steps"] == given["options.steps"]
@@ -68,8 +68,10 @@ def test_the_score_is_the_best_validation_of_the_same_run_by_hand(tmp_path: Path
     recipe = short()
     (row,) = sweep.run(recipe, [sweep.Axis.read("training.lr=[0.01]")], out=tmp_path, trials=1)
     recipe.training["lr"] = 0.01
+    source = recipe.source()
+    sampler = recipe.sampler(source)
     history = il.fit(
-        recipe.build(None), recipe.sampler(None), **recipe.training, validate=recipe.validation_sampler(None),
+        recipe.build(sampler.facts), sampler, **recipe.training, validate=recipe.validation_sampler(source),
         validate_tasks=5, seed=0, progress=False,
     )  # fmt: skip
     assert row["score"] == history.best
@@ -99,7 +101,8 @@ KILLED = """
 import os, signal
 from innerloop.cli.app import main
 from innerloop.data import Sinusoid
-from innerloop.data import registry as sets
+from innerloop.data import registry
+from innerloop.data.families import Functions
 
 class Killing(Sinusoid):
     draws = 0
@@ -110,7 +113,7 @@ class Killing(Sinusoid):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().draw(generator, tasks)
 
-sets.FAMILIES["sinusoid"] = sets.FunctionFamily(Killing, "sine waves that kill")
+registry.SETS["sinusoid"] = registry.DataSet(lambda: Functions(Killing), ("regression", "functions"), "they kill")
 main()
 """
 
@@ -246,9 +249,9 @@ def test_episodes_that_vary_do_not_change_what_trials_are_judged_on(tmp_path: Pa
     recipe = short()
     recipe.validation = {"tasks": 5}
     rows = sweep.run(recipe, [sweep.Axis.read("episodes.shots=[3, 7]")], out=tmp_path, trials=4)
-    recipes = [load(row["folder"])[1] for row in rows]
+    recipes = [load_run(row["folder"])[0] for row in rows]
     assert {one.episodes["shots"] for one in recipes} == {3, 7}
-    assert {one.validation_sampler(None).shots for one in recipes} == {recipe.episodes["shots"]} == {10}
+    assert {one.validation_sampler(one.source()).shots for one in recipes} == {recipe.episodes["shots"]} == {10}
 
 
 def test_without_optuna_it_says_what_to_install(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

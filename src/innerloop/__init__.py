@@ -18,7 +18,8 @@ from innerloop.core.likelihood import Bars, Categorical, Gaussian, Likelihood
 from innerloop.core.targets import examples, one_hot
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Batches, FewShot, Sampler
-from innerloop.data.pool import Pool, Pools
+from innerloop.data.pool import Pool
+from innerloop.data.pools import Pools
 from innerloop.evaluation.evaluate import Report, evaluate
 from innerloop.evaluation.stats import paired
 from innerloop.learners import (

@@ -17,7 +17,7 @@ from innerloop.core.folder import prepare_folder
 from innerloop.core.learner import Learner
 from innerloop.core.task import InputError
 from innerloop.data.episodes import Batches, FewShot, Sampler
-from innerloop.data.pool import Pools
+from innerloop.data.pools import Pools
 from innerloop.data.sets.glyphs import glyphs
 from innerloop.evaluation.evaluate import evaluate
 from innerloop.learners.metric.protonet import ProtoNet

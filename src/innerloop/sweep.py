@@ -25,7 +25,10 @@ from innerloop.core.folder import prepare_folder
 from innerloop.core.learner import Learner
 from innerloop.core.task import InputError, did_you_mean
 from innerloop.data import Sampler
-from innerloop.recipes.recipe import RECIPE_FILE, Recipe, Source, start_from
+from innerloop.core.folder import prepare_folder
+from innerloop.data.source import Source
+from innerloop.recipes.recipe import Recipe
+from innerloop.recipes.runs import RECIPE_FILE, save_run, start_from
 from innerloop.training.outer import NonFiniteLoss
 
 try:
@@ -185,7 +188,7 @@ def _train(study: Any, trial: Any, recipe: Recipe, source: Source, folder: Path)
     """Run a trial, tell the study, and say how it ended."""
     try:
         learner, sampler, validation = _built(recipe, source)
-        recipe.save(folder)
+        save_run(recipe, folder, sampler.facts)
         tasks = recipe.validation.get("tasks", 200)
         history = il.fit(
             learner, sampler, **recipe.training, validate=validation, validate_tasks=tasks, seed=recipe.seed,
@@ -293,10 +296,11 @@ def _changed(recipe: Recipe, values: dict[str, Any]) -> Recipe:
 
 
 def _built(recipe: Recipe, source: Source) -> tuple[Learner, Sampler, Sampler]:
-    learner = recipe.build(source)
+    sampler = recipe.check().sampler(source)
+    learner = recipe.build(sampler.facts)
     if recipe.init is not None:
         start_from(learner, recipe.init)
-    return learner, recipe.sampler(source), recipe.validation_sampler(source)
+    return learner, sampler, recipe.validation_sampler(source)
 
 
 def _row(trial: Any, out: Path) -> dict[str, Any]:

@@ -48,6 +48,23 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
 PRETRAINERS = {"classifier": "finetune", "rotation": "rotation", "contrastive": "contrastive"}
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from innerloop import __version__
+
+        typer.echo(f"innerloop {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Meta-learning: train on many small tasks, then learn a new one from a handful of examples."""
+
+
 @app.command()
 def train(
     learner: Annotated[str, typer.Argument(help="see `innerloop learners`")],
@@ -80,32 +97,21 @@ def train(
 ) -> None:
     """Meta-train a learner by its committed recipe, and what the options change in it."""
     from innerloop.core import distributed
-    from innerloop.recipes import defaults, start_from
 
-    recipe = defaults(learner, data)
-    recipe.seed, recipe.root = seed, str(root.absolute()) if root is not None else None
-    recipe.norm = norm or recipe.norm
-    recipe.init = str(init.absolute()) if init is not None else None
-    recipe.freeze = freeze or []
-    runs.override(recipe.episodes, ways=ways, shots=shots, queries=queries)
-    if steps is not None or minutes is not None:
-        recipe.training.pop("steps", None)
-        recipe.training.pop("minutes", None)
-    runs.override(
-        recipe.training,
-        tasks_per_step=tasks_per_step, steps=steps, minutes=minutes, lr=lr, how=how, chunk=chunk, device=device,
+    recipe = runs.recipe_of(
+        learner, data, change=change, root=root, init=init, seed=seed, norm=norm, freeze=freeze,
+        tables={
+            "episodes": {"ways": ways, "shots": shots, "queries": queries},
+            "training": {
+                "tasks_per_step": tasks_per_step, "steps": steps, "minutes": minutes, "lr": lr, "how": how,
+                "chunk": chunk, "device": device,
+            },
+            "options": {"steps": inner_steps, "lr": inner_lr, "first_order": first_order or None},
+            "net": {"width": width},
+        },
     )  # fmt: skip
-    runs.override(recipe.options, steps=inner_steps, lr=inner_lr, first_order=first_order or None)
-    runs.override(recipe.net, width=width)
-    for text in change or []:
-        runs.set_value(recipe, text)
     begun = distributed.first(lambda: runs.begun(recipe, out))
-    built = runs.parts(recipe)
-    if recipe.init is not None:
-        start_from(built[0], recipe.init)
-    if not begun:
-        distributed.first(lambda: runs.begin(recipe, out))
-    runs.trained(recipe, built, out, resume=begun, quiet=quiet)
+    _end(runs.trained(recipe, out, resume=begun, quiet=quiet))
 
 
 @app.command()
@@ -162,18 +168,12 @@ def sweep(
 ) -> None:
     """Train a learner many times with other values and search for the best; the same command again goes on."""
     from innerloop.core.allocator import keep_memory
-    from innerloop.recipes import defaults
     from innerloop.sweep import Axis, run, shown
 
-    recipe = defaults(learner, data)
-    recipe.seed, recipe.root = seed, str(root.absolute()) if root is not None else None
-    recipe.norm = norm or recipe.norm
-    recipe.init = str(init.absolute()) if init is not None else None
-    if steps is not None or minutes is not None:
-        recipe.training = {k: v for k, v in recipe.training.items() if k not in ("steps", "minutes")}
-    runs.override(recipe.training, steps=steps, minutes=minutes, device=device)
-    for text in change or []:
-        runs.set_value(recipe, text)
+    recipe = runs.recipe_of(
+        learner, data, change=change, root=root, init=init, seed=seed, norm=norm,
+        tables={"training": {"steps": steps, "minutes": minutes, "device": device}},
+    )  # fmt: skip
     keep_memory()
     rows = run(
         recipe, [Axis.read(text) for text in tried], out=out, trials=trials, storage=storage, name=name,
@@ -186,12 +186,13 @@ def sweep(
 
 
 @app.command()
-def resume(run: Run, quiet: Quiet = False) -> None:
-    """Go on with an interrupted run, bit for bit."""
+def resume(run: Run, root: Root = None, quiet: Quiet = False) -> None:
+    """Go on with an interrupted run, bit for bit; --root says where its data lie now."""
     from innerloop.recipes import load_run
 
     recipe, _ = load_run(run)
-    runs.trained(recipe, runs.parts(recipe), run, resume=True, quiet=quiet)
+    recipe.root = str(root.absolute()) if root is not None else recipe.root
+    _end(runs.trained(recipe, run, resume=True, quiet=quiet))
 
 
 @app.command()
@@ -215,9 +216,8 @@ def evaluate(
     from innerloop.core.folder import prepare_folder
     from innerloop.evaluation.evaluate import save_report
 
-    report = runs.scored(
-        run, ways, shots, queries, tasks, seed, split, device, inner_steps=inner_steps, norm=norm, data=data, root=root
-    )
+    sampler = runs.judged_by(run, ways, shots, queries, split, data=data, root=root)
+    report = runs.scored(run, sampler, tasks=tasks, seed=seed, device=device, inner_steps=inner_steps, norm=norm)
     if distributed.rank() > 0:
         return
     folder = run / "evaluations"
@@ -244,20 +244,17 @@ def compare(
     tasks: Tasks = 1000,
     seed: Annotated[int, typer.Option(help="of the tasks")] = 0,
     split: Split = "test",
+    data: Annotated[str | None, typer.Option(help="another data set than the first run was trained on")] = None,
+    root: Annotated[Path | None, typer.Option(help="folder of the data set")] = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Score two runs on the same tasks, and the paired difference between them."""
-    from innerloop.core.task import InputError
     from innerloop.evaluation.stats import paired
 
-    a = runs.scored(first, ways, shots, queries, tasks, seed, split, device)
     # What is not given is the first run's, for both.
-    b = runs.scored(second, a.ways, a.shots, a.queries, tasks, seed, split, device)
-    if a.episodes != b.episodes:
-        raise InputError(
-            f"{first} and {second} do not see the same tasks: their data sets differ; compare runs on one data set"
-        )
+    sampler = runs.judged_by(first, ways, shots, queries, split, data=data, root=root)
+    a, b = (runs.scored(run, sampler, tasks=tasks, seed=seed, device=device) for run in (first, second))
     gap = paired(a.per_task[a.metric], b.per_task[b.metric])
     if as_json:
         typer.echo(json.dumps({"first": a.json(), "second": b.json(), "difference": gap._asdict(), "split": split}))
@@ -304,19 +301,21 @@ def continual(
 @app.command("learners")
 def list_learners(as_json: Json = False) -> None:
     """The learners and their recipes."""
-    from innerloop.recipes import defaults, learner_class, learner_names
+    from innerloop.data import registry
+    from innerloop.learners.named import learner_class
+    from innerloop.recipes import defaults, learner_names
 
     rows = []
     for name in learner_names():
-        kind = learner_class(name)
-        recipe = defaults(name)
+        kind, recipe = learner_class(name), defaults(name)
+        norm = recipe.norm if "images" in registry.find(recipe.data).kinds else "none"
         rows.append(
             {
                 "learner": name,
                 "family": kind.__module__.split(".")[-2],
                 "objectives": list(kind.objectives),
-                "norm": recipe.norm,
-                "transductive": kind.looks_at_queries or recipe.norm == "batch",
+                "norm": norm,
+                "transductive": kind.looks_at_queries or norm == "batch",
                 "what": (kind.__doc__ or "").strip().splitlines()[0],
             }
         )
@@ -331,14 +330,15 @@ def list_data(
     as_json: Json = False,
 ) -> None:
     """The data sets; with a name, read one (or fetch it) and count its classes and examples."""
-    from innerloop.data import contents
-    from innerloop.data import registry as sets
+    from innerloop.data import registry
 
     if name is None:
-        _table(contents.catalog(), as_json)
+        _table(registry.catalog(), as_json)
         return
-    options = {"download": True} if download else {}
-    _table(contents.count(sets.read(name, str(root) if root is not None else None, **options)), as_json)
+    found = registry.read(name, root, **({"download": True} if download else {})).describe()
+    _table(found.rows, as_json)
+    for note in found.notes:
+        Console(stderr=True).print(note, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -351,6 +351,12 @@ def demo(
     from innerloop.demo import run_demo
 
     typer.echo(f"report: {run_demo(out, minutes, seed)}")
+
+
+def _end(code: int) -> None:
+    """Exit with a code of its own where a run was interrupted, so that ``train && evaluate`` stops there."""
+    if code:
+        raise typer.Exit(code)
 
 
 def _table(rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -369,6 +375,9 @@ def main() -> NoReturn:
     from innerloop.core.task import InputError
     from innerloop.training.outer import NonFiniteLoss
 
+    # Parts of one's own are looked for where the command is given, as `python -m` does.
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     who = f"innerloop, rank {os.environ['RANK']}" if distributed.launched() else "innerloop"
     try:
         with distributed.start(), redirect_stdout(StringIO()) if distributed.rank() > 0 else nullcontext():

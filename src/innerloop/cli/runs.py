@@ -8,30 +8,98 @@ from __future__ import annotations
 import tomllib
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+if TYPE_CHECKING:
+    from innerloop.data.episodes import Sampler
+    from innerloop.evaluation.evaluate import Report
+    from innerloop.recipes import Recipe
 
-def begun(recipe: Any, out: Path) -> bool:
-    """Whether a folder holds this very run, which torchrun starts again after a rank died; another run is refused."""
+
+def recipe_of(
+    learner: str,
+    data: str | None,
+    *,
+    change: list[str] | None = None,
+    root: Path | None = None,
+    init: Path | None = None,
+    tables: dict[str, dict[str, Any]] | None = None,
+    **values: Any,
+) -> Recipe:
+    """The committed recipe with what the options of a command change in it, checked.
+
+    Args:
+        learner: its name.
+        data: name of the data set; ``None`` for the recipe's own.
+        change: ``PART.NAME=VALUE``, each.
+        root: folder of the data set.
+        init: run folder whose network the training starts from.
+        tables: values by table, then name; those that are ``None`` are left as they are.
+        values: of the recipe itself, likewise.
+    """
+    from innerloop.recipes import defaults
+    from innerloop.recipes.recipe import Recipe
+
+    recipe = defaults(learner, data)
+    found = recipe.json()
+    places = {"root": _absolute(root), "init": _absolute(init)}
+    found.update({name: value for name, value in {**places, **values}.items() if value is not None})
+    for table, changes in (tables or {}).items():
+        if table == "training" and (changes.get("steps") is not None or changes.get("minutes") is not None):
+            found["training"] = {k: v for k, v in found["training"].items() if k not in ("steps", "minutes")}
+        found[table].update({name: value for name, value in changes.items() if value is not None})
+    for text in change or []:
+        set_value(found, text)
+    return Recipe.read(found)
+
+
+def _absolute(path: Path | None) -> str | None:
+    return str(path.absolute()) if path is not None else None
+
+
+def set_value(found: dict[str, Any], text: str) -> None:
+    """Apply one ``--set part.name=value`` to the values of a recipe; the value is read as TOML, or as a word."""
+    from innerloop.core.task import InputError, did_you_mean
+
+    path, equals, word = text.partition("=")
+    part, dot, name = path.strip().partition(".")
+    parts = [key for key, value in found.items() if isinstance(value, dict)]
+    if not equals or not dot or not name or part not in parts:
+        raise InputError(
+            f"--set {text!r} must read PART.NAME=VALUE with PART one of {', '.join(parts)}{did_you_mean(part, parts)}"
+        )
+    found[part].update([value(f"{name}={word}")])
+
+
+def value(text: str) -> tuple[str, Any]:
+    """Name and value of ``NAME=VALUE``; the value is read as TOML, or as a word."""
+    from innerloop.core.task import InputError
+
+    name, equals, word = text.partition("=")
+    if not equals or not name.strip():
+        raise InputError(f"{text!r} must read NAME=VALUE")
+    try:
+        return name.strip(), tomllib.loads(f"value = {word}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        return name.strip(), word
+
+
+def begun(recipe: Recipe, out: Path) -> bool:
+    """Whether a folder holds this very run, which torchrun starts again after a rank died; another run is refused.
+
+    A folder without a checkpoint was never begun: a killed or refused start does not block the next one.
+    """
     from innerloop.core import distributed
     from innerloop.core.task import InputError
     from innerloop.recipes import load_run
 
-    if not (out / "recipe.json").exists():
+    if not (out / "last.safetensors").exists():
         return False
     if not distributed.launched() or load_run(out)[0] != recipe:
         raise InputError(f"{out} already holds a run: give another --out, or resume it; nothing was changed")
-    return (out / "last.safetensors").exists()
-
-
-def begin(recipe: Any, out: Path) -> None:
-    """Make a run's folder, with its recipe."""
-    from innerloop.core.folder import prepare_folder
-
-    prepare_folder(out)
-    recipe.save(out)
+    return True
 
 
 def console() -> Console:
@@ -41,95 +109,80 @@ def console() -> Console:
     return Console(stderr=True, quiet=distributed.rank() > 0)
 
 
-def override(values: dict[str, Any], **changes: Any) -> None:
-    """Put in what was given."""
-    values.update({name: value for name, value in changes.items() if value is not None})
+def trained(recipe: Recipe, out: Path, *, resume: bool, quiet: bool) -> int:
+    """Train by a recipe, say on standard error how it went, and give the exit code.
 
-
-def set_value(recipe: Any, text: str) -> None:
-    """Apply one ``--set part.name=value``; the value is read as TOML, or as a word."""
-    from innerloop.core.task import InputError
-
-    path, equals, word = text.partition("=")
-    part, dot, name = path.partition(".")
-    values = getattr(recipe, part, None)
-    if not equals or not dot or not isinstance(values, dict):
-        parts = [key for key, value in vars(recipe).items() if isinstance(value, dict)]
-        raise InputError(f"--set {text!r} must read PART.NAME=VALUE with PART one of {', '.join(parts)}")
-    values.update([value(f"{name}={word}")])
-
-
-def value(text: str) -> tuple[str, Any]:
-    """Name and value of ``NAME=VALUE``; the value is read as TOML, or as a word."""
-    from innerloop.core.task import InputError
-
-    name, equals, word = text.partition("=")
-    if not equals:
-        raise InputError(f"{text!r} must read NAME=VALUE")
-    try:
-        return name, tomllib.loads(f"value = {word}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name, word
-
-
-def parts(recipe: Any) -> tuple[Any, ...]:
-    """Learner, meta-training sampler and validation sampler of a recipe."""
-    source = recipe.source()
-    learner = recipe.build(source)
-    return learner, recipe.sampler(source), recipe.validation_sampler(source)
-
-
-def trained(recipe: Any, built: tuple[Any, ...], out: Path, *, resume: bool, quiet: bool) -> None:
-    """Train by a recipe, and say on standard error how it went."""
+    All that can be refused is refused before anything is written.
+    """
     import innerloop as il
+    from innerloop.core import distributed
     from innerloop.core.allocator import keep_memory
-    from innerloop.core.task import InputError
+    from innerloop.recipes import save_run, start_from
+    from innerloop.training.store import prepare_folder
 
     keep_memory()
-    learner, sampler, validation = built
+    source = recipe.source()
+    sampler, validation = recipe.sampler(source), recipe.validation_sampler(source)
+    learner = recipe.build(sampler.facts)
+    if recipe.init is not None and not resume:
+        start_from(learner, recipe.init)
+    if not resume:
+
+        def begin() -> None:
+            prepare_folder(out)
+            save_run(recipe, out, sampler.facts)
+
+        distributed.first(begin)
     tasks = recipe.validation.get("tasks", 200)
-    try:
-        history = il.fit(
-            learner, sampler, **recipe.training, validate=validation, validate_tasks=tasks, seed=recipe.seed,
-            out=out, resume=resume, progress=not quiet,
-        )  # fmt: skip
-    except TypeError as error:
-        if "fit()" not in str(error):
-            raise
-        raise InputError(f"the recipe's training table does not fit innerloop.fit ({error})") from None
-    say = partial(console().print, highlight=False)
+    history = il.fit(
+        learner, sampler, **recipe.training, validate=validation, validate_tasks=tasks, seed=recipe.seed,
+        out=out, resume=resume, progress=not quiet,
+    )  # fmt: skip
+    say = partial(console().print, highlight=False, soft_wrap=True)
     say(f"{history.stopped} after {history.step} steps, {history.seconds / 60:.1f} minutes")
     say(f"tasks by {history.how}: {history.why}")
     if history.stopped == "interrupted":
         say(f"saved; go on with: innerloop resume {out}")
     elif history.best is not None:
         say(f"best validation score {history.best:.4f}; next: innerloop evaluate {out}")
+    return 128 + getattr(history, "signal", 2) if history.stopped == "interrupted" else 0
 
 
-def scored(
+def judged_by(
     run: Path,
     ways: int | None,
     shots: int | None,
     queries: int | None,
-    tasks: int,
-    seed: int,
     split: str,
-    device: str | None,
     *,
-    inner_steps: int | None = None,
-    norm: str | None = None,
     data: str | None = None,
     root: Path | None = None,
-) -> Any:
-    """The report of a run on tasks of a split, of its own data set or of another."""
+) -> Sampler:
+    """What a run is judged on: tasks of a split of its own data set, or of another."""
+    from innerloop.recipes import defaults, load_run
+
+    recipe, _ = load_run(run)
+    if data is not None and data != recipe.data:
+        recipe.data, recipe.root, recipe.pool = data, None, defaults(recipe.learner, data).pool
+    recipe.root = _absolute(root) or recipe.root
+    return recipe.episodes_of(recipe.source(), split, ways=ways, shots=shots, queries=queries)
+
+
+def scored(
+    run: Path,
+    sampler: Sampler,
+    *,
+    tasks: int,
+    seed: int,
+    device: str | None,
+    inner_steps: int | None = None,
+    norm: str | None = None,
+) -> Report:
+    """The report of a run on tasks."""
     import innerloop as il
     from innerloop.core.allocator import keep_memory
     from innerloop.recipes import load
 
     keep_memory()
-    learner, recipe, source = load(run, norm=norm, test_steps=inner_steps)
-    if data is not None:
-        recipe.data, recipe.root = data, str(root.absolute()) if root is not None else None
-        source = recipe.source()
-    sampler = recipe.episodes_of(source, split, ways=ways, shots=shots, queries=queries)
+    learner = load(run, policy=norm, test_steps=inner_steps)
     return il.evaluate(learner, sampler, tasks=tasks, seed=seed, device=device)

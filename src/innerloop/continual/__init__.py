@@ -1,7 +1,7 @@
 """Continual learning: streams, the accuracy matrix, and what is read off it."""
 
 from innerloop.continual.matrix import Result, orders, plot, run, summary
-from innerloop.continual.streams import Images, Rotated, Sines, Split, Stream, StreamFamily, digits, mnist
+from innerloop.data.streams import Images, Rotated, Sines, Split, Stream, StreamFamily, digits, mnist
 
 __all__ = [
     "Images",

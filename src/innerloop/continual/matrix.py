@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from innerloop.continual.streams import Stream, StreamFamily
 from innerloop.core import norm
 from innerloop.core.learner import Learner, State
 from innerloop.core.lifting import embed
 from innerloop.core.task import InputError
+from innerloop.data.streams import Stream, StreamFamily
 from innerloop.evaluation import stats
 
 

@@ -10,7 +10,8 @@ from innerloop.data.images import class_folders, read_image
 from innerloop.data.known import KnownTasks
 from innerloop.data.mapped import MappedPool, mapped, open_pool, write_images, write_pool
 from innerloop.data.molecules import Assays, Molecules
-from innerloop.data.pool import Pool, Pools
+from innerloop.data.pool import Pool
+from innerloop.data.pools import Pools
 from innerloop.data.prior import TablePrior
 from innerloop.data.sets.cifar_fs import cifar_fs
 from innerloop.data.sets.folder import folder

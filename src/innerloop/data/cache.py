@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from innerloop.core.cache import cached
-from innerloop.data.pool import Pool, Pools
+from innerloop.data.pool import Pool
+from innerloop.data.pools import Pools
 
 
 def cached_pools(name: str, recipe: Mapping[str, object], build: Callable[[], Pools]) -> Pools:

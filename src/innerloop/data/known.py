@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -11,7 +11,30 @@ from torch import Generator, Tensor
 from innerloop.core.facts import Facts, Kind, Objective
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler
-from innerloop.data.tables import TableTasks
+
+
+class HasTasks(Protocol):
+    """Rows, task after task, as :class:`innerloop.data.TableTasks` has them."""
+
+    @property
+    def x(self) -> Tensor:
+        """Inputs, ``[N, F]``."""
+
+    @property
+    def y(self) -> Tensor:
+        """Targets, ``[N, D]``."""
+
+    @property
+    def sizes(self) -> Tensor:
+        """Rows of each task."""
+
+    @property
+    def splits(self) -> dict[str, Tensor]:
+        """Which tasks each split has."""
+
+    @property
+    def classifies(self) -> bool:
+        """Whether targets are one-hot rows."""
 
 
 class KnownTasks(Sampler):
@@ -81,7 +104,7 @@ class KnownTasks(Sampler):
 
     @classmethod
     def table(
-        cls, table: TableTasks, split: str = "train", *, shots: int = 0, queries: int, **options: Any
+        cls, table: HasTasks, split: str = "train", *, shots: int = 0, queries: int, **options: Any
     ) -> KnownTasks:
         """The tasks of a table's split that have enough rows, each with all of them."""
         sizes, starts = table.sizes, table.sizes.cumsum(0) - table.sizes

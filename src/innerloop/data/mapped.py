@@ -21,7 +21,8 @@ from torch import Tensor
 from innerloop.core.files import write_text_atomically
 from innerloop.core.task import InputError, as_shares
 from innerloop.data.images import Fit, class_folders, read_image
-from innerloop.data.pool import Pool, Pools
+from innerloop.data.pool import Pool
+from innerloop.data.pools import Pools
 
 _DTYPES = {"uint8": torch.uint8, "float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
 #: Bytes of an example below which reading ahead costs more than it saves: it fetches 128 kB around each one.

@@ -10,6 +10,7 @@ import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.digest import digest_of
 from innerloop.core.facts import Facts
 from innerloop.core.task import Examples, InputError, Task, did_you_mean
 from innerloop.data.episodes import Sampler
+from innerloop.data.known import KnownTasks
+from innerloop.data.source import Description, Maker
 
 SPLITS = ("train", "val", "test")
 #: Tasks of one draw of an evaluation.
@@ -128,6 +132,33 @@ class Molecules:
         kept = torch.tensor([row.tobytes() not in known for row in self.bits.numpy()])
         return replace(self, drawn={split: mask & kept for split, mask in self.drawn.items()})
 
+    @property
+    def facts(self) -> Facts:
+        """Of its tasks."""
+        return Facts("molecules", tuple(self.bits.shape[1:]), 2, "classification", ("inactive", "active"))
+
+    def makers(self, split: str) -> Mapping[str, Maker]:
+        """Few-shot tasks, and known ones."""
+        return {"episodes": partial(Assays, self, split), "known": partial(_known, self, split)}
+
+    def part(self, split: str) -> tuple[Molecules, str]:
+        """The molecules and the split."""
+        return self, split
+
+    def describe(self) -> Description:
+        """Assays and molecules of each split."""
+        rows = [
+            {
+                "split": split,
+                "assays": len(members),
+                "molecules": int(self.drawn[split].sum()),
+                "measured": int(self.counts(split)[members].sum()),
+                "active": int(self.counts(split)[members, 1].sum()),
+            }
+            for split, members in self.splits.items()
+        ]
+        return Description(self.facts, rows, digest_of([self.bits, self.labels], self.assays))
+
     def sampler(self, split: str, **options: Any) -> Assays:
         """Draws tasks of ``split`` (``"train"``, ``"val"`` or ``"test"``); the options are those of :class:`Assays`."""
         return Assays(self, split, **options)
@@ -235,6 +266,21 @@ class Assays(Sampler):
         after = (torch.arange(size) - before).clamp(max=chosen[0].shape[1] - 1)
         rows = torch.where(is_active == 1, chosen[1].gather(1, before), chosen[0].gather(1, after))
         return Examples(self.molecules.bits[rows].float(), torch.nn.functional.one_hot(is_active, 2).float())
+
+
+def _known(
+    molecules: Molecules,
+    split: str,
+    *,
+    shots: int = 10,
+    queries: int = 10,
+    known: int = 100,
+    batch: int = 10,
+    seed: int = 0,
+) -> KnownTasks:
+    """As many tasks as ``known`` says, drawn once and then known by their names, ``batch`` queries a draw."""
+    drawn = Assays(molecules, split, shots=shots, queries=queries)
+    return KnownTasks.of(drawn, known, seed=seed, queries=batch, named=True)
 
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:

@@ -233,31 +233,3 @@ class Pool:
     def to(self, device: torch.device | str) -> Pool:
         """The pool with its examples on ``device``."""
         return Pool(self.x.to(device), self.sizes, self.names)
-
-
-@dataclass(frozen=True, eq=False)
-class Pools:
-    """Disjoint pools for meta-training, validation and meta-testing.
-
-    Raises:
-        InputError: if a class stands in two of them, or their examples differ in shape.
-    """
-
-    train: Pool
-    val: Pool
-    test: Pool
-    name: str = "data"
-
-    def __post_init__(self) -> None:
-        """Check that no class leaks between the splits."""
-        parts = {"train": self.train, "val": self.val, "test": self.test}
-        for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
-            both = sorted(set(parts[a].names) & set(parts[b].names))
-            if both:
-                raise InputError(
-                    f"{len(both)} classes stand in both {a} and {b} (the first is {both[0]!r}): "
-                    f"the splits must be disjoint, take them out of one"
-                )
-        shapes = {name: pool.shape for name, pool in parts.items()}
-        if len(set(shapes.values())) != 1:
-            raise InputError(f"the splits' examples differ in shape ({shapes}): resize them to one shape")

@@ -1,121 +1,221 @@
-"""The data sets by name."""
+"""The data sets by name: one line each, all of one shape."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Literal
 
-from innerloop.core.task import InputError, did_you_mean
-from innerloop.data.episodes import Sampler
+import torch
+
+from innerloop.core.options import check_options, keywords
+from innerloop.core.parts import is_own, own_part, unknown
+from innerloop.core.task import InputError
+from innerloop.data.families import Functions
 from innerloop.data.functions import Sinusoid
 from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
 from innerloop.data.mapped import mapped
 from innerloop.data.molecules import Molecules
-from innerloop.data.pool import Pools
+from innerloop.data.pool import Pool
+from innerloop.data.pools import Pools
 from innerloop.data.prior import TablePrior
 from innerloop.data.sets.cifar_fs import cifar_fs
 from innerloop.data.sets.glyphs import glyphs
 from innerloop.data.sets.molecules import KNOWN, molecules
-from innerloop.data.sets.multitask import FAMILIES as FAMILIES_OF_TASKS
-from innerloop.data.sets.multitask import multitask
+from innerloop.data.sets.multitask import FAMILIES, multitask
 from innerloop.data.sets.omniglot import omniglot
+from innerloop.data.source import Source
+from innerloop.data.streams import Images, Rotated, Sines, Split, digits, mnist
 from innerloop.data.tables import TableTasks
 
 
-class DataSet(NamedTuple):
-    """A data set that the command line knows."""
+@dataclass(frozen=True)
+class DataSet:
+    """A data set that recipes and the command line know.
 
-    read: Callable[..., Pools]
-    needs_root: bool
+    Args:
+        make: the source, from its folder (if it has one) and options by name.
+        kinds: what a recipe may say something of its own about, from the general to the particular, as
+            :attr:`innerloop.core.facts.Facts.kinds`.
+        what: it is, in a few words.
+        root: whether it ``"needs"`` a folder, ``"takes"`` one, or has ``"none"``.
+        options: the function or class whose arguments are its options, where ``make`` passes them on.
+    """
+
+    make: Callable[..., Source]
+    kinds: tuple[str, ...]
     what: str
+    root: Literal["needs", "takes", "none"] = "none"
+    options: Callable[..., Any] | None = None
 
 
-SETS = {
-    "glyphs": DataSet(glyphs, False, "letters of many scripts, drawn here from fonts: embedded, no download"),
-    "omniglot": DataSet(omniglot, True, "1,623 handwritten characters of 50 alphabets (--root, or --download)"),
-    "cifar_fs": DataSet(cifar_fs, True, "CIFAR-100 split for few-shot learning: 100 classes of photographs (--root)"),
-    "mapped": DataSet(mapped, True, "images of your own, more than fit into memory: data.write_images (--root)"),
-}
-
-
-class FunctionFamily(NamedTuple):
-    """A family of functions that the command line knows: tasks without a pool, the same in every split."""
-
-    make: Callable[..., Sampler]
-    what: str
-    objective: str = "regression"
-
+_DRAWINGS = ("classification", "images", "drawings")
+_PHOTOGRAPHS = ("classification", "images", "photographs")
+_FUNCTIONS = ("regression", "functions")
+_STREAMS = ("streams",)
 
 # The protocol of the convolutional process: one kernel, no noise.
 _FIXED: dict[str, Any] = {"scale": 1.0, "noise": 0.0, "shots": (3, 50), "queries": (3, 50)}
 
-FAMILIES = {
-    "sinusoid": FunctionFamily(Sinusoid, "sine waves of random amplitude and phase"),
-    "gp_rbf": FunctionFamily(partial(GaussianProcess, "rbf"), "Gaussian-process draws, RBF kernels of random scales"),
-    "gp_matern52": FunctionFamily(partial(GaussianProcess, "matern52"), "the same with Matern-5/2 kernels"),
-    "gp_periodic": FunctionFamily(partial(GaussianProcess, "periodic"), "the same with periodic kernels"),
-    "gp_eq": FunctionFamily(partial(GaussianProcess, "rbf", lengthscale=0.25, **_FIXED), "draws of one RBF kernel"),
-    "gp_weakly_periodic": FunctionFamily(
-        partial(GaussianProcess, "weakly_periodic", lengthscale=0.5, period=0.25, **_FIXED), "draws of one such kernel"
+
+def _functions(name: str, make: Callable[..., Any], what: str, kinds: tuple[str, ...] = _FUNCTIONS) -> DataSet:
+    return DataSet(lambda: Functions(make, name), kinds, what)
+
+
+def _images(root: str | None) -> Images:
+    return digits() if root is None else mnist(root)
+
+
+def _rotated_digits(root: str | None = None, **options: Any) -> Source:
+    return Rotated(_images(root), **options)
+
+
+def _split_digits(root: str | None = None, **options: Any) -> Source:
+    x, y, more_x, more_y = _images(root)
+    pool = Pool.of(torch.cat((x, more_x)).flatten(1), torch.cat((y, more_y)))
+    return Split(pool, **{"per_task": 2, "shots": 120, "held_out": 50, "batch": 10, **options})
+
+
+def _split(read: Callable[..., Pools], **defaults: Any) -> Callable[..., Source]:
+    """The meta-test classes of a data set, so that meta-trained learners have not seen them."""
+
+    def make(root: str | None = None, **options: Any) -> Source:
+        return Split((read() if root is None else read(root)).test, **{**defaults, **options})
+
+    return make
+
+
+SETS: dict[str, DataSet] = {
+    "glyphs": DataSet(glyphs, _DRAWINGS, "letters of many scripts, drawn here from fonts: embedded, no download"),
+    "omniglot": DataSet(omniglot, (*_DRAWINGS, "rotated"), "1,623 handwritten characters of 50 alphabets", "needs"),
+    "cifar_fs": DataSet(cifar_fs, _PHOTOGRAPHS, "CIFAR-100 split for few-shot learning: 100 classes", "needs"),
+    "mapped": DataSet(mapped, _PHOTOGRAPHS, "your own images, more than fit into memory: data.write_images", "needs"),
+    "sinusoid": _functions("sinusoid", Sinusoid, "sine waves of random amplitude and phase"),
+    "gp_rbf": _functions("gp_rbf", partial(GaussianProcess, "rbf"), "Gaussian-process draws, RBF kernels"),
+    "gp_matern52": _functions("gp_matern52", partial(GaussianProcess, "matern52"), "the same, Matern-5/2 kernels"),
+    "gp_periodic": _functions("gp_periodic", partial(GaussianProcess, "periodic"), "the same, periodic kernels"),
+    "gp_eq": _functions(
+        "gp_eq", partial(GaussianProcess, "rbf", lengthscale=0.25, **_FIXED), "draws of one RBF kernel"
     ),
-    "table_prior": FunctionFamily(TablePrior, "random small tables, for in-context learners", "classification"),
-    "table_prior_regression": FunctionFamily(partial(TablePrior, regression=True), "the same with a real target"),
-    "sawtooth": FunctionFamily(Sawtooth, "sawtooth waves of random frequency and phase"),
+    "gp_weakly_periodic": _functions(
+        "gp_weakly_periodic",
+        partial(GaussianProcess, "weakly_periodic", lengthscale=0.5, period=0.25, **_FIXED),
+        "draws of one such kernel",
+    ),
+    "table_prior": _functions(
+        "table_prior", TablePrior, "random small tables, for in-context learners", ("classification", "table")
+    ),
+    "table_prior_regression": _functions(
+        "table_prior_regression",
+        partial(TablePrior, regression=True),
+        "the same with a real target",
+        ("regression", "table"),
+    ),
+    "sawtooth": _functions("sawtooth", Sawtooth, "sawtooth waves of random frequency and phase"),
+    **{
+        name: DataSet(
+            partial(multitask, name=name),
+            ("regression", "table"),
+            f"{' and '.join(family.targets)} by {' and '.join(family.task)}",
+            "needs",
+            TableTasks.read,
+        )
+        for name, family in FAMILIES.items()
+    },
+    **{
+        name: DataSet(
+            partial(molecules, name=name), ("classification", "molecules"), known.what, "needs", Molecules.read
+        )
+        for name, known in KNOWN.items()
+    },
+    "rotated_digits": DataSet(_rotated_digits, _STREAMS, "8x8 digits at rising angles (or MNIST)", "takes", Rotated),
+    "split_digits": DataSet(_split_digits, _STREAMS, "8x8 digits, two classes after two (or MNIST)", "takes", Split),
+    "split_glyphs": DataSet(_split(glyphs, classes=50), _STREAMS, "letters, one after the other", "none", Split),
+    "split_omniglot": DataSet(
+        _split(partial(omniglot, rotations=False), classes=200),
+        _STREAMS,
+        "characters, one after the other",
+        "needs",
+        Split,
+    ),
+    "split_cifar_fs": DataSet(
+        _split(cifar_fs, per_task=5, shots=100, held_out=100, batch=10),
+        _STREAMS,
+        "photographs, five classes after five",
+        "needs",
+        Split,
+    ),
+    "sines": DataSet(Sines, _STREAMS, "sine waves on pieces of the line: regression"),
 }
 
 
-TABLES = FAMILIES_OF_TASKS
-MOLECULES = KNOWN
+def find(name: str) -> DataSet:
+    """The data set of a name, or one of anybody's own.
 
-
-def check_name(name: str) -> None:
-    """Refuse an unknown data set.
+    ``package.module:Name`` is a function that gives a source (or a source itself); with an argument ``root`` it takes a
+    folder, and an attribute ``kinds`` says which tables of a recipe are for it.
 
     Raises:
-        InputError: with the nearest known name.
+        InputError: for an unknown name, with the nearest known one.
     """
-    known = [*SETS, *FAMILIES, *TABLES, *MOLECULES]
-    if name not in known:
-        hint = did_you_mean(name, known)
-        raise InputError(f"data set {name!r} is unknown{hint}; choose one of {', '.join(known)}")
+    if not is_own(name):
+        if name not in SETS:
+            raise unknown("data set", name, SETS)
+        return SETS[name]
+    own = own_part(name, "data set")
+    what = (getattr(own, "__doc__", None) or "of your own").strip().splitlines()[0]
+    if isinstance(own, Source) and not isinstance(own, type):
+        return DataSet(lambda: own, own.facts.kinds, what)
+    if not callable(own):
+        raise InputError(
+            f"data set {name!r} is {type(own).__name__}: it must be a source, or a function that gives one"
+        )
+    root: Literal["takes", "none"] = "takes" if "root" in keywords(own) else "none"
+    return DataSet(own, tuple(getattr(own, "kinds", ())), what, root)
 
 
-def objective(name: str) -> str:
-    """Whether the targets of a data set are classes (``"classification"``) or real (``"regression"``)."""
-    if name in FAMILIES:
-        return FAMILIES[name].objective
-    return "regression" if name in TABLES else "classification"
-
-
-def kinds(name: str) -> tuple[str, ...]:
-    """What a recipe may say something of its own about, from the general to the data set itself."""
-    return objective(name), *(["molecules"] if name in MOLECULES else []), name
-
-
-def read(name: str, root: str | None, **options: Any) -> Pools | TableTasks | Molecules:
-    """The pools of a data set, the tasks of a table, or the assays of molecules.
+def read(name: str, root: str | Path | None = None, **options: Any) -> Source:
+    """The source of a name.
 
     Args:
-        name: one of ``SETS``, of the tables or of the molecules.
+        name: of a data set, or ``package.module:Name``.
         root: its folder, where it is not embedded.
         options: of its reader.
 
     Raises:
         InputError: for an unknown name, a missing root, or options that the reader does not know.
+
+    Example:
+        >>> read("sinusoid").facts.targets
+        1
     """
-    check_name(name)
-    if name in FAMILIES:
-        raise InputError(f"{name} is a family of functions: there is nothing to read")
-    by_name = "multitask" if name in TABLES else "molecules" if name in MOLECULES else ""
-    if root is None and (by_name or SETS[name].needs_root):
-        call = f"{by_name}(root, {name!r})" if by_name else f"{name}(root)"
-        raise InputError(f"data set {name} needs its folder: give --root DIR (in Python: data.{call})")
-    try:
-        if name in TABLES:
-            return multitask(str(root), name, **options)
-        if name in MOLECULES:
-            return molecules(str(root), name, **options)
-        return SETS[name].read(root, **options) if SETS[name].needs_root else SETS[name].read(**options)
-    except TypeError as error:
-        raise InputError(f"options {options} do not fit the data set {name} ({error})") from None
+    found = find(name)
+    if root is None and found.root == "needs":
+        raise InputError(f"data set {name} needs its folder: give --root DIR (in Python: data.{name}(root))")
+    if root is not None and found.root == "none":
+        raise InputError(f"data set {name} is not read from a folder: leave the root {root} out")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    given = ("root", "path", "name", "pool", "images", "cls")
+    check_options(found.options or found.make, values, f"the data set {name}", given=given, complete=False)
+    source = found.make(**({"root": str(root)} if root is not None else {}), **values)
+    if not isinstance(source, Source):
+        raise InputError(
+            f"data set {name} gives {type(source).__name__}, no source: it needs facts, makers, part and describe"
+        )
+    return source
+
+
+def catalog() -> list[dict[str, Any]]:
+    """The data sets: name, whether it needs its folder, and what it is.
+
+    Example:
+        >>> catalog()[0]["data"]
+        'glyphs'
+    """
+    roots = {"needs": "--root", "takes": "(--root)", "none": ""}
+    return [
+        {"data": name, "needs": roots[one.root], "kind": ", ".join(one.kinds), "what": one.what}
+        for name, one in SETS.items()
+    ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
@@ -12,12 +12,15 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.digest import digest_of
 from innerloop.core.facts import Facts
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.columns import Column, Decimal, read_frame, texts_of, understood
 from innerloop.data.digest import digest_of
 from innerloop.data.sizes import Size, Sized
 from innerloop.data.splits import SPLITS, shared
+from innerloop.data.known import KnownTasks
+from innerloop.data.source import Description, Maker
 
 if TYPE_CHECKING:
     import pandas
@@ -240,6 +243,31 @@ class TableTasks:
         """Standardized targets (or predicted means) ``[..., D]`` in the units of the table."""
         return self.center.to(y) + self.scale.to(y) * y
 
+    def makers(self, split: str) -> Mapping[str, Maker]:
+        """Few-shot tasks, and the known ones."""
+        return {"episodes": partial(TableSampler, self, split), "known": partial(_known, self, split)}
+
+    def part(self, split: str) -> tuple[TableTasks, str]:
+        """The table and the split."""
+        return self, split
+
+    def describe(self) -> Description:
+        """Tasks and rows of each split."""
+        rows = [
+            {
+                "split": split,
+                "tasks": len(members),
+                "rows": int(self.sizes[members].sum()),
+                "per task": _range(self.sizes[members]),
+                "inputs": len(self.inputs),
+                "targets": list(self.targets),
+            }
+            for split, members in self.splits.items()
+        ]
+        notes = [f"{self.dropped} rows were left out: a value that is used was missing"] if self.dropped else []
+        digest = digest_of([self.x, self.y, self.sizes], self.names, self.inputs, self.targets)
+        return Description(self.facts, rows, digest, notes)
+
     def sampler(self, split: str, *, shots: Size, queries: Size, together: int = 16) -> TableSampler:
         """Draws tasks of ``split`` (``"train"``, ``"val"`` or ``"test"``); see :class:`TableSampler`."""
         return TableSampler(self, split, shots=shots, queries=queries, together=together)
@@ -309,6 +337,15 @@ class TableSampler(Sized):
         best = rank.new_full((len(rank), self.table.y.shape[1]), -1).scatter_reduce(1, classes, rank, "amax")
         first = (rank >= 0) & (rank == best.gather(1, classes))
         return rank + first.to(rank)
+
+
+def _known(table: TableTasks, split: str, *, batch: int = 10) -> KnownTasks:
+    """All tasks of the split that have enough rows, known by their names, ``batch`` rows a draw."""
+    return KnownTasks.table(table, split, queries=batch, named=True)
+
+
+def _range(sizes: Tensor) -> str:
+    return f"{int(sizes.min())} to {int(sizes.max())}" if len(sizes) else "none"
 
 
 class _Encoded(NamedTuple):

@@ -9,12 +9,14 @@ from innerloop.nets.relation import RelationModule
 from innerloop.nets.resnet12 import ResNet12, resnet12
 from innerloop.nets.separable import SeparableBlock1d, SeparableBlock2d
 from innerloop.nets.sets import SetEncoder, SetSums
+from innerloop.nets.spec import NetSpec
 from innerloop.nets.tabular import TableTransformer
 
 __all__ = [
     "Conv4",
     "Decoder",
     "Memory",
+    "NetSpec",
     "Recorded",
     "RelationModule",
     "ResNet12",

@@ -1,5 +1,7 @@
 """Recipes: everything that makes a run, as plain values that a file can hold and the command line can override."""
 
-from innerloop.recipes.recipe import Recipe, defaults, learner_class, learner_names, load, load_run, start_from
+from innerloop.recipes.defaults import defaults
+from innerloop.recipes.recipe import Recipe, learner_names
+from innerloop.recipes.runs import load, load_run, save_run, start_from
 
-__all__ = ["Recipe", "defaults", "learner_class", "learner_names", "load", "load_run", "start_from"]
+__all__ = ["Recipe", "defaults", "learner_names", "load", "load_run", "save_run", "start_from"]

@@ -1,68 +1,53 @@
-"""A recipe, from its file to a learner, pools and samplers, and back from a run folder."""
+"""A recipe: everything that makes a run, as plain values, from a file to a learner and samplers."""
 
 from __future__ import annotations
 
-import json
-import platform
-import sys
-import tomllib
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
-from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Any, get_type_hints
 
-import numpy
 import torch
 
-import innerloop
-from innerloop import learners, nets
-from innerloop.core import checkpoint
-from innerloop.core.files import write_text_atomically
+from innerloop import learners
+from innerloop.core import norm
+from innerloop.core.facts import Facts
 from innerloop.core.freeze import freeze
 from innerloop.core.learner import Learner
-from innerloop.core.likelihood import Categorical, Gaussian
-from innerloop.core.norm import check_inner_loop
+from innerloop.core.likelihood import Categorical, Gaussian, Likelihood
+from innerloop.core.options import check_options, check_type, keywords
+from innerloop.core.parts import is_own, unknown
 from innerloop.core.task import InputError, did_you_mean
-from innerloop.data import (
-    Augment,
-    Batches,
-    ClassStream,
-    Completion,
-    FewShot,
-    KnownTasks,
-    Molecules,
-    Pools,
-    Sampler,
-    TableTasks,
-    Turned,
-    Views,
-)
-from innerloop.data import registry as sets
+from innerloop.data import registry
+from innerloop.data.augment import Augment
+from innerloop.data.episodes import Sampler
+from innerloop.data.source import Source, maker, sampler
+from innerloop.learners.named import learner_class, learner_options
+from innerloop.nets.spec import NetSpec
+from innerloop.training.fit import fit
 
-RECIPE_FILE = "recipe.json"
-#: Where learners keep the network that is theirs to share.
-_NETWORKS = ("encoder.", "net.")
-
-#: Learners that are pre-trained on plain batches of images, and on which.
-_BATCHES: dict[type[Learner], type[Batches]] = {
-    learners.FineTune: Batches,
-    learners.Rotation: Turned,
-    learners.Contrastive: Views,
-}
-
-#: What tasks are drawn from: pools of classes, a table with a task column, the assays of molecules, or nothing for a
-#: family of functions.
-Source = Pools | TableTasks | Molecules | None
+#: What a few-shot task has where a recipe leaves it open.
+_SIZES = {"ways": 5, "shots": 1, "queries": 15}
+#: What only meta-training tasks have.
+_TRAINING_ONLY = ("remember", "augment", "support_augment", "query_augment")
+_LIKELIHOODS: dict[str, type[Likelihood]] = {"categorical": Categorical, "gaussian": Gaussian}
+#: Arguments of `fit` that a recipe says elsewhere, or that belong to one call of it.
+_NOT_TRAINING = ("learner", "sampler", "validate", "validate_tasks", "seed", "out", "resume", "progress", "callbacks")
 
 
 @dataclass
 class Recipe:
-    """Everything that makes a run."""
+    """Everything that makes a run.
+
+    Raises:
+        InputError: for a value of another type or out of range, or a name in one of the tables that nothing has.
+    """
 
     learner: str
-    """Name of the learner: its class in lower case."""
+    """Name of the learner: its class in lower case, or ``package.module:Name``."""
     data: str = "glyphs"
-    """Name of the data set."""
+    """Name of the data set, or ``package.module:Name``."""
     root: str | None = None
     """Folder of the data set, where it is not embedded."""
     norm: str = "running"
@@ -74,16 +59,15 @@ class Recipe:
     seed: int = 0
     """Of the initial weights, the tasks and all else that is random."""
     net: dict[str, Any] = field(default_factory=dict)
-    """``name`` of a network in :mod:`innerloop.nets` and its options."""
+    """``name`` of a network (see :class:`innerloop.nets.NetSpec`) and its options."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of the learner's class."""
     likelihood: dict[str, Any] = field(default_factory=dict)
-    """``smoothing`` of the classes, ``scale`` of the regression error, or ``name = "gaussian"`` for squared error."""
+    """``name``, ``"categorical"`` or ``"gaussian"``, and its options."""
     pool: dict[str, Any] = field(default_factory=dict)
     """Options of the data set's reader."""
     episodes: dict[str, Any] = field(default_factory=dict)
-    """``ways``, ``shots`` and ``queries`` of a meta-training task (or ``batch`` for a plain classifier). With
-    ``remember`` the task is a stream of classes."""
+    """``kind`` of the meta-training tasks (default ``"episodes"``) and that sampler's options."""
     augment: dict[str, Any] = field(default_factory=dict)
     """Amounts for :class:`innerloop.data.Augment`."""
     validation: dict[str, Any] = field(default_factory=dict)
@@ -91,311 +75,173 @@ class Recipe:
     training: dict[str, Any] = field(default_factory=dict)
     """Arguments of :func:`innerloop.fit`."""
 
-    def source(self) -> Source:
-        """What tasks are drawn from: pools, a table with a task column, assays, or ``None`` for functions."""
-        return None if self.data in sets.FAMILIES else sets.read(self.data, self.root, **self.pool)
-
-    def build(self, source: Source) -> Learner:
-        """The learner with freshly initialized weights, the same for the same seed.
+    def check(self) -> Recipe:
+        """The recipe itself, after all that can be checked without data was.
 
         Raises:
-            InputError: for an unknown learner, network or option.
+            InputError: naming the value, what is allowed, and the nearest known name.
         """
-        kind, objective = learner_class(self.learner), self._objective(source)
-        if objective not in kind.objectives:
-            fitting = ", ".join(n for n in learner_names() if objective in learner_class(n).objectives)
-            raise InputError(
-                f"{self.learner} is for {' and '.join(kind.objectives)}, {self.data} is {objective}: use {fitting}"
-            )
+        hints = get_type_hints(Recipe)
+        for part in fields(Recipe):
+            check_type(f"the recipe's {part.name}", getattr(self, part.name), hints[part.name])
+        if self.norm not in norm.POLICIES:
+            hint = did_you_mean(self.norm, norm.POLICIES)
+            raise InputError(f"norm policy {self.norm!r} is unknown{hint}; choose one of {', '.join(norm.POLICIES)}")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"the seed is {self.seed}; it must lie in 0 to {2**63 - 1}")
+        for part in fields(Recipe):
+            value = getattr(self, part.name)
+            for name, one in value.items() if isinstance(value, dict) else ():
+                if isinstance(one, float) and not math.isfinite(one):
+                    raise InputError(f"{part.name}.{name} is {one}; it must be finite")
+        learner_options(learner_class(self.learner), self._given("options"), self.learner)
+        check_options(Augment, self._given("augment"), "augment")
+        check_options(fit, self._given("training"), "training", given=_NOT_TRAINING, complete=False)
+        check_options(_validation, self._given("validation"), "validation")
+        self._likelihood()
+        registry.find(self.data)
+        return self
+
+    def _given(self, table: str) -> dict[str, Any]:
+        """A table, without what an empty word takes back of a recipe that it is like: TOML has no null."""
+        return {name: value for name, value in getattr(self, table).items() if value != ""}
+
+    def source(self) -> Source:
+        """What tasks are drawn from."""
+        return registry.read(self.data, self.root, **self._given("pool"))
+
+    def spec(self) -> NetSpec:
+        """The network."""
+        options = self._given("net")
+        return NetSpec(options.pop("name", None), self.norm, options)
+
+    def build(self, facts: Facts) -> Learner:
+        """The learner with freshly initialized weights, the same for the same seed.
+
+        Args:
+            facts: of its meta-training tasks (``recipe.sampler(source).facts``).
+
+        Raises:
+            InputError: for an unknown learner, network or option, or one that does not fit the data.
+        """
+        kind = learner_class(self.learner)
+        if facts.objective not in kind.objectives:
+            fitting = ", ".join(n for n in learner_names() if facts.objective in learner_class(n).objectives)
+            own = " and ".join(kind.objectives)
+            raise InputError(f"{self.learner} is for {own}, {self.data} is {facts.objective}: use {fitting}")
+        options = learner_options(kind, self._given("options"), self.learner)
+        likelihood = self._likelihood()
+        if likelihood is not None:
+            options["likelihood"] = likelihood
         torch.manual_seed(self.seed)
-        # TOML has no null: an empty word takes an option of another recipe back.
-        options = {name: value for name, value in self.options.items() if value != ""}
-        if objective == "classification" or self.likelihood or kind.network not in ("sizes", "table"):
-            options["likelihood"] = self._likelihood(objective == "regression")
-        if (kind is learners.FineTune or self.episodes.get("remember")) and isinstance(source, Pools):
-            options["classes"] = source.train.classes
-        built_on = self._built_on(kind, source)
-        if kind is learners.MultiTask:
-            known = self._known(source)
-            options |= {"tasks": known.tasks, "targets": known.targets}
-            options["features"] = nets.feature_size(built_on[0], known.x.shape[1:])[0]
-        try:
-            make: Any = kind
-            learner = cast(Learner, make(*built_on, **options))
-        except TypeError as error:
-            raise InputError(
-                f"options {options} do not fit {self.learner} ({error}): see `innerloop learners`"
-            ) from None
+        learner = kind.from_facts(facts, self.spec(), **options)
         if self.freeze:
             freeze(learner, *self.freeze)
         return learner
 
-    def _objective(self, source: Source) -> str:
-        """Classes of images, or the images themselves for a learner that knows no classes (see ``Completion``)."""
-        return "classification" if self.sampler(source).classifies else "regression"
-
-    def _built_on(self, kind: type[Learner], source: Source) -> tuple[Any, ...]:
-        """What the learner's class takes first: a network, or the numbers of input and target columns."""
-        options = {k: v for k, v in self.net.items() if k != "name"}
-        if kind.network == "table":
-            return ()
-        if isinstance(source, Pools) and kind.network not in ("sizes", "context"):
-            net = self._image_net(kind, source, options)
-            if kind.network == "classifier" and self.norm == "running":
-                check_inner_loop(net)
-            return (net,)
-        if kind.network == "maps" or kind in _BATCHES:
-            raise InputError(f"{self.learner} is for pools of images, {self.data} has vectors: use protonet, say")
-        one = self.sampler(source).draw(torch.Generator().manual_seed(0), 1)
-        inputs, targets = one.support.x.shape[-1], one.support.y.shape[-1]
-        if kind.network == "sizes":
-            return inputs, targets
-        width = options.get("width", 40)
-        hidden = (width, width) if isinstance(width, int) else tuple(width)
-        inputs += self.options.get("context", 5) if kind.network == "context" else 0
-        outputs = [] if kind.network == "encoder" else [targets]
-        return (nets.mlp(inputs, *hidden, *outputs, dropout=options.get("dropout", 0.0)),)
-
-    def _image_net(self, kind: type[Learner], pools: Pools, options: dict[str, Any]) -> torch.nn.Module:
-        name = self.net.get("name", "conv4")
-        makers: dict[str, Any] = {"conv4": nets.conv4, "resnet12": nets.resnet12}
-        if name not in makers:
-            raise InputError(f"network {name!r} is unknown; choose one of {', '.join(makers)}")
-        if kind.network == "classifier":
-            options = {**options, "out": 1 if self.options.get("shared_head") else self.episodes["ways"]}
-        if kind.network == "maps":
-            options = {"pools": 2, **options, "maps": True}
-        try:
-            return cast(torch.nn.Module, makers[name](pools.train.shape, norm=self.norm, **options))
-        except TypeError as error:
-            raise InputError(f"options {options} do not fit the network {name} ({error})") from None
-
-    def _likelihood(self, regression: bool) -> Categorical | Gaussian:
-        if regression or self.likelihood.get("name") == "gaussian":
-            return Gaussian(scale=self.likelihood.get("scale", 1.0))
-        return Categorical(smoothing=self.likelihood.get("smoothing", 0.0))
+    def _likelihood(self) -> Likelihood | None:
+        """What the recipe says of the likelihood; ``None`` where that is left to the learner."""
+        options = self._given("likelihood")
+        if not options:
+            return None
+        name = options.pop("name", "gaussian" if "scale" in options or "floor" in options else "categorical")
+        if name not in _LIKELIHOODS:
+            raise unknown("likelihood", name, _LIKELIHOODS)
+        kind = _LIKELIHOODS[name]
+        check_options(kind, options, f"the likelihood {name}")
+        if kind is Gaussian:
+            options.setdefault("scale", 1.0)
+        return kind(**options)
 
     def sampler(self, source: Source) -> Sampler:
         """The meta-training sampler."""
-        if learner_class(self.learner) is learners.MultiTask:
-            return self._known(source)
-        if not self._has_classes(source):
-            return self._other(source, "train", self.episodes)
-        augment = Augment(**self.augment) if self.augment else None
-        if "batch" in self.episodes:
-            kind = _BATCHES.get(learner_class(self.learner), Batches)
-            return kind(source.train, size=self.episodes["batch"], augment=augment)
-        shots, queries = self.episodes.get("shots", 1), self.episodes.get("queries", 15)
-        if "remember" in self.episodes:
-            return ClassStream(source.train, **self.episodes, augment=augment)
-        return FewShot(source.train, ways=self.episodes["ways"], shots=shots, queries=queries, augment=augment)
+        sizes = self._given("episodes")
+        kind = sizes.pop("kind", "episodes")
+        known = keywords(maker(source, "train", kind))
+        if self._given("augment"):
+            if "augment" not in known:
+                raise InputError(f"tasks of the kind {kind!r} of {self.data} cannot be augmented: leave augment out")
+            sizes["augment"] = Augment(**self._given("augment"))
+        if "seed" in known:
+            sizes.setdefault("seed", self.seed)
+        return sampler(source, "train", kind, **_filled(known, sizes))
 
-    def _known(self, source: Source) -> KnownTasks:
-        """The tasks that multi-task learning trains on: all of a table, or as many as ``known`` says, drawn once."""
-        batch = self.episodes.get("batch", 10)
-        if isinstance(source, TableTasks):
-            return KnownTasks.table(source, queries=batch, named=True)
-        drawn = self.episodes_of(source, "train", ways=None, shots=None, queries=None)
-        return KnownTasks.of(drawn, self.episodes.get("known", 100), seed=self.seed, queries=batch, named=True)
+    def episodes_of(self, source: Source, split: str, **sizes: int | None) -> Sampler:
+        """Tasks of a split to judge by, unaugmented; what is not given is as in meta-training.
 
-    def episodes_of(
-        self, source: Source, split: str, *, ways: int | None, shots: int | None, queries: int | None
-    ) -> Sampler:
-        """Episodes of a split, unaugmented; what is not given is as in meta-training.
+        Args:
+            source: the recipe's own or another.
+            split: ``"train"``, ``"val"`` or ``"test"``.
+            sizes: ``ways``, ``shots`` and ``queries``; ``None`` for those of meta-training.
 
         Raises:
             InputError: for an unknown split or sizes that the split cannot give.
         """
-        if split not in ("train", "val", "test"):
-            raise InputError(f"split {split!r} is unknown; choose train, val or test")
-        given = {"shots": shots, "queries": queries}
-        sizes = {**self.episodes, **{name: value for name, value in given.items() if value is not None}}
-        if not self._has_classes(source):
-            return self._other(source, split, sizes)
-        ways = ways if ways is not None else self.episodes.get("ways", 5)
-        queries = max(sizes.get("queries", 15), 1)
-        # A learner that was trained on streams is judged on streams.
-        kind = ClassStream if "remember" in self.episodes else FewShot
-        return kind(getattr(source, split), ways=ways, shots=sizes.get("shots", 1), queries=queries)
+        given = {name: value for name, value in sizes.items() if value is not None}
+        own = self._given("episodes")
+        kind = self.judged(source)
+        known = keywords(maker(source, split, kind))
+        carried = {name: value for name, value in own.items() if name in known and name not in _TRAINING_ONLY}
+        # What trains on the support set alone is judged on queries all the same.
+        if carried.get("queries") == 0:
+            del carried["queries"]
+        if given.get("queries") == 0 or given.get("ways") == 1:
+            raise InputError(f"{given}: there is nothing to tell apart or to score below 2 ways and 1 query")
+        return sampler(source, split, kind, **_filled(known, {**carried, **given}))
 
-    def _has_classes(self, source: Source) -> TypeGuard[Pools]:
-        return isinstance(source, Pools) and "classification" in learner_class(self.learner).objectives
-
-    def _other(self, source: Source, split: str, sizes: dict[str, Any]) -> Sampler:
-        """Images to complete, a split of a table's tasks, or a family of functions (the same in every split)."""
-        given = {name: value for name, value in sizes.items() if name not in ("ways", "known", "batch")}
-        ranges: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-        try:
-            if isinstance(source, Pools):
-                return Completion(getattr(source, split), **ranges)
-            if source is not None:
-                return source.sampler(split, **ranges)
-            return sets.FAMILIES[self.data].make(**ranges)
-        except TypeError as error:
-            raise InputError(f"episodes {sizes} do not fit {self.data} ({error})") from None
+    def judged(self, source: Source) -> str:
+        """The kind of tasks that it is judged by: streams and images to complete by the same, others by episodes."""
+        kind = self.episodes.get("kind") or "episodes"
+        if is_own(kind):
+            return str(kind)
+        return kind if kind in ("stream", "completion") else "episodes"
 
     def validation_sampler(self, source: Source) -> Sampler:
         """The validation sampler."""
-        sizes = {name: self.validation.get(name) for name in ("ways", "shots", "queries")}
+        sizes = self._given("validation")
+        sizes.pop("tasks", None)
         return self.episodes_of(source, "val", **sizes)
 
-    def save(self, folder: Path, command: list[str] | None = None) -> None:
-        """Write the recipe, the versions used and the command into a run folder."""
-        facts = {
-            "format": checkpoint.FORMAT,
-            "recipe": asdict(self),
-            "versions": versions(),
-            "command": command if command is not None else sys.argv,
-        }
-        text = json.dumps(facts, indent=2) + "\n"
-        write_text_atomically(folder / RECIPE_FILE, text)
+    def json(self) -> dict[str, Any]:
+        """The recipe as plain values."""
+        return asdict(self)
 
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Recipe:
+        """A recipe from plain values, checked.
 
-def versions() -> dict[str, str]:
-    """The versions that a run depends on."""
-    return {
-        "innerloop": innerloop.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "platform": platform.platform(),
-        "threads": str(torch.get_num_threads()),
-    }
+        Raises:
+            InputError: for a name that no recipe has, or a value that cannot be.
+        """
+        known = [part.name for part in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise InputError(f"a recipe has no {name!r}{did_you_mean(name, known)}; it has {', '.join(known)}")
+        if "learner" not in values:
+            raise InputError("a recipe names its learner, and this one does not")
+        return cls(**values).check()
 
 
 def learner_names() -> list[str]:
-    """The learners that a recipe can name."""
-    return sorted(name.lower() for name in learners.__all__ if getattr(learners, name).network is not None)
-
-
-def learner_class(name: str) -> type[Learner]:
-    """The class of a learner's name.
-
-    Raises:
-        InputError: for an unknown name, with the nearest known one.
-    """
-    classes = {n.lower(): getattr(learners, n) for n in learners.__all__ if getattr(learners, n).network is not None}
-    if name not in classes:
-        hint = did_you_mean(name, classes)
-        raise InputError(f"learner {name!r} is unknown{hint}; choose one of {', '.join(sorted(classes))}")
-    return classes[name]  # type: ignore[no-any-return]
-
-
-def defaults(learner: str, data: str | None = None) -> Recipe:
-    """The committed recipe of a learner on a data set (``None``: the recipe's own).
-
-    ``recipes/LEARNER.toml`` holds it; a table named after the data set, ``regression`` for any with real targets, or
-    ``molecules`` for any set of assays overrides what stands above it. With ``like = "OTHER"`` it says only what
-    differs from another learner's recipe.
+    """The learners that have a committed recipe.
 
     Example:
-        >>> defaults("protonet", "omniglot").episodes["ways"]
-        60
+        >>> "protonet" in learner_names()
+        True
     """
-    learner_class(learner)
-    values = _read(learner)
-    known = {f.name for f in fields(Recipe)}
-    own = {name: value for name, value in values.items() if name in known}
-    data = data or own.get("data", "glyphs")
-    sets.check_name(data)
-    for kind in sets.kinds(data):
-        for name, value in values.get("on", {}).get(kind, {}).items():
-            own[name] = {**own.get(name, {}), **value} if isinstance(value, dict) else value
-    return Recipe(**{**own, "learner": learner, "data": data})
+    files = {file.name for file in resources.files("innerloop.recipes").iterdir()}
+    return sorted(name.lower() for name in learners.__all__ if f"{name.lower()}.toml" in files)
 
 
-def _read(learner: str) -> dict[str, Any]:
-    """The values of a committed recipe, on top of those of the recipe that it is like; none where there is none."""
-    file = resources.files(__package__) / f"{learner}.toml"
-    values = tomllib.loads(file.read_text()) if file.is_file() else {}
-    return _merged(_read(values.pop("like")), values) if "like" in values else values
+def _validation(
+    *, ways: int | None = None, shots: int | None = None, queries: int | None = None, tasks: int = 200
+) -> None:
+    """What a recipe can say of its validation."""
 
 
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    both = {k: _merged(below[k], v) for k, v in above.items() if isinstance(v, dict) and k in below}
-    return {**below, **above, **both}
-
-
-def load_run(folder: Path) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe of a run folder, and all that stands beside it.
-
-    Raises:
-        InputError: if the folder holds no run, a damaged one, or one of another version.
-    """
-    path = folder / RECIPE_FILE
-    if not path.is_file():
-        raise InputError(
-            f"{folder} holds no run ({RECIPE_FILE} is missing): give a folder that `innerloop train --out` wrote"
-        )
-    try:
-        facts = json.loads(path.read_text())
-        written = facts["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read ({error}): it is damaged; train again") from None
-    if written != checkpoint.FORMAT:
-        raise InputError(
-            f"{path} has format {written}, this version of innerloop reads {checkpoint.FORMAT}: use innerloop "
-            f"{facts.get('versions', {}).get('innerloop', 'of that time')}, or train again"
-        )
-    try:
-        return Recipe(**facts["recipe"]), facts
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a recipe ({error}): it is damaged; train again") from None
-
-
-def start_from(learner: Learner, folder: str | Path) -> list[str]:
-    """Transfer: give the learner's network the trained weights of a run, of whichever learner, where they fit.
-
-    Args:
-        learner: its parameters are changed in place.
-        folder: a run folder; the part of its learner that a network holds is what is taken.
-
-    Returns:
-        the names of the parameters that were taken over.
-
-    Raises:
-        InputError: if the networks have nothing in common, or a layer of other sizes.
-    """
-    path = Path(folder) / "best.safetensors"
-    tensors, _ = checkpoint.load(path)
-    given = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(_NETWORKS)}
-    own = {name: p for name, p in learner.state_dict().items() if name.startswith(_NETWORKS)}
-    common = {name: given[key] for name in own if (key := name.partition(".")[2]) in given}
-    # The last layer of a classifier belongs to the classes of its run.
-    fitting = [name for name, value in common.items() if value.shape == own[name].shape]
-    odd = [name for name in common if name not in fitting and not name.startswith("net.out.")]
-    if odd or not fitting:
-        what = (
-            f"{odd[0]} has shape {tuple(own[odd[0]].shape)} here and {tuple(common[odd[0]].shape)} there"
-            if odd else "they have no parameter in common"
-        )  # fmt: skip
-        raise InputError(
-            f"the network of {path} does not fit {type(learner).__name__}: {what}; give both the same [net]"
-        )
-    learner.load_state_dict({name: given[name.partition(".")[2]] for name in fitting}, strict=False)
-    return fitting
-
-
-def load(
-    folder: str | Path, *, norm: str | None = None, test_steps: int | None = None
-) -> tuple[Learner, Recipe, Source]:
-    """The trained learner of a run folder, in evaluation mode, its recipe, and what its tasks are drawn from.
-
-    Args:
-        folder: written by ``innerloop train --out``.
-        norm: a normalization policy in place of the recipe's.
-        test_steps: inner steps in place of the recipe's.
-
-    Raises:
-        InputError: if the folder holds no run, a damaged one, or one of another version.
-    """
-    recipe, _ = load_run(Path(folder))
-    recipe.norm = norm or recipe.norm
-    if test_steps is not None:
-        recipe.options["test_steps"] = test_steps
-    source = recipe.source()
-    learner = recipe.build(source)
-    weights = Path(folder) / "best.safetensors"
-    tensors, _ = checkpoint.load(weights)
-    checkpoint.load_weights(learner, tensors, weights)
-    return learner.eval(), recipe, source
+def _filled(known: Mapping[str, Any], sizes: dict[str, Any]) -> dict[str, Any]:
+    """Sizes, with the customary ones of a few-shot task where it needs some that are not given."""
+    if sizes.get("ways") == 1:
+        raise InputError("tasks of 1 way have nothing to tell apart: ways must be at least 2")
+    missing = [name for name, p in known.items() if p.default is p.empty and name not in sizes]
+    return {**{name: _SIZES[name] for name in missing if name in _SIZES and "ways" in known}, **sizes}

@@ -17,7 +17,8 @@ from torch import Tensor
 from innerloop.core.task import InputError
 from innerloop.data.cache import cached_pools
 from innerloop.data.images import read_image
-from innerloop.data.pool import Pool, Pools
+from innerloop.data.pool import Pool
+from innerloop.data.pools import Pools
 
 _SPLITS = ("train", "val", "test")
 _SIDE = 32

@@ -21,7 +21,8 @@ from torch.nn import functional as F
 
 from innerloop.core.task import InputError
 from innerloop.data.cache import cached_pools
-from innerloop.data.pool import Pool, Pools
+from innerloop.data.pool import Pool
+from innerloop.data.pools import Pools
 
 if TYPE_CHECKING:
     from PIL import ImageFont

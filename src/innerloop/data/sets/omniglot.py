@@ -24,7 +24,8 @@ from innerloop.core.task import InputError
 from innerloop.data.cache import cached_pools
 from innerloop.data.download import fetch
 from innerloop.data.images import read_image
-from innerloop.data.pool import Pool, Pools
+from innerloop.data.pool import Pool
+from innerloop.data.pools import Pools
 
 Split = Literal["vinyals", "background"]
 

@@ -6,10 +6,12 @@ A family of streams draws one from a seed: the order of the classes, the example
 from __future__ import annotations
 
 import gzip
+import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -18,9 +20,12 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from innerloop.core.facts import Facts, Kind, Objective
 from innerloop.core.targets import one_hot
-from innerloop.core.task import Examples, InputError
+from innerloop.core.task import Examples, InputError, Task
+from innerloop.data.episodes import Sampler
 from innerloop.data.pool import Pool
+from innerloop.data.source import Description, Maker
 
 #: ``"class"``: new classes, told apart from all; ``"task"``: new classes, told apart from those of their own task;
 #: ``"domain"``: the same targets, other inputs.
@@ -94,11 +99,88 @@ class Stream:
 
 
 class StreamFamily(ABC):
-    """Draws streams."""
+    """Draws streams; as a source, each stream is a task: its batches are the support set, what it held out the queries.
+
+    All streams of a family have the same sizes.
+    """
 
     @abstractmethod
     def draw(self, seed: int) -> Stream:
         """The stream of a seed."""
+
+    @property
+    def facts(self) -> Facts:
+        """Of its streams."""
+        return self._first[0]
+
+    def makers(self, split: str) -> Mapping[str, Maker]:
+        """Whole streams as tasks."""
+        streams: Maker = partial(Streams, self, split)
+        return {"stream": streams, "episodes": streams}
+
+    def part(self, split: str) -> StreamFamily:
+        """The family: each split has seeds of its own."""
+        return self
+
+    def describe(self) -> Description:
+        """One stream."""
+        row = {name: getattr(self.draw(0), name) for name in ("length", "targets", "scenario")}
+        return Description(self.facts, [{"split": "all", **row}], self.digest)
+
+    @property
+    def digest(self) -> str:
+        """Of its first stream."""
+        return self._first[1]
+
+    @cached_property
+    def _first(self) -> tuple[Facts, str]:
+        stream, digest = self.draw(0), hashlib.sha256()
+        for part in (*stream.batches, *stream.held_out):
+            for leaf in part:
+                digest.update(leaf.cpu().numpy().tobytes())
+        shape = tuple(stream.batches[0].x.shape[1:])
+        kind: Kind = "images" if len(shape) == 3 else "vectors"
+        objective: Objective = "classification" if stream.classifies else "regression"
+        return Facts(kind, shape, stream.targets, objective), digest.hexdigest()[:16]
+
+
+class Streams(Sampler):
+    """Streams as tasks: all batches in their order are the support set, all held-out examples the queries.
+
+    Args:
+        family: of the streams.
+        split: ``"train"``, ``"val"`` or ``"test"``: each has other streams.
+
+    Example:
+        >>> Streams(Sines(tasks=2, shots=4, held_out=3)).draw(Generator(), 5).query.x.shape
+        torch.Size([5, 6, 1])
+    """
+
+    def __init__(self, family: StreamFamily, split: str = "train") -> None:
+        self.family, self.split = family, split
+        self.classifies = family.facts.objective == "classification"
+
+    @property
+    def facts(self) -> Facts:
+        """Those of the family."""
+        return self.family.facts
+
+    @property
+    def digest(self) -> str:
+        """That of the family, and the split."""
+        return f"{self.family.digest}-{self.split}"
+
+    def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
+        # Three ranges of seeds, one a split.
+        first = ("train", "val", "test").index(self.split) * 2**29
+        seeds = torch.randint(2**29, (tasks,), generator=generator, device=generator.device).tolist()
+        drawn = [self.family.draw(first + seed) for seed in seeds]
+
+        def joined(parts: Callable[[Stream], list[Examples]]) -> Examples:
+            x, y = ([torch.cat([part[leaf] for part in parts(stream)]) for stream in drawn] for leaf in (0, 1))
+            return Examples(torch.stack(x), torch.stack(y))
+
+        return Task(joined(lambda stream: stream.batches), joined(lambda stream: stream.held_out))
 
 
 class Split(StreamFamily):

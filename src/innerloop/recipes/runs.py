@@ -1,0 +1,127 @@
+"""Run folders: a recipe with what it was run with, and the trained learner back from it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from innerloop.core import checkpoint, norm
+from innerloop.core.facts import Facts
+from innerloop.core.files import write_text_atomically
+from innerloop.core.learner import Learner
+from innerloop.core.task import InputError
+from innerloop.recipes.recipe import Recipe
+
+RECIPE_FILE = "recipe.json"
+
+
+def save_run(recipe: Recipe, folder: Path, facts: Facts, command: list[str] | None = None) -> None:
+    """Write a recipe, the facts of its tasks, the versions and the command into a run folder."""
+    values = {
+        "format": checkpoint.FORMAT,
+        "recipe": recipe.json(),
+        "facts": facts.json(),
+        "versions": versions(),
+        "command": command if command is not None else sys.argv,
+    }
+    write_text_atomically(folder / RECIPE_FILE, json.dumps(values, indent=2) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """The versions that a run depends on."""
+    from innerloop import __version__
+
+    return {
+        "innerloop": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def load_run(folder: str | Path) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe of a run folder, and all that stands beside it.
+
+    Raises:
+        InputError: if the folder holds no run, a damaged one, or one of another version.
+    """
+    path = Path(folder) / RECIPE_FILE
+    if not path.is_file():
+        raise InputError(
+            f"{folder} holds no run ({RECIPE_FILE} is missing): give a folder that `innerloop train --out` wrote"
+        )
+    try:
+        facts = json.loads(path.read_text())
+        written = facts["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): it is damaged; train again") from None
+    if written != checkpoint.FORMAT:
+        raise InputError(
+            f"{path} has format {written}, this version of innerloop reads {checkpoint.FORMAT}: use innerloop "
+            f"{facts.get('versions', {}).get('innerloop', 'of that time')}, or train again"
+        )
+    try:
+        return Recipe.read(facts["recipe"]), facts
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not a recipe ({error}): it is damaged; train again") from None
+
+
+def load(folder: str | Path, *, policy: str | None = None, test_steps: int | None = None) -> Learner:
+    """The trained learner of a run folder, in evaluation mode; its data are not needed.
+
+    Args:
+        folder: written by ``innerloop train --out``.
+        policy: a normalization policy in place of the recipe's.
+        test_steps: inner steps in place of the recipe's.
+
+    Raises:
+        InputError: if the folder holds no run, a damaged one, or one of another version.
+    """
+    recipe, facts = load_run(folder)
+    if test_steps is not None:
+        recipe.options["test_steps"] = test_steps
+    learner = recipe.build(Facts.read(facts["facts"]))
+    weights = Path(folder) / "best.safetensors"
+    tensors, _ = checkpoint.load(weights)
+    checkpoint.load_weights(learner, tensors, weights)
+    if policy is not None:
+        norm.convert(learner, policy)
+    return learner.eval()
+
+
+def start_from(learner: Learner, folder: str | Path) -> list[str]:
+    """Transfer: give the learner's network the trained weights of a run, of whichever learner, where they fit.
+
+    Args:
+        learner: its parameters are changed in place.
+        folder: a run folder; the network of its learner is what is taken.
+
+    Returns:
+        the names of the network's parameters and buffers that were taken over.
+
+    Raises:
+        InputError: if the networks have nothing in common, or a layer of other sizes.
+    """
+    given, own = load(folder).backbone().state_dict(), learner.backbone().state_dict()
+    common = [name for name in own if name in given]
+    # The last layer of a classifier belongs to the classes of its run.
+    fitting = [name for name in common if given[name].shape == own[name].shape]
+    odd = [name for name in common if name not in fitting and not name.startswith("out.")]
+    if odd or not fitting:
+        what = (
+            f"{odd[0]} has shape {tuple(own[odd[0]].shape)} here and {tuple(given[odd[0]].shape)} there"
+            if odd else "they have no parameter in common"
+        )  # fmt: skip
+        raise InputError(
+            f"the network of {folder} does not fit {type(learner).__name__}: {what}; give both the same [net]"
+        )
+    learner.backbone().load_state_dict({name: given[name] for name in fitting}, strict=False)
+    return fitting
