@@ -106,6 +106,11 @@ class Recipe:
         """A table, without what an empty word takes back of a recipe that it is like: TOML has no null."""
         return {name: value for name, value in getattr(self, table).items() if value != ""}
 
+    def parts(self) -> list[str]:
+        """The names of what it is made of: learner, data set, network, kind of tasks."""
+        named = [self.net.get("name"), self.episodes.get("kind")]
+        return [self.learner, self.data, *(str(name) for name in named if name)]
+
     def source(self) -> Source:
         """What tasks are drawn from."""
         return registry.read(self.data, self.root, **self._given("pool"))

@@ -11,10 +11,12 @@ from typing import Any
 import numpy
 import torch
 
+from innerloop import bundle
 from innerloop.core import checkpoint, norm
 from innerloop.core.facts import Facts
 from innerloop.core.files import write_text_atomically
 from innerloop.core.learner import Learner
+from innerloop.core.parts import is_own
 from innerloop.core.task import InputError
 from innerloop.recipes.recipe import Recipe
 
@@ -85,13 +87,22 @@ def load(folder: str | Path, *, policy: str | None = None, test_steps: int | Non
     Raises:
         InputError: if the folder holds no run, a damaged one, or one of another version.
     """
-    recipe, facts = load_run(folder)
+    recipe, values = load_run(folder)
+    # What a recipe names by package.module:Name was asked for by whoever trained it.
+    own = {name.partition(":")[0] for name in recipe.parts() if is_own(name)}
+    best = Path(folder) / "best"
+    if not best.exists():
+        learner = recipe.build(Facts.read(values["facts"]))
+        tensors, _ = checkpoint.load(Path(folder) / "best.safetensors")
+        checkpoint.load_weights(learner, tensors, folder)
+    else:
+        learner = bundle.load(best, allow=own)
     if test_steps is not None:
-        recipe.options["test_steps"] = test_steps
-    learner = recipe.build(Facts.read(facts["facts"]))
-    weights = Path(folder) / "best.safetensors"
-    tensors, _ = checkpoint.load(weights)
-    checkpoint.load_weights(learner, tensors, weights)
+        if not hasattr(learner, "test_steps"):
+            raise InputError(f"{recipe.learner} takes no inner steps: leave their number ({test_steps}) out")
+        if test_steps < 0:
+            raise InputError(f"the number of inner steps is {test_steps}; it must be at least 0")
+        learner.test_steps = test_steps
     if policy is not None:
         norm.convert(learner, policy)
     return learner.eval()
