@@ -186,13 +186,13 @@ def test_a_run_becomes_weights_of_the_estimator(cli: Cli, tmp_path: Path) -> Non
     words = ["--steps", 1, "--tasks-per-step", 2, "--set", "validation.tasks=2", *small, "--quiet"]
     assert cli("train", "incontext", *words, "--out", tmp_path / "run")[0] == 0
     script = Path(__file__).resolve().parents[1] / "benchmarks" / "bundle_incontext.py"
-    file = tmp_path / "weights.safetensors"
-    subprocess.run([sys.executable, str(script), str(tmp_path / "run"), str(file)], check=True, capture_output=True)
-    model = il.InContextClassifier(n_estimators=1, weights=file).fit([[0.0], [1.0], [2.0]], ["a", "b", "a"])
+    weights = tmp_path / "weights"
+    subprocess.run([sys.executable, str(script), str(tmp_path / "run"), str(weights)], check=True, capture_output=True)
+    model = il.InContextClassifier(n_estimators=1, weights=weights).fit([[0.0], [1.0], [2.0]], ["a", "b", "a"])
     learner = load(tmp_path / "run")
     assert model.predict_proba([[0.5]]).sum() == pytest.approx(1, abs=1e-5)
     assert_same(model._model().state_dict(), learner.state_dict())
-    assert json.loads(file.with_suffix(".json").read_text())["recipe"]["learner"] == "incontext"
+    assert il.bundle.read(weights).origin["recipe"]["learner"] == "incontext"
 
 
 def test_training_starts_from_the_network_of_another_run(cli: Cli, run_folder: Path, tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_a_damaged_or_foreign_run_folder_is_refused(cli: Cli, run_folder: Path, 
     (foreign / "recipe.json").write_text(json.dumps({**facts, "format": 999}))
     code, _, err = cli("evaluate", foreign)
     assert code == 2
-    assert "has format 999, this version of innerloop reads 1" in err
+    assert "has format 999, this version of innerloop reads 2" in err
 
     broken = damaged(run_folder, tmp_path / "broken")
     (broken / "recipe.json").write_text("{")

@@ -607,12 +607,15 @@ def test_cli_folds_a_run_and_starts_from_one(
     [
         (["naive", "--stream", "split_digit"], "did you mean split_digits"),
         (["niave", "--stream", "split_digits"], "neither an online learner"),
-        (["naive", "--stream", "split_digits", "--set", "rate=1"], "do not fit naive"),
+        (["naive", "--stream", "split_digits", "--set", "rate=1"], "the learner naive has no option 'rate'"),
         (["naive", "--stream", "split_digits", "--set", "lr"], "NAME=VALUE"),
         (["naive", "--stream", "split_digits", "--orders", 0], "--orders 1"),
         (["naive", "--stream", "split_digits", "--classes", 11], "11 classes"),
-        (["naive", "--stream", "rotated_digits", "--classes", 4], "do not fit the stream"),
-        (["naive", "--stream", "split_digits", "--scenario", "words"], "scenario 'words'"),
+        (
+            ["naive", "--stream", "rotated_digits", "--classes", 4],
+            "has no option 'classes'",
+        ),
+        (["naive", "--stream", "split_digits", "--scenario", "words"], "scenario is 'words'"),
     ],
 )
 def test_cli_says_what_is_wrong(

@@ -242,7 +242,7 @@ def test_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert [(row["split"], row["classes"], row["examples"]) for row in counts] == [
         ("train", 8, 55), ("val", 8, 55), ("test", 8, 55)
     ]  # fmt: skip
-    options = ["--ways", "3", "--queries", "2", "--steps", "2", "--tasks-per-step", "2", "--quiet"]
+    options = ["--ways", "3", "--shots", "1", "--queries", "2", "--steps", "2", "--tasks-per-step", "2", "--quiet"]
     small = ["--set", "validation.ways=3", "--set", "validation.queries=2", "--set", "net.pools=1"]
     small += ["--set", "validation.tasks=4", "--set", "net.width=4"]
     train = ("train", "protonet", "--data", "mapped", "--root", root, "--out", tmp_path / "run")

@@ -33,10 +33,7 @@ STOREYS = [
 
 #: Known exceptions, each with its reason: "module -> module" for an import.
 UPWARDS: dict[str, str] = {
-    "cli.runs -> innerloop": "the verbs are called by their names at the root, until the command line is redone",
-    "recipes.recipe -> innerloop": "the version, until recipes are redone",
     "report.html -> innerloop": "the version, until the report is redone",
-    "sweep -> innerloop": "the verbs are called by their names at the root, until sweeps are redone",
 }
 #: "module: module" in a circle, in order of their names.
 CIRCLES: dict[str, str] = {}

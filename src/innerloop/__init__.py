@@ -17,6 +17,7 @@ from innerloop.core.lifting import Lifted, lift
 from innerloop.core.likelihood import Bars, Categorical, Gaussian, Likelihood
 from innerloop.core.targets import examples, one_hot
 from innerloop.core.task import Examples, InputError, Task
+from innerloop.core.version import VERSION
 from innerloop.data.episodes import Batches, FewShot, Sampler
 from innerloop.data.pool import Pool
 from innerloop.data.pools import Pools
@@ -84,7 +85,7 @@ from innerloop.training.outer import NonFiniteLoss
 if TYPE_CHECKING:
     from innerloop.estimators.incontext import InContextClassifier, InContextRegressor
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "AGEM",

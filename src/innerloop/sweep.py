@@ -20,7 +20,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-import innerloop as il
 from innerloop.core.folder import prepare_folder
 from innerloop.core.learner import Learner
 from innerloop.core.task import InputError, did_you_mean
@@ -29,6 +28,7 @@ from innerloop.core.folder import prepare_folder
 from innerloop.data.source import Source
 from innerloop.recipes.recipe import Recipe
 from innerloop.recipes.runs import RECIPE_FILE, save_run, start_from
+from innerloop.training.fit import fit
 from innerloop.training.outer import NonFiniteLoss
 
 try:
@@ -77,7 +77,7 @@ class Axis:
                 f"--try {text!r} must read PART.NAME=RANGE with PART one of {', '.join(parts)}"
                 f"{why or did_you_mean(part, parts)}"
             )
-        known = inspect.signature(il.fit).parameters
+        known = inspect.signature(fit).parameters
         if part == "training" and name not in known:
             raise InputError(f"--try {text!r}: innerloop.fit has no argument {name!r}{did_you_mean(name, known)}")
         if word.strip().startswith("["):
@@ -190,7 +190,7 @@ def _train(study: Any, trial: Any, recipe: Recipe, source: Source, folder: Path)
         learner, sampler, validation = _built(recipe, source)
         save_run(recipe, folder, sampler.facts)
         tasks = recipe.validation.get("tasks", 200)
-        history = il.fit(
+        history = fit(
             learner, sampler, **recipe.training, validate=validation, validate_tasks=tasks, seed=recipe.seed,
             out=folder, progress=False,
         )  # fmt: skip

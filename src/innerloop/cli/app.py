@@ -50,9 +50,9 @@ PRETRAINERS = {"classifier": "finetune", "rotation": "rotation", "contrastive": 
 
 def _version(asked: bool) -> None:
     if asked:
-        from innerloop import __version__
+        from innerloop.core.version import VERSION
 
-        typer.echo(f"innerloop {__version__}")
+        typer.echo(f"innerloop {VERSION}")
         raise typer.Exit
 
 

@@ -114,10 +114,10 @@ def trained(recipe: Recipe, out: Path, *, resume: bool, quiet: bool) -> int:
 
     All that can be refused is refused before anything is written.
     """
-    import innerloop as il
     from innerloop.core import distributed
     from innerloop.core.allocator import keep_memory
     from innerloop.recipes import save_run, start_from
+    from innerloop.training.fit import fit
     from innerloop.training.store import prepare_folder
 
     keep_memory()
@@ -134,7 +134,7 @@ def trained(recipe: Recipe, out: Path, *, resume: bool, quiet: bool) -> int:
 
         distributed.first(begin)
     tasks = recipe.validation.get("tasks", 200)
-    history = il.fit(
+    history = fit(
         learner, sampler, **recipe.training, validate=validation, validate_tasks=tasks, seed=recipe.seed,
         out=out, resume=resume, progress=not quiet,
     )  # fmt: skip
@@ -179,10 +179,10 @@ def scored(
     norm: str | None = None,
 ) -> Report:
     """The report of a run on tasks."""
-    import innerloop as il
     from innerloop.core.allocator import keep_memory
+    from innerloop.evaluation.evaluate import evaluate
     from innerloop.recipes import load
 
     keep_memory()
     learner = load(run, policy=norm, test_steps=inner_steps)
-    return il.evaluate(learner, sampler, tasks=tasks, seed=seed, device=device)
+    return evaluate(learner, sampler, tasks=tasks, seed=seed, device=device)

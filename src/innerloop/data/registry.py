@@ -176,6 +176,13 @@ def find(name: str) -> DataSet:
     return DataSet(own, tuple(getattr(own, "kinds", ())), what, root)
 
 
+def _call(make: Callable[..., Any]) -> str:
+    """How a reader is called in Python."""
+    if isinstance(make, partial):
+        return f"{make.func.__name__}(root, {', '.join(map(repr, make.keywords.values()))})"
+    return f"{make.__name__.lstrip('_')}(root)"
+
+
 def read(name: str, root: str | Path | None = None, **options: Any) -> Source:
     """The source of a name.
 
@@ -193,7 +200,7 @@ def read(name: str, root: str | Path | None = None, **options: Any) -> Source:
     """
     found = find(name)
     if root is None and found.root == "needs":
-        raise InputError(f"data set {name} needs its folder: give --root DIR (in Python: data.{name}(root))")
+        raise InputError(f"data set {name} needs its folder: give --root DIR (in Python: data.{_call(found.make)})")
     if root is not None and found.root == "none":
         raise InputError(f"data set {name} is not read from a folder: leave the root {root} out")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}

@@ -18,6 +18,7 @@ from innerloop.core.files import write_text_atomically
 from innerloop.core.learner import Learner
 from innerloop.core.parts import is_own
 from innerloop.core.task import InputError
+from innerloop.core.version import VERSION
 from innerloop.recipes.recipe import Recipe
 
 RECIPE_FILE = "recipe.json"
@@ -37,10 +38,8 @@ def save_run(recipe: Recipe, folder: Path, facts: Facts, command: list[str] | No
 
 def versions() -> dict[str, str]:
     """The versions that a run depends on."""
-    from innerloop import __version__
-
     return {
-        "innerloop": __version__,
+        "innerloop": VERSION,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
@@ -102,7 +101,7 @@ def load(folder: str | Path, *, policy: str | None = None, test_steps: int | Non
             raise InputError(f"{recipe.learner} takes no inner steps: leave their number ({test_steps}) out")
         if test_steps < 0:
             raise InputError(f"the number of inner steps is {test_steps}; it must be at least 0")
-        learner.test_steps = test_steps
+        learner.test_steps = test_steps  # type: ignore[assignment]
     if policy is not None:
         norm.convert(learner, policy)
     return learner.eval()

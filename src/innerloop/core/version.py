@@ -1,0 +1,3 @@
+"""The version of innerloop."""
+
+VERSION = "0.1.0"
