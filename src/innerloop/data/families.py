@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from innerloop.core.facts import Facts
+from innerloop.data.digest import digest_of
 from innerloop.data.episodes import Sampler
 from innerloop.data.known import KnownTasks
 from innerloop.data.source import Description, Maker
@@ -47,7 +47,7 @@ class Functions:
         """There is nothing to count."""
         facts = self.facts
         row = {"split": "all", "tasks": "drawn", "inputs": facts.shape[-1], "targets": facts.targets}
-        return Description(facts, [row], hashlib.sha256(self.name.encode()).hexdigest()[:16])
+        return Description(facts, [row], digest_of(self.name))
 
 
 def _known(

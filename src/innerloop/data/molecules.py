@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.digest import digest_of
 from innerloop.core.facts import Facts
 from innerloop.core.task import Examples, InputError, Task, did_you_mean
+from innerloop.data.digest import digest_of
 from innerloop.data.episodes import Sampler
 from innerloop.data.known import KnownTasks
 from innerloop.data.source import Description, Maker
@@ -157,7 +157,7 @@ class Molecules:
             }
             for split, members in self.splits.items()
         ]
-        return Description(self.facts, rows, digest_of([self.bits, self.labels], self.assays))
+        return Description(self.facts, rows, digest_of(self.bits, self.labels, self.assays))
 
     def sampler(self, split: str, **options: Any) -> Assays:
         """Draws tasks of ``split`` (``"train"``, ``"val"`` or ``"test"``); the options are those of :class:`Assays`."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from innerloop.core.digest import digest_of
 from innerloop.core.facts import Facts, Kind
 from innerloop.core.task import InputError
 from innerloop.data.class_stream import ClassStream
 from innerloop.data.completion import Completion
+from innerloop.data.digest import digest_of
 from innerloop.data.episodes import Batches, FewShot
 from innerloop.data.known import KnownTasks
 from innerloop.data.pool import Pool
@@ -86,8 +86,7 @@ class Pools:
     @cached_property
     def digest(self) -> str:
         """Of the content of all three."""
-        pools = (self.train, self.val, self.test)
-        return digest_of([part for pool in pools for part in (pool.x, pool.sizes)], [pool.names for pool in pools])
+        return digest_of(*((pool.x, pool.sizes, pool.names) for pool in (self.train, self.val, self.test)))
 
 
 def _known(

@@ -22,6 +22,7 @@ from innerloop.data.pool import Pool
 from innerloop.data.pools import Pools
 from innerloop.data.prior import TablePrior
 from innerloop.data.sets.cifar_fs import cifar_fs
+from innerloop.data.sets.folder import folder
 from innerloop.data.sets.glyphs import glyphs
 from innerloop.data.sets.molecules import KNOWN, molecules
 from innerloop.data.sets.multitask import FAMILIES, multitask
@@ -92,6 +93,7 @@ SETS: dict[str, DataSet] = {
     "omniglot": DataSet(omniglot, (*_DRAWINGS, "rotated"), "1,623 handwritten characters of 50 alphabets", "needs"),
     "cifar_fs": DataSet(cifar_fs, _PHOTOGRAPHS, "CIFAR-100 split for few-shot learning: 100 classes", "needs"),
     "mapped": DataSet(mapped, _PHOTOGRAPHS, "your own images, more than fit into memory: data.write_images", "needs"),
+    "folder": DataSet(folder, _PHOTOGRAPHS, "your own images, one folder a class", "needs"),
     "sinusoid": _functions("sinusoid", Sinusoid, "sine waves of random amplitude and phase"),
     "gp_rbf": _functions("gp_rbf", partial(GaussianProcess, "rbf"), "Gaussian-process draws, RBF kernels"),
     "gp_matern52": _functions("gp_matern52", partial(GaussianProcess, "matern52"), "the same, Matern-5/2 kernels"),

@@ -16,8 +16,7 @@ from innerloop.core.options import check_options
 from innerloop.core.parts import is_own, own_part, unknown
 from innerloop.core.task import InputError
 from innerloop.data.episodes import Sampler
-
-SPLITS = ("train", "val", "test")
+from innerloop.data.splits import SPLITS
 
 #: Makes a sampler of a split from sizes and other options by name.
 Maker = Callable[..., Sampler]

@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.digest import digest_of
 from innerloop.core.facts import Facts
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.columns import Column, Decimal, read_frame, texts_of, understood
 from innerloop.data.digest import digest_of
-from innerloop.data.sizes import Size, Sized
-from innerloop.data.splits import SPLITS, shared
 from innerloop.data.known import KnownTasks
+from innerloop.data.sizes import Size, Sized
 from innerloop.data.source import Description, Maker
+from innerloop.data.splits import SPLITS, shared
 
 if TYPE_CHECKING:
     import pandas
@@ -264,9 +263,7 @@ class TableTasks:
             }
             for split, members in self.splits.items()
         ]
-        notes = [f"{self.dropped} rows were left out: a value that is used was missing"] if self.dropped else []
-        digest = digest_of([self.x, self.y, self.sizes], self.names, self.inputs, self.targets)
-        return Description(self.facts, rows, digest, notes)
+        return Description(self.facts, rows, self.digest, list(self.notes))
 
     def sampler(self, split: str, *, shots: Size, queries: Size, together: int = 16) -> TableSampler:
         """Draws tasks of ``split`` (``"train"``, ``"val"`` or ``"test"``); see :class:`TableSampler`."""

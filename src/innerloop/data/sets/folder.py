@@ -14,7 +14,8 @@ from torch import Generator
 from innerloop.core.task import InputError
 from innerloop.data.cache import cached_pools
 from innerloop.data.images import Fit, class_folders
-from innerloop.data.pool import Pool, Pools
+from innerloop.data.pool import Pool
+from innerloop.data.pools import Pools
 from innerloop.data.splits import SPLITS, shared
 
 
