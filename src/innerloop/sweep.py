@@ -24,7 +24,6 @@ from innerloop.core.folder import prepare_folder
 from innerloop.core.learner import Learner
 from innerloop.core.task import InputError, did_you_mean
 from innerloop.data import Sampler
-from innerloop.core.folder import prepare_folder
 from innerloop.data.source import Source
 from innerloop.recipes.recipe import Recipe
 from innerloop.recipes.runs import RECIPE_FILE, save_run, start_from

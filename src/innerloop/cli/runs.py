@@ -116,9 +116,9 @@ def trained(recipe: Recipe, out: Path, *, resume: bool, quiet: bool) -> int:
     """
     from innerloop.core import distributed
     from innerloop.core.allocator import keep_memory
+    from innerloop.core.folder import prepare_folder
     from innerloop.recipes import save_run, start_from
     from innerloop.training.fit import fit
-    from innerloop.training.store import prepare_folder
 
     keep_memory()
     source = recipe.source()
