@@ -145,7 +145,7 @@ def trained(recipe: Recipe, out: Path, *, resume: bool, quiet: bool) -> int:
         say(f"saved; go on with: innerloop resume {out}")
     elif history.best is not None:
         say(f"best validation score {history.best:.4f}; next: innerloop evaluate {out}")
-    return 128 + getattr(history, "signal", 2) if history.stopped == "interrupted" else 0
+    return 128 + (history.signal or 2) if history.stopped == "interrupted" else 0
 
 
 def judged_by(

@@ -26,6 +26,7 @@ from innerloop.data.source import Source, maker, sampler
 from innerloop.learners.named import learner_class, learner_options
 from innerloop.nets.spec import NetSpec
 from innerloop.training.fit import fit
+from innerloop.training.settings import Settings
 
 #: What a few-shot task has where a recipe leaves it open.
 _SIZES = {"ways": 5, "shots": 1, "queries": 15}
@@ -96,7 +97,9 @@ class Recipe:
                     raise InputError(f"{part.name}.{name} is {one}; it must be finite")
         learner_options(learner_class(self.learner), self._given("options"), self.learner)
         check_options(Augment, self._given("augment"), "augment")
-        check_options(fit, self._given("training"), "training", given=_NOT_TRAINING, complete=False)
+        training = self._given("training")
+        check_options(fit, training, "training", given=_NOT_TRAINING, complete=False)
+        Settings(**{"steps": 1, **{name: value for name, value in training.items() if name != "device"}})
         check_options(_validation, self._given("validation"), "validation")
         self._likelihood()
         registry.find(self.data)
