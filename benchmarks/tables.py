@@ -36,8 +36,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from innerloop import estimators
-from innerloop.estimators.incontext import InContextClassifier
+from innerloop.estimators import InContextClassifier
+from innerloop.estimators.pretrained import shipped
 from innerloop.evaluation.metrics import calibration_error
 
 OURS = "in-context"
@@ -170,7 +170,7 @@ def main() -> None:
     made = methods(given.tuned, {"n_estimators": given.members, "weights": given.weights})
     if given.methods:
         made = {name: make for name, make in made.items() if name in given.methods}
-    file = Path(given.weights) if given.weights else estimators._WEIGHTS / InContextClassifier._file
+    file = Path(given.weights) if given.weights else shipped(regression=False)
     mark = {OURS: f"{OURS}-{given.members}-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}"}
     figures: list[dict[str, Any]] = []
     for table in tables():

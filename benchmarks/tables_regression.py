@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tables import OURS, Table, read
 
-from innerloop.estimators.incontext import InContextRegressor
+from innerloop.estimators import InContextRegressor
 
 LEVELS = (0.5, 0.9, 0.95)
 

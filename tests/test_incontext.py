@@ -16,7 +16,7 @@ from torch import Generator
 
 import innerloop as il
 from innerloop.data import TablePrior
-from innerloop.estimators.incontext import InContextClassifier, InContextRegressor
+from innerloop.estimators import InContextClassifier, InContextRegressor
 from innerloop.learners.generative.pfn import InContext, describe, standard_borders
 
 

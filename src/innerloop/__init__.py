@@ -83,7 +83,7 @@ from innerloop.training.history import History
 from innerloop.training.outer import NonFiniteLoss
 
 if TYPE_CHECKING:
-    from innerloop.estimators.incontext import InContextClassifier, InContextRegressor
+    from innerloop.estimators import InContextClassifier, InContextRegressor
 
 __version__ = VERSION
 

@@ -1,5 +1,6 @@
 """scikit-learn estimators."""
 
-from innerloop.estimators.incontext import InContextClassifier, InContextRegressor
+from innerloop.estimators.classifier import InContextClassifier
+from innerloop.estimators.regressor import InContextRegressor
 
 __all__ = ["InContextClassifier", "InContextRegressor"]

@@ -19,9 +19,10 @@ _SCORES = 2**21
 class TableTransformer(Recorded):
     """A transformer whose tokens are the cells of a table; the last column is the target.
 
-    Each block mixes a row's columns, then a column's rows (all rows read the training rows and no others, so a query is
-    judged alone), then each cell. Columns and training rows are sets: neither order matters. The last block is worked
-    out for the target column only, which alone is read.
+    Each block mixes a row's columns, then a column's rows (all rows read the training rows and no others, so a query
+    is judged alone), then each cell. So what the training rows become does not depend on the queries: a table is
+    encoded once (:meth:`encode`) and read as often as one likes (:meth:`read`). Columns and training rows are sets:
+    neither order matters. The last block is worked out for the target column only, which alone is read.
 
     Args:
         targets: columns of the target rows that it can read (classes at most, or 1 for regression).
@@ -78,17 +79,54 @@ class TableTransformer(Recorded):
             nn.init.normal_(self.target.weight)
 
     def forward(self, support: Tensor, y: Tensor, query: Tensor) -> Tensor:  # noqa: D102
-        n = support.shape[-3]
-        cells = self.cell(torch.cat((support, query), -3))
+        return self.read(self.encode(support, y), query, y.shape[-1])
+
+    def encode(self, support: Tensor, y: Tensor) -> tuple[Memory, ...]:
+        """What each block's queries look at: keys and values of the training rows, column by column.
+
+        Training rows read training rows alone, so this is worked out once for a table, whatever is asked later.
+
+        Args:
+            support: ``[..., N, F, inputs]``.
+            y: ``[..., N, D]``.
+
+        Returns:
+            for each block ``[..., F + 1, heads, N, width / heads]``; for the last one of the target column only.
+        """
         known = self.target(F.pad(y, (0, self.targets - y.shape[-1])))
-        unknown = self.unknown.expand(*query.shape[:-2], -1)
-        h = torch.cat((cells, torch.cat((known, unknown), -2).unsqueeze(-2)), -2)
-        for block in self.blocks[:-1]:
-            h = block(h, n)
-        raw = self.out(self.blocks[-1](h, n, last=True)[..., n:, 0, :])
+        h = torch.cat((self.cell(support), known.unsqueeze(-2)), -2)
+        memories = []
+        *blocks, last = self._steps()
+        for block in blocks:
+            h, rows = block.across(h)
+            memories.append(block.rows.memory(rows))
+            h = block.down(h, rows, memories[-1])
+        return *memories, last.rows.memory(last.across(h, last=True)[1])
+
+    def held(self, rows: int, features: int) -> int:
+        """How many numbers :meth:`encode` gives for a table of so many training rows and features."""
+        return 2 * rows * len(self.unknown) * ((len(self.blocks) - 1) * (features + 1) + 1)
+
+    def read(self, memory: tuple[Memory, ...], query: Tensor, targets: int) -> Tensor:
+        """The raw outputs of queries ``[..., M, F, inputs]``, from what :meth:`encode` gave.
+
+        Args:
+            memory: of the table.
+            query: cells of the queries.
+            targets: columns D of the table's targets.
+        """
+        unknown = self.unknown.expand(*query.shape[:-2], 1, -1)
+        h = torch.cat((self.cell(query), unknown), -2)
+        for number, (block, seen) in enumerate(zip(self._steps(), memory, strict=True), 1):
+            h, rows = block.across(h, last=number == len(memory))
+            h = block.down(h, rows, seen)
+        raw = self.out(h[..., 0, :])
         if not self.tied:
             return raw
-        return raw @ self.target.weight[:, : y.shape[-1]].to(raw.dtype) / math.sqrt(raw.shape[-1])
+        return raw @ self.target.weight[:, :targets].to(raw.dtype) / math.sqrt(raw.shape[-1])
+
+    def _steps(self) -> list[_Block]:
+        return [block for block in self.blocks if isinstance(block, _Block)]
 
 
 class _Block(nn.Module):
@@ -100,28 +138,37 @@ class _Block(nn.Module):
         self.columns, self.rows = _Attention(width, heads), _Attention(width, heads)
         self.cell = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(self, h: Tensor, n: int, last: bool = False) -> Tensor:
-        """``h [..., R, C, E]``, its first ``n`` rows for training; the ``last`` block keeps the last column only."""
+    def across(self, h: Tensor, last: bool = False) -> tuple[Tensor, Tensor]:
+        """Mix the columns of each row, ``h [..., R, C, E]``; the ``last`` block keeps the target column only.
+
+        Returns:
+            the cells, and what the attention between rows reads of them, ``[..., C, R, E]``.
+        """
         context = self.norms[0](h)
-        if last:
-            h = h[..., -1:, :]
-        h = h + self.columns(context[..., -1:, :] if last else context, context)
-        rows = self.norms[1](h).transpose(-2, -3)
-        h = h + self.rows(rows, rows[..., :n, :]).transpose(-2, -3)
+        kept = slice(-1, None) if last else slice(None)
+        h = h[..., kept, :] + self.columns(context[..., kept, :], self.columns.memory(context))
+        return h, self.norms[1](h).transpose(-2, -3)
+
+    def down(self, h: Tensor, rows: Tensor, memory: Memory) -> Tensor:
+        """Read the training rows, column by column, and work on each cell."""
+        h = h + self.rows(rows, memory).transpose(-2, -3)
         return h + self.cell(self.norms[2](h))
 
 
 class _Attention(nn.Module):
-    """Multi-head attention ``[..., Q, E], [..., K, E] -> [..., Q, E]``."""
+    """Multi-head attention ``[..., Q, E] -> [..., Q, E]`` to a memory of ``[..., K, E]``."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.query, self.pair, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        keys, values = (heads_of(part, self.heads) for part in self.pair(context).chunk(2, -1))
+    def memory(self, context: Tensor) -> Memory:
+        """Keys and values of ``context [..., K, E]``."""
+        return Memory(*(heads_of(part, self.heads) for part in self.pair(context).chunk(2, -1)))
+
+    def forward(self, x: Tensor, memory: Memory) -> Tensor:
         # A few queries at a time: tables of scores that fit the cache, and that the allocator keeps.
-        rows = max(1, _SCORES // (keys.shape[:-1].numel()))
-        read = [attend(part, Memory(keys, values)) for part in heads_of(self.query(x), self.heads).split(rows, -2)]
+        rows = max(1, _SCORES // max(1, memory.keys.shape[:-1].numel()))
+        read = [attend(part, memory) for part in heads_of(self.query(x), self.heads).split(rows, -2)]
         return self.out(torch.cat(read, -2))

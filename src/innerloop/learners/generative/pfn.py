@@ -10,24 +10,45 @@ each new table. Choose it for small tables of numbers (tens to a thousand rows),
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Bars, Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, Task, join
+from innerloop.nets.attention import Memory
 from innerloop.nets.tabular import TableTransformer
+
+#: Comparisons of cells that are worked out at a time.
+_COMPARISONS = 2**24
+
+
+class Encoded(NamedTuple):
+    """A table that was read once: what predictions look at.
+
+    Args:
+        x: its rows, by which those of the queries are described, ``[..., N, F]``.
+        y: its targets, ``[..., N, D]``.
+        memory: keys and values for each block of the network.
+    """
+
+    x: Tensor
+    y: Tensor
+    memory: tuple[Memory, ...]
 
 
 class InContext(Learner):
     """In-context learner for tables: a prior-fitted network.
 
-    Cells may be missing (NaN). Features are standardized by the support set as it stands when a prediction is made, so
-    folding is exact. Neither the order of the rows nor that of the columns matters; the order of the classes does, a
-    little (``innerloop.estimators.incontext.InContextClassifier`` averages over orders).
+    Cells may be missing (NaN), and features of any level and scale: they are described in float64. The state is the
+    data, and features are standardized by the support set as it stands when a prediction is made, so folding is
+    exact; where many predictions follow, :meth:`encode` reads the table once. Neither the order of the rows nor that
+    of the columns matters; the order of the classes does, a little (``innerloop.estimators.InContextClassifier``
+    averages over orders).
 
     Args:
         classes: the most classes a task can have; ignored for regression.
@@ -92,7 +113,24 @@ class InContext(Learner):
         return join(state, support)
 
     def predict(self, state: Examples, x: Tensor) -> Tensor:  # noqa: D102
-        return self.net(describe(state.x, state.x), state.y, describe(x, state.x)).unsqueeze(0)
+        return self.read(self.encode(state), x)
+
+    def encode(self, state: Examples) -> Encoded:
+        """Read a table once, for any number of predictions.
+
+        Args:
+            state: what :meth:`adapt` kept, or a batch of tables: ``x [..., N, F]``, ``y [..., N, D]``.
+        """
+        x, y = state
+        return Encoded(x, y, self.net.encode(self._weighable(describe(x, x)), self._weighable(y)))
+
+    def read(self, table: Encoded, x: Tensor) -> Tensor:
+        """What :meth:`predict` gives, from an encoded table: ``[..., M, F] -> [1, ..., M, P]``."""
+        cells = self._weighable(describe(x, table.x))
+        return self.net.read(table.memory, cells, table.y.shape[-1]).unsqueeze(0)
+
+    def _weighable(self, cells: Tensor) -> Tensor:
+        return cells.to(self.net.unknown.dtype)
 
     def loss(self, task: Task) -> Tensor:  # noqa: D102
         if self.training and self.hide:
@@ -116,20 +154,55 @@ class InContext(Learner):
 def describe(x: Tensor, support: Tensor) -> Tensor:
     """Each cell as its standard score, its rank among the support rows, and whether it is missing.
 
-    ``x [M, F], support [N, F] -> [M, F, 3]``. Scores are clipped softly at 10; a missing cell has score and rank 0.
+    Scores are clipped softly at 10; a missing cell has score and rank 0, and so has every cell of a column that is
+    constant in the support set, except for a rank beyond it.
+
+    Args:
+        x: ``[..., M, F]``; NaN where a cell is missing.
+        support: ``[..., N, F]``.
+
+    Returns:
+        ``[..., M, F, 3]``, worked out in float64.
     """
-    there = support.isfinite()
-    count = there.sum(0).clamp(min=1)
-    mean = torch.where(there, support, 0).sum(0) / count
-    spread = (torch.where(there, support - mean, 0).square().sum(0) / count).sqrt()
-    # A constant column says nothing: its spread is rounding, or zero.
-    flat = spread <= 1e-6 * mean.abs()
+    x, support = _precise(x), _precise(support)
     known = x.isfinite()
-    score = torch.where(known & ~flat, (x - mean) / torch.where(flat, 1, spread), 0)
-    rows = x.unsqueeze(1)
-    rank = ((support < rows).sum(1) - (support > rows).sum(1)) / count
-    missing = (~known).to(x.dtype)
-    return torch.stack((10 * torch.tanh(score / 10), torch.where(known, rank, 0), missing), -1)
+    score = torch.where(known, standardized(x, support), 0)
+    rank = torch.where(known, _ranks(x, support), 0)
+    return torch.stack((10 * torch.tanh(score / 10), rank, (~known).to(x.dtype)), -1)
+
+
+def standardized(x: Tensor, support: Tensor) -> Tensor:
+    """The cells of ``x [..., M, F]`` less the mean of their column in ``support [..., N, F]``, over its deviation.
+
+    Cells of any size that their type can hold; 0 in a column that is constant in the support set. In float64.
+    """
+    x, support = _precise(x), _precise(support)
+    there = support.isfinite()
+    # A row that is nobody's, so that a table without rows has a least and a largest cell.
+    low = F.pad(torch.where(there, support, torch.inf), (0, 0, 0, 1), value=torch.inf).amin(-2, keepdim=True)
+    high = F.pad(torch.where(there, support, -torch.inf), (0, 0, 0, 1), value=-torch.inf).amax(-2, keepdim=True)
+    # The spread of equal numbers may be rounding: whether they are equal is asked of themselves.
+    flat = low >= high
+    # Of order one before anything is summed or squared.
+    unit = torch.where(flat, 1, torch.maximum(low.abs(), high.abs()))
+    x, support = x / unit, support / unit
+    count = there.sum(-2, keepdim=True).clamp(min=1)
+    mean = torch.where(there, support, 0).sum(-2, keepdim=True) / count
+    spread = (torch.where(there, support - mean, 0).square().sum(-2, keepdim=True) / count).sqrt()
+    return torch.where(flat, 0, (x - mean) / torch.where(flat, 1, spread))
+
+
+def _ranks(x: Tensor, support: Tensor) -> Tensor:
+    """How many more support rows lie below a cell than above it, as a share: ``[..., M, F]`` from -1 to 1."""
+    others = support.unsqueeze(-3)
+    rows = max(1, _COMPARISONS // max(1, others.numel()))
+    parts = [(others < part).sum(-2) - (others > part).sum(-2) for part in x.unsqueeze(-2).split(rows, dim=-3)]
+    return torch.cat(parts, -2) / support.isfinite().sum(-2, keepdim=True).clamp(min=1)
+
+
+def _precise(x: Tensor) -> Tensor:
+    # Apple's GPUs have no float64.
+    return x if x.device.type == "mps" else x.double()
 
 
 def standard_borders(bars: int) -> Tensor:
