@@ -149,11 +149,12 @@ def _transformed() -> bool:
     )
 
 
-def check(tasks: Task) -> None:
+def check(tasks: Task, missing: bool = False) -> None:
     """Refuse a malformed batch of tasks before it reaches a network.
 
     Args:
         tasks: a batch, a leading ``[T]`` on every leaf.
+        missing: whether NaN may stand for a missing number of x (:attr:`innerloop.Learner.missing`).
 
     Raises:
         InputError: naming the part that is wrongly shaped or not finite.
@@ -165,8 +166,9 @@ def check(tasks: Task) -> None:
                 f"x [T, N, *F] and y [T, N, D] with the same T and N (a single task: add a leading axis of 1)"
             )
         for label, values in (("x", part.x), ("y", part.y)):
-            if not torch.isfinite(values).all():
-                bad = int((~torch.isfinite(values)).sum())
+            unfit = torch.isinf(values) if missing and label == "x" else ~torch.isfinite(values)
+            if unfit.any():
+                bad = int(unfit.sum())
                 raise InputError(
                     f"{bad} of {values.numel()} values of the {name} set's {label} are not finite: "
                     f"remove or impute them before making tasks"

@@ -41,8 +41,10 @@ class InContextEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _fitted(self, X: Any, y: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any]]:
         """The numbers of a table ``[N, F]``, whose columns' kinds are kept from here on, and its targets ``[N]``."""
+        # The targets first: checking them forgets the names of the features. Sums of the largest numbers overflow.
+        with np.errstate(all="ignore"):
+            y = validate_data(self, y=y, y_numeric=self._regression)
         table = cells(X, self, reset=True)
-        y = validate_data(self, y=y, y_numeric=self._regression) if y is not None else validate_data(self, X, y)
         check_consistent_length(table[0].cells, y)
         self._columns = [Column.of(column) for column in table]
         return np.stack([known.numbers(column) for known, column in zip(self._columns, table, strict=True)], 1), y

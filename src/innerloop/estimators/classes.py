@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from innerloop.core.task import one_hot
+from innerloop.core.targets import one_hot
 from innerloop.estimators.ensemble import Ensemble, Floats, varying
 from innerloop.estimators.pretrained import pretrained
 from innerloop.learners.generative.pfn import standardized
@@ -90,6 +90,6 @@ def _centers(x: Floats, labels: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]
     table = torch.from_numpy(x[:, varying(x)])
     scores = torch.tanh(standardized(table, table).nan_to_num(0.0)).numpy()
     counts = np.bincount(labels)
-    return np.stack(
-        [np.bincount(labels, column, len(counts)) / counts for column in scores.T] or [np.zeros(len(counts))], 1
-    )
+    sums = np.zeros((len(counts), scores.shape[1]))
+    np.add.at(sums, labels, scores)
+    return sums / counts[:, None]

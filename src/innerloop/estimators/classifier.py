@@ -64,7 +64,6 @@ class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[
             y: labels ``[N]``, numbers or strings.
         """
         x, y = self._fitted(X, y)
-        check_classification_targets(y)
         self.classes_, labels = _classes(y)
         # From here on a class is where its rows put it, and no longer its place among the names.
         self._order = by_content(x, labels)
@@ -90,6 +89,7 @@ def _classes(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp
     if gone:
         raise InputError(f"y has no label in {len(gone)} of {len(y)} rows, first in row {gone[0]}: leave such rows out")
     try:
+        check_classification_targets(y)
         classes, labels = np.unique(y, return_inverse=True)
     except TypeError:
         kinds = sorted({type(label).__name__ for label in y})

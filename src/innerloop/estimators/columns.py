@@ -74,7 +74,7 @@ class Column:
         if np.isinf(number).any():
             row = int(np.isinf(number).argmax())
             raise InputError(
-                f"column {self.name} holds {cells[row]!r} in row {row}, and infinity is no number to learn from: "
+                f"column {self.name} holds {_shown(cells[row])} in row {row}, and infinity is no number to learn from: "
                 f"mark it as missing (NaN), or clip it"
             )
         return number
@@ -89,7 +89,7 @@ class Column:
             number = _iso(cell)
         if number is None:
             raise InputError(
-                f"column {self.name} held {self.kind} at fit and holds {cell!r} in row {row}: "
+                f"column {self.name} held {self.kind} at fit and holds {_shown(cell)} in row {row}: "
                 f"mark the cell as missing (None or NaN), or fit again with such cells in the table"
             )
         return number
@@ -111,11 +111,13 @@ def cells(X: Any, estimator: BaseEstimator, *, reset: bool) -> list[Cells]:
         for size, what in zip(X.shape, ("sample", "feature"), strict=True):
             if size < 1:
                 raise InputError(f"the data frame has 0 {what}(s) (shape={tuple(X.shape)}), at least 1 is needed")
-        return [_series(str(name), series) for name, series in zip(X.columns, _columns(X), strict=True)]
+        return [_series(repr(name), series) for name, series in zip(X.columns, _columns(X), strict=True)]
     if isinstance(X, Sequence) and not isinstance(X, str) and np.asarray(X).dtype.kind in "USMm":
         # As one array of strings, numbers beside words would be words.
         X = np.array(X, dtype=object)
-    X = validate_data(estimator, X, dtype=None, ensure_all_finite="allow-nan", reset=reset)
+    # Sums of the largest numbers overflow, which says nothing.
+    with np.errstate(all="ignore"):
+        X = validate_data(estimator, X, dtype=None, ensure_all_finite="allow-nan", reset=reset)
     return [Cells(str(i), column) for i, column in enumerate(np.asarray(X).T)]
 
 
@@ -169,6 +171,10 @@ def _is_nan(cell: Any) -> bool:
     return isinstance(cell, numbers.Number) and bool(cell != cell)
 
 
+def _shown(cell: Any) -> str:
+    return repr(cell.item() if isinstance(cell, np.generic) else cell)
+
+
 def _word(cell: Any) -> str:
     """The name of a category: the same for 1, 1.0 and "1"."""
     if isinstance(cell, complex | list | tuple | dict | set | np.ndarray):
@@ -181,7 +187,8 @@ def _word(cell: Any) -> str:
 
 
 def _float(cell: Any) -> float | None:
-    if not isinstance(cell, numbers.Real | Decimal | np.bool_ | str | bytes):
+    # NumPy counts its lengths of time among the integers.
+    if isinstance(cell, np.timedelta64) or not isinstance(cell, numbers.Real | Decimal | np.bool_ | str | bytes):
         return None
     try:
         return float(cell)
@@ -197,13 +204,15 @@ def _days(cell: Any) -> float | None:
         cell = cell.astimezone(datetime.UTC).replace(tzinfo=None)
     if not isinstance(cell, datetime.date | np.datetime64):
         return None
-    return float(np.datetime64(cell, "us").astype(np.int64)) / _DAY
+    moment = cell if isinstance(cell, np.datetime64) else np.datetime64(cell)
+    return float(moment.astype("datetime64[us]").astype(np.int64)) / _DAY
 
 
 def _length(cell: Any) -> float | None:
     if not isinstance(cell, datetime.timedelta | np.timedelta64):
         return None
-    return float(np.timedelta64(cell, "us").astype(np.int64)) / _DAY
+    length = cell if isinstance(cell, np.timedelta64) else np.timedelta64(cell)
+    return float(length.astype("timedelta64[us]").astype(np.int64)) / _DAY
 
 
 def _time(cell: Any) -> float | None:

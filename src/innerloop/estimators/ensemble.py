@@ -13,7 +13,7 @@ from torch import Tensor
 
 from innerloop.core.task import Examples, InputError
 from innerloop.estimators.pretrained import pretrained
-from innerloop.learners.generative.pfn import Encoded
+from innerloop.learners.generative.pfn import Encoded, standardized
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,14 +32,14 @@ class Member(NamedTuple):
     order: npt.NDArray[np.intp]
     """Which class stands in each column of its targets."""
     warp: QuantileTransformer | None
-    """To the quantiles of each column, if it has one."""
+    """To the quantiles of each standardized column, if it has one."""
 
-    def sees(self, x: Floats) -> Floats:
-        """Queries as this member sees them."""
+    def sees(self, x: Floats, table: Floats) -> Floats:
+        """Queries as this member sees them beside the table ``[N, F]``."""
         if self.warp is None:
             return x
         with np.errstate(all="ignore"):
-            return np.asarray(self.warp.transform(x))
+            return np.asarray(self.warp.transform(_standard(x, table[self.rows])))
 
 
 class Ensemble:
@@ -85,7 +85,7 @@ class Ensemble:
         x, raw = x[:, self.varying], []
         for i, group in enumerate(self._groups()):
             table = self._encoded[i] if self._encoded else self._encode(group)
-            query = torch.from_numpy(np.stack([member.sees(x) for member in group]))
+            query = torch.from_numpy(np.stack([member.sees(x, self.x) for member in group]))
             parts = query.split(max(1, _CELLS // (len(group) * self._columns)), 1)
             outputs = torch.cat([learner.read(table, part)[0] for part in parts], 1)
             if not self.regression:
@@ -110,7 +110,7 @@ class Ensemble:
             self._encoded = [self._encode(group) for group in self._groups()]
 
     def _encode(self, group: tuple[Member, ...]) -> Encoded:
-        x = torch.from_numpy(np.stack([member.sees(self.x[member.rows]) for member in group]))
+        x = torch.from_numpy(np.stack([member.sees(self.x[member.rows], self.x) for member in group]))
         y = torch.stack([self.y[member.rows][:, member.order] for member in group])
         learner = pretrained(self.weights, regression=self.regression)
         return learner.encode(Examples(x, y))
@@ -123,11 +123,16 @@ class Ensemble:
         if warped and self.x.shape[1]:
             warp = QuantileTransformer(n_quantiles=min(len(rows), 200), output_distribution="normal", subsample=None)
             with np.errstate(all="ignore"):
-                warp.fit(self.x[rows])
+                warp.fit(_standard(self.x[rows], self.x[rows]))
         return Member(rows, random.permutation(self.y.shape[1]), warp)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_encoded": []}
+
+
+def _standard(x: Floats, table: Floats) -> Floats:
+    # The transformer compares with 1e-7, whatever the unit, and takes no infinity.
+    return standardized(torch.from_numpy(x), torch.from_numpy(table)).clamp(-1e300, 1e300).numpy()
 
 
 def varying(x: Floats) -> npt.NDArray[np.bool_]:

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-#: Tails are heavy where the deviation is so many times that of a normal distribution with the same quartiles.
-_HEAVY = 4.0
+#: Tails are heavy where the deviation is so many times that of a normal distribution with the same middle 90 %.
+_HEAVY = 3.0
 #: How many deviations (by the quartiles) of the logarithms are no outlier, and the largest share that can be one.
-_FENCE, _OUTLIERS = 6.0, 0.03
+_FENCE, _OUTLIERS = 4.0, 0.03
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,21 @@ class TargetScale:
             return cls(unit, 0.0, None, float(y[0]), 0.0, (0.0, 0.0))
         # Of order one before anything is squared or summed.
         u = y / unit
-        low, center, high = (float(q) for q in np.quantile(u, (0.25, 0.5, 0.75)))
-        width = (high - low) / 1.349
-        if not width or u.std() <= _HEAVY * width:
+        lowest, low, center, high, highest = (float(q) for q in np.quantile(u, (0.05, 0.25, 0.5, 0.75, 0.95)))
+        most = (highest - lowest) / 3.29
+        if not most or u.std() <= _HEAVY * most:
             level, spread = float(u.mean()), float(u.std())
             return cls(unit, 0.0, None, level, spread, (-np.inf, np.inf))
+        width = (high - low) / 1.349 or most
         w = np.arcsinh((u - center) / width)
         around = (np.quantile(w, 0.75) - np.quantile(w, 0.25)) / 1.349
         least = min(-_FENCE * around, float(np.quantile(w, _OUTLIERS, method="lower")))
         largest = max(_FENCE * around, float(np.quantile(w, 1 - _OUTLIERS, method="higher")))
-        w = w.clip(least, largest)
+        within = w[(w >= least) & (w <= largest)]
+        w = w.clip(within.min(), within.max())
         level, spread = float(w.mean()), float(w.std())
-        return cls(unit, center, width, level, spread, ((w.min() - level) / spread, (w.max() - level) / spread))
+        fences = (float(w.min()) - level) / spread, (float(w.max()) - level) / spread
+        return cls(unit, center, width, level, spread, fences)
 
     @property
     def constant(self) -> bool:

@@ -223,7 +223,7 @@ def _score(
     """Metrics per task, and the calibration error over all queries (where the learner gives probabilities)."""
     likelihood = lifted.learner.likelihood
     sample = next(batches)()
-    check(sample)
+    check(sample, lifted.learner.missing)
     if sample.query.x.shape[1] == 0:
         raise InputError("the tasks have no queries to score: build the sampler with queries=15, say")
     check_outputs(lifted.learner, sample)

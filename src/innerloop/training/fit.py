@@ -153,7 +153,7 @@ def fit(
             check_data(sampler, seed, store.began)
         validation = Validation(kept, sampler, validate, settings, place, history, store, callbacks)
         first = sampler.draw(generator(seed, "train", history.step), tasks_per_step)
-        check(first)
+        check(first, learner.missing)
         own = move(ranks.own(first, tasks_per_step), place)
         check_learner(learner, own)
         validation.check()

@@ -162,19 +162,20 @@ def describe(x: Tensor, support: Tensor) -> Tensor:
         support: ``[..., N, F]``.
 
     Returns:
-        ``[..., M, F, 3]``, worked out in float64.
+        ``[..., M, F, 3]`` of x's type, worked out in float64.
     """
-    x, support = _precise(x), _precise(support)
+    dtype, x, support = x.dtype, _precise(x), _precise(support)
     known = x.isfinite()
     score = torch.where(known, standardized(x, support), 0)
     rank = torch.where(known, _ranks(x, support), 0)
-    return torch.stack((10 * torch.tanh(score / 10), rank, (~known).to(x.dtype)), -1)
+    return torch.stack((10 * torch.tanh(score / 10), rank, (~known).to(x.dtype)), -1).to(dtype)
 
 
 def standardized(x: Tensor, support: Tensor) -> Tensor:
     """The cells of ``x [..., M, F]`` less the mean of their column in ``support [..., N, F]``, over its deviation.
 
-    Cells of any size that their type can hold; 0 in a column that is constant in the support set. In float64.
+    Cells of any size that their type can hold; 0 in a column that is constant in the support set, NaN where a cell is
+    missing. In float64.
     """
     x, support = _precise(x), _precise(support)
     there = support.isfinite()
@@ -189,7 +190,7 @@ def standardized(x: Tensor, support: Tensor) -> Tensor:
     count = there.sum(-2, keepdim=True).clamp(min=1)
     mean = torch.where(there, support, 0).sum(-2, keepdim=True) / count
     spread = (torch.where(there, support - mean, 0).square().sum(-2, keepdim=True) / count).sqrt()
-    return torch.where(flat, 0, (x - mean) / torch.where(flat, 1, spread))
+    return torch.where(flat & x.isfinite(), 0, (x - mean) / torch.where(flat, 1, spread))
 
 
 def _ranks(x: Tensor, support: Tensor) -> Tensor:
