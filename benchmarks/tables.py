@@ -170,8 +170,8 @@ def main() -> None:
     made = methods(given.tuned, {"n_estimators": given.members, "weights": given.weights})
     if given.methods:
         made = {name: make for name, make in made.items() if name in given.methods}
-    file = Path(given.weights) if given.weights else shipped(regression=False)
-    mark = {OURS: f"{OURS}-{given.members}-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}"}
+    record = (Path(given.weights) if given.weights else shipped(regression=False)) / "bundle.json"
+    mark = {OURS: f"{OURS}-{given.members}-{hashlib.sha256(record.read_bytes()).hexdigest()[:8]}"}
     figures: list[dict[str, Any]] = []
     for table in tables():
         if given.only and table.name not in given.only:

@@ -191,7 +191,7 @@ def test_a_run_becomes_weights_of_the_estimator(cli: Cli, tmp_path: Path) -> Non
     model = il.InContextClassifier(n_estimators=1, weights=weights).fit([[0.0], [1.0], [2.0]], ["a", "b", "a"])
     learner = load(tmp_path / "run")
     assert model.predict_proba([[0.5]]).sum() == pytest.approx(1, abs=1e-5)
-    assert_same(model._model().state_dict(), learner.state_dict())
+    assert_same(il.load(weights).state_dict(), learner.state_dict())
     assert il.bundle.read(weights).origin["recipe"]["learner"] == "incontext"
 
 

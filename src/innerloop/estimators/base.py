@@ -21,7 +21,7 @@ class InContextEstimator(BaseEstimator):  # type: ignore[misc]
     Args:
         n_estimators: members of the ensemble.
         random_state: of the members.
-        weights: a file of weights; default the one of the package.
+        weights: the bundle of an :class:`~innerloop.InContext`; default the one of the package.
     """
 
     _regression: bool

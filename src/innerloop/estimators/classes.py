@@ -41,7 +41,7 @@ class ClassTree:
     for each group the classes within.
 
     Args:
-        weights: the file of the network.
+        weights: the bundle of the network.
         x: numbers ``[N, F]``.
         labels: class of each row, ``0 .. K - 1``, ``[N]``; each occurs.
         members: of each ensemble.

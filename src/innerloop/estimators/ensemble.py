@@ -50,7 +50,7 @@ class Ensemble:
     kept.
 
     Args:
-        weights: the file of the network.
+        weights: the bundle of the network.
         x: numbers ``[N, F]``, NaN where a cell is missing.
         y: ``[N, D]``: one-hot rows, or standardized targets ``[N, 1]``.
         regression: which of the two.

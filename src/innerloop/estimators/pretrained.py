@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from innerloop.core import checkpoint
+from innerloop.bundle import load
 from innerloop.core.task import InputError
 from innerloop.learners.generative.pfn import InContext
 
@@ -15,22 +15,22 @@ _WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def shipped(*, regression: bool) -> Path:
-    """Where the package's own weights are."""
-    return _WEIGHTS / f"incontext_{'regressor' if regression else 'classifier'}.safetensors"
+    """Where the package's own weights are, a bundle."""
+    return _WEIGHTS / f"incontext_{'regressor' if regression else 'classifier'}"
 
 
 def pretrained(path: Path, *, regression: bool) -> InContext:
-    """The learner of a file of weights, in float32 on the CPU, without gradients.
+    """The learner of a bundle, in float32 on the CPU, without gradients.
 
     Args:
-        path: the file.
+        path: the bundle, or the folder of a run.
         regression: what it must have been trained for.
 
     Raises:
-        InputError: if the weights are of another learner, or trained for the other kind of targets.
+        InputError: if there is no bundle, or one of another learner, or trained for the other kind of targets.
     """
-    stamp = path.stat().st_mtime_ns if path.exists() else 0
-    learner = _read(path, stamp)
+    records = [file for file in (path / "bundle.json", path / "best" / "bundle.json") if file.exists()]
+    learner = _read(path, max((file.stat().st_mtime_ns for file in records), default=0))
     if learner.regression != regression:
         kind, other = ("regressor", "classifier") if regression else ("classifier", "regressor")
         raise InputError(
@@ -41,14 +41,11 @@ def pretrained(path: Path, *, regression: bool) -> InContext:
 
 
 @lru_cache(maxsize=8)
-def _read(path: Path, stamp: int) -> InContext:
-    """``stamp``: when the file was written, so that one that was replaced is read again."""
-    tensors, facts = checkpoint.load(path)
-    if not isinstance(facts, dict) or "options" not in facts:
-        raise InputError(f"{path} holds no weights of an in-context learner: benchmarks/bundle_incontext.py makes them")
-    # New weights are drawn before they are replaced: nobody else's random numbers may change by that.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        learner = InContext(**facts["options"])
-    learner = learner.float()
-    checkpoint.load_weights(learner, tensors, path)
-    return learner.eval().requires_grad_(False)
+def _read(path: Path, written: int) -> InContext:
+    """``written``: when, so that weights that were replaced are read again."""
+    # A network draws its weights before they are filled in: nobody else's random numbers may change by that.
+    with torch.random.fork_rng(devices=[]):
+        learner = load(path)
+    if not isinstance(learner, InContext):
+        raise InputError(f"{path} holds a {type(learner).__name__}: these estimators take the bundle of an InContext")
+    return learner.float().requires_grad_(False)

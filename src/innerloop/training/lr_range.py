@@ -105,7 +105,7 @@ def find_lr(
         group["lr"] = low
     update = Update(made, factor=lambda used: (high / low) ** (used * steps / (steps - 1)))
     tasks = sampler.draw(generator(seed, "train", 0), tasks_per_step)
-    check(tasks)
+    check(tasks, learner.missing)
     tasks = move(tasks, place)
     check_learner(copy, tasks)
     history = History()

@@ -67,7 +67,7 @@ class Validation:
         count = min(self.settings.validate_tasks, _FIRST_TASKS)
         try:
             tasks = self.validate.draw(torch.Generator().manual_seed(self.settings.seed), count)
-            check(tasks)
+            check(tasks, self.learner.missing)
             check_learner(self.learner, move(tasks, self.device), scored=True)
         except InputError as error:
             raise InputError(f"validation: {error}") from None
