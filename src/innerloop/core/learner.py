@@ -34,9 +34,6 @@ class Learner(Recorded, ABC):
     #: Whether a prediction depends on which other queries are predicted with it. Batch statistics come on top of this.
     looks_at_queries: bool = False
 
-    #: Whether inputs may have missing numbers (NaN).
-    missing: ClassVar[bool] = False
-
     #: What a recipe builds it on: an "encoder" of vectors, of feature "maps", a "classifier", or nothing (``None``).
     network: ClassVar[str | None] = None
     #: Whether inputs may have missing numbers (NaN).

@@ -6,6 +6,7 @@ tuned and nothing is trained.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
 
 from innerloop.core.task import InputError
-from innerloop.estimators.base import InContextEstimator
+from innerloop.estimators.base import InContextEstimator, learned, queried
 from innerloop.estimators.classes import ClassTree, by_content
+from innerloop.estimators.pretrained import shipped
 
 
 class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[misc]
@@ -54,8 +57,6 @@ class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[
         Hollmann et al., *TabPFN*, ICLR 2023, https://arxiv.org/abs/2207.01848. The weights are our own.
     """
 
-    _regression = False
-
     def fit(self, X: Any, y: Any) -> InContextClassifier:
         """Read the table.
 
@@ -63,18 +64,20 @@ class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[
             X: ``[N, F]``: a data frame, an array, or rows in lists.
             y: labels ``[N]``, numbers or strings.
         """
-        x, y = self._fitted(X, y)
+        self._columns, x, y = learned(self, X, y, numeric=False)
         self.classes_, labels = _classes(y)
         # From here on a class is where its rows put it, and no longer its place among the names.
         self._order = by_content(x, labels)
         place = np.argsort(self._order)[labels]
+        weights = Path(self.weights) if self.weights is not None else shipped(regression=False)
         random = check_random_state(self.random_state)
-        self._tree = ClassTree(self._file(), x, place, members=self.n_estimators, random=random)
+        self._tree = ClassTree(weights, x, place, members=self.n_estimators, random=random)
         return self
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float32]:
         """Class probabilities, float32 ``[N, D]``, columns as in ``classes_``."""
-        x = self._numbers(X)
+        check_is_fitted(self)
+        x = queried(self, self._columns, X)
         return self._tree.probabilities(x)[:, np.argsort(self._order)].numpy()
 
     def predict(self, X: Any) -> npt.NDArray[Any]:

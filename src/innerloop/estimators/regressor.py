@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,14 @@ import numpy.typing as npt
 import torch
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from innerloop.core.likelihood import Bars
 from innerloop.core.task import InputError
-from innerloop.estimators.base import InContextEstimator
+from innerloop.estimators.base import InContextEstimator, learned, queried
 from innerloop.estimators.ensemble import Ensemble
-from innerloop.estimators.pretrained import pretrained
+from innerloop.estimators.pretrained import pretrained, shipped
 from innerloop.estimators.targets import TargetScale
 
 Floats = npt.NDArray[np.float64]
@@ -55,8 +57,6 @@ class InContextRegressor(RegressorMixin, InContextEstimator):  # type: ignore[mi
         https://doi.org/10.1038/s41586-024-08328-6. The weights are our own.
     """
 
-    _regression = True
-
     def fit(self, X: Any, y: Any) -> InContextRegressor:
         """Read the table.
 
@@ -64,20 +64,22 @@ class InContextRegressor(RegressorMixin, InContextEstimator):  # type: ignore[mi
             X: ``[N, F]``: a data frame, an array, or rows in lists.
             y: targets ``[N]``.
         """
-        x, y = self._fitted(X, y)
+        self._columns, x, y = learned(self, X, y, numeric=True)
         if y.dtype.kind not in "biuf":
             raise InputError(f"y is of type {y.dtype}, a regressor's targets are numbers: convert it first")
         y = y.astype(np.float64)
         self._scale = TargetScale.of(y)
         standard = np.zeros_like(y) if self._scale.constant else self._scale.standard(y)
+        weights = Path(self.weights) if self.weights is not None else shipped(regression=True)
         random = check_random_state(self.random_state)
         targets = torch.from_numpy(standard).unsqueeze(1)
-        self._ensemble = Ensemble(self._file(), x, targets, regression=True, members=self.n_estimators, random=random)
+        self._ensemble = Ensemble(weights, x, targets, regression=True, members=self.n_estimators, random=random)
         return self
 
     def predict(self, X: Any) -> Floats:
         """The mean of each row's distribution, float64 ``[N]``, in the units of y."""
-        x = self._numbers(X)
+        check_is_fitted(self)
+        x = queried(self, self._columns, X)
         if self._scale.constant:
             return np.full(len(x), self._scale.level)
         bars, raw = self._distribution(x)
@@ -95,7 +97,8 @@ class InContextRegressor(RegressorMixin, InContextEstimator):  # type: ignore[mi
         """
         if not all(0 < share < 1 for share in q):
             raise InputError(f"quantiles are asked at {q}; each must lie strictly between 0 and 1")
-        x = self._numbers(X)
+        check_is_fitted(self)
+        x = queried(self, self._columns, X)
         if self._scale.constant:
             return np.full((len(x), len(q)), self._scale.level)
         bars, raw = self._distribution(x)
