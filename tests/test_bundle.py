@@ -345,6 +345,21 @@ def test_a_run_folder_stands_for_its_best(tmp_path: Path) -> None:
     laws.assert_same(il.load(tmp_path / "run").state_dict(), vectors().state_dict())
 
 
+def made_from(shape: tuple[int, ...], width: int = 8, out: int = 3) -> nn.Module:
+    """A function of one's own, of a network that keeps nothing."""
+    return nn.Sequential(Loose(width), nn.Linear(width, out))
+
+
+def test_a_network_by_the_name_of_ones_own_function_is_built_by_it_again(tmp_path: Path) -> None:
+    spec = il.nets.NetSpec(f"{__name__}:made_from", options={"width": 5})
+    learner = il.MAML.from_facts(Facts("vectors", (4,), 3, "classification"), spec)
+    il.save(tmp_path / "a", learner)
+    net = json.loads((tmp_path / "a" / "bundle.json").read_text())["build"]["with"]["net"]
+    assert (net["make"], net["with"]) == (f"{__name__}:made_from", {"shape": {"tuple": [4]}, "width": 5, "out": 3})
+    refused(lambda: il.load(tmp_path / "a"), f"allow=('{__name__}',)")
+    laws.assert_same(il.load(tmp_path / "a", allow=[__name__]).state_dict(), learner.state_dict())
+
+
 # What cannot be built again is said when it is saved.
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from innerloop.core.construction import record
 from innerloop.core.options import check_options, keywords
 from innerloop.core.parts import is_own, own_part, unknown
 from innerloop.core.task import InputError
@@ -93,10 +94,12 @@ class NetSpec:
         if wanted.get("maps") and "pools" in known:
             wanted["pools"] = 2
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in self.options.items()}
-        net = make(tuple(shape), **{**wanted, **values})
+        wanted = {key: value for key, value in wanted.items() if key not in values}
+        net = make(tuple(shape), **wanted, **values)
         if not isinstance(net, nn.Module):
             raise InputError(f"the network {name} gives {type(net).__name__}; it must give a torch.nn.Module")
-        return net
+        # What somebody else's function makes of its arguments cannot be read off the network.
+        return record(net, make, tuple(shape), **wanted, **values) if is_own(name) else net
 
     @staticmethod
     def _maker(name: str) -> Callable[..., nn.Module]:
