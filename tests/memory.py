@@ -23,7 +23,7 @@ def sparse(folder: Path, each: int) -> MappedPool:
     """A pool whose file is a hole."""
     folder.mkdir()
     names = [f"{i}" for i in range(CLASSES)]
-    facts = {"format": 1, "dtype": "uint8", "shape": SHAPE, "names": names, "sizes": [each] * CLASSES}
+    facts = {"format": 1, "dtype": "uint8", "shape": SHAPE, "names": names, "sizes": [each] * CLASSES, "sha256": ""}
     (folder / "pool.json").write_text(json.dumps(facts))
     with (folder / "x.bin").open("wb") as file:
         file.truncate(CLASSES * each * 28 * 28)

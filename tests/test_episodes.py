@@ -321,6 +321,37 @@ def test_augment_moves_as_it_says() -> None:
     assert torch.equal(mirrored, flips[:, 5] < 0.5)
 
 
+def test_augment_turns_images_that_are_not_square_without_stretching_them() -> None:
+    """A quarter turn takes a point to where it is as far from the middle, in pixels; a sheared one likewise."""
+    u = torch.full((1, Augment.size), 0.5)
+    u[0, 0] = 1.0
+    for height, width in ((21, 41), (41, 21), (31, 31)):
+        x = torch.zeros(1, 1, height, width)
+        x[0, 0, height // 2, width // 2 + 6] = 1
+        turned = Augment(rotate=90)(x, u)[0, 0]
+        row, column = divmod(int(turned.argmax()), width)
+        assert abs(row - height // 2) == 6
+        assert column == width // 2
+        assert float(turned.sum()) == pytest.approx(1, abs=1e-4)
+    sheared = torch.full((1, Augment.size), 0.5)
+    sheared[0, 2] = 1.0
+    x = torch.zeros(1, 1, 21, 41)
+    x[0, 0, 10 - 6, 20] = 1
+    moved = Augment(shear=45)(x, sheared)[0, 0]
+    assert divmod(int(moved.argmax()), 41) in ((4, 14), (4, 26))
+
+
+def test_augment_leaves_its_share_of_images_alone() -> None:
+    """No image is mirrored or moved at probability 0; otherwise exactly those whose number says so."""
+    x, u = torch.rand(400, 1, 4, 4, generator=seeded(0)), torch.rand(400, Augment.size, generator=seeded(1))
+    for options in ({"flip": True}, {"shift": 1.0}, {"flip": True, "rotate": 20.0}):
+        assert torch.equal(Augment(**options, probability=0)(x, u), x)
+        same = (Augment(**options, probability=0.3)(x, u) == x).flatten(1).all(1)
+        assert same[u[:, 6] >= 0.3].all()
+    mirrored = (Augment(flip=True, probability=0.3)(x, u) != x).flatten(1).any(1)
+    assert torch.equal(mirrored, (u[:, 6] < 0.3) & (u[:, 5] < 0.5))
+
+
 @pytest.mark.parametrize("name", ["shift", "rotate", "scale", "shear"])
 @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
 def test_augment_refuses(name: str, value: float) -> None:

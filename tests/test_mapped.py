@@ -40,7 +40,8 @@ def pictures(classes: int = 8, seed: int = 0, dtype: torch.dtype = torch.uint8) 
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.arange(classes) % 3 + 6
     x = torch.randint(256, (int(sizes.sum()), 1, SIDE, SIDE), generator=generator)
-    return Pool(x.to(dtype), sizes, tuple(f"{seed}/{i}" for i in range(classes)))
+    x = x.to(dtype) if dtype == torch.uint8 else (x / 255).to(dtype)
+    return Pool(x, sizes, tuple(f"{seed}/{i}" for i in range(classes)))
 
 
 def written(pool: Pool, folder: Path) -> MappedPool:
@@ -109,6 +110,18 @@ def test_draws_are_those_of_a_pool_in_memory(both: tuple[Pool, MappedPool], name
     for a, b in zip(drawn[0], drawn[1], strict=True):
         assert torch.equal(a.x, b.x)
         assert torch.equal(a.y, b.y)
+
+
+def test_a_digest_follows_the_file_and_the_choice(both: tuple[Pool, MappedPool], tmp_path: Path) -> None:
+    """The same one for the same content wherever it lies, read from what was recorded; another for anything else."""
+    pool, file = both
+    again = written(pool, tmp_path / "elsewhere")
+    assert again.digest == file.digest == open_pool(tmp_path / "pool").digest
+    changed = Pool(pool.x.clone().index_fill_(0, torch.tensor([3]), 7), pool.sizes, pool.names)
+    others = [written(changed, tmp_path / "changed"), file.only(file.names[:3]), file.only(file.names[1:4])]
+    others += [file.rotated(), file.rotated().only([n for n in file.rotated().names if "rot090" in n])]
+    assert len({file.digest, *(other.digest for other in others)}) == 6
+    assert FewShot(file, ways=2, shots=1, queries=1).digest == FewShot(again, ways=2, shots=1, queries=1).digest
 
 
 def test_evaluation_is_that_of_a_pool_in_memory(both: tuple[Pool, MappedPool]) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from innerloop.core.labels import Labels, coded, label_array, labels_of, listed, refuse_rows
-from innerloop.core.task import Examples, InputError, as_shares, check_examples, did_you_mean
+from innerloop.core.task import Examples, InputError, as_shares, check_examples, did_you_mean, warn_of_bytes
 
 
 def targets_of(y: Any, ways: int | Sequence[Any] | None = None) -> Tensor:
@@ -129,6 +129,7 @@ def inputs_of(x: Any) -> Tensor:
         InputError: as :func:`tensor_of`.
     """
     values = as_shares(tensor_of(x))
+    warn_of_bytes(values)
     return values if values.is_floating_point() else values.to(torch.get_default_dtype())
 
 

@@ -7,11 +7,15 @@ static shape ``D``. Labels become rows at the boundary (:mod:`innerloop.core.tar
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+#: No image in 0 to 1, and no standardized one, is as bright.
+_BRIGHT = 16.0
 
 
 class InputError(ValueError):
@@ -82,6 +86,19 @@ def move(tasks: Task, device: torch.device | str) -> Task:
 def as_shares(x: Tensor) -> Tensor:
     """Bytes 0 to 255 as floats 0 to 1; other values as they are."""
     return x.float() / 255 if x.dtype == torch.uint8 else x
+
+
+def warn_of_bytes(x: Tensor) -> None:
+    """Warn of images ``[N, C, H, W]`` that are floats from 0 to 255, where 0 to 1 is meant (or mean 0, deviation 1)."""
+    if x.ndim == 4 and x.shape[1] in (1, 3) and x.is_floating_point() and x.numel():
+        low, high = (float(value) for value in x.detach().aminmax())
+        if low >= 0 and high > _BRIGHT:
+            warnings.warn(
+                f"these images are floats from {low:g} to {high:g}; floats are meant to lie in 0 to 1, or to be "
+                f"standardized: divide them by 255, or give bytes (uint8)",
+                UserWarning,
+                stacklevel=4,
+            )
 
 
 def check_examples(

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from innerloop.core.task import InputError
+from innerloop.data.digest import digest_of
 
 
 class Augment:
@@ -20,7 +21,7 @@ class Augment:
         scale: largest relative change of size, 0.1 for 0.9 to 1.1.
         shear: largest shear, in degrees.
         flip: mirror left and right with probability 1/2.
-        probability: share of images that are changed; the rest stay sharp, as they are at test time.
+        probability: share of images that are changed, mirrored or moved; the rest stay as they are at test time.
 
     Raises:
         InputError: if an amount is negative, or the probability not in 0 to 1.
@@ -51,10 +52,16 @@ class Augment:
         self.probability = probability
         self.shift, self.rotate, self.scale, self.shear, self.flip = shift, rotate, scale, shear, flip
 
+    @property
+    def digest(self) -> str:
+        """Of its options."""
+        return digest_of("Augment", vars(self))
+
     def __call__(self, x: Tensor, u: Tensor) -> Tensor:
         """Change images ``x [B, C, H, W]`` by the uniform numbers ``u [B, 7]``."""
+        change = u[:, 6] < self.probability
         if self.flip:
-            x = torch.where((u[:, 5] < 0.5).view(-1, 1, 1, 1), x.flip(-1), x)
+            x = torch.where((change & (u[:, 5] < 0.5)).view(-1, 1, 1, 1), x.flip(-1), x)
         if not (self.shift or self.rotate or self.scale or self.shear):
             return x
         height, width = x.shape[-2:]
@@ -64,10 +71,18 @@ class Augment:
         shear = torch.tan(signed[:, 2] * math.radians(self.shear))
         cos, sin = angle.cos() / factor, angle.sin() / factor
         move_x, move_y = 2 * signed[:, 3] * self.shift / width, 2 * signed[:, 4] * self.shift / height
+        # Places run from -1 to 1 on either axis, so a turn of an image that is not square stretches them.
+        across, down = height / width, width / height
         theta = torch.stack(
-            (torch.stack((cos, cos * shear - sin, move_x), 1), torch.stack((sin, sin * shear + cos, move_y), 1)), 1
+            (
+                torch.stack((cos, across * (cos * shear - sin), move_x), 1),
+                torch.stack((down * sin, sin * shear + cos, move_y), 1),
+            ),
+            1,
         )
-        grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+        # Half precision has too few digits for places, and no kernel everywhere.
+        precise = x if x.dtype == torch.float64 else x.float()
+        grid = F.affine_grid(theta.to(precise.dtype), list(x.shape), align_corners=False)
         padding = "zeros" if x.shape[1] == 1 else "reflection"
-        moved = F.grid_sample(x, grid, padding_mode=padding, align_corners=False)
-        return torch.where((u[:, 6] < self.probability).view(-1, 1, 1, 1), moved, x)
+        moved = F.grid_sample(precise, grid, padding_mode=padding, align_corners=False).to(x.dtype)
+        return torch.where(change.view(-1, 1, 1, 1), moved, x)

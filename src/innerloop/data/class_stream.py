@@ -9,7 +9,7 @@ from innerloop.core.facts import Facts
 from innerloop.core.targets import one_hot
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.augment import Augment
-from innerloop.data.episodes import FewShot, Sampler, _augmented
+from innerloop.data.episodes import FewShot, Sampler, augmented
 from innerloop.data.pool import Pool
 
 
@@ -77,16 +77,12 @@ class ClassStream(Sampler):
         support = chosen.support.unflatten(1, (self.shots, self.ways)).mT.flatten(1)
         query = torch.cat((chosen.query, (by_rest.double() * self.pool.examples).long()), 1)
         if self.remember:
-            sets = ((i, one_hot(self.pool.labels(i), self.pool.classes)) for i in (support, query))
-            return Task(*(Examples(self.pool.get(i), self._on_device(y)) for i, y in sets))
-        rows = torch.eye(self.ways).expand(len(support), -1, -1)
-        return Task(
-            Examples(self.pool.get(support), self._on_device(rows.repeat_interleave(self.shots, 1))),
-            Examples(self.pool.get(query), self._on_device(rows.repeat(1, self.queries, 1))),
-        )
-
-    def _on_device(self, y: Tensor) -> Tensor:
-        return y.to(self.pool.x.device)
+            rows = [one_hot(self.pool.labels(index), self.pool.classes) for index in (support, query)]
+        else:
+            eye = torch.eye(self.ways).expand(len(support), -1, -1)
+            rows = [eye.repeat_interleave(self.shots, 1), eye.repeat(1, self.queries, 1)]
+        inputs = [self.pool.get(index) for index in (support, query)]
+        return Task(*(Examples(x, y.to(x)) for x, y in zip(inputs, rows, strict=True)))
 
     def plain(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         return self._gather(*self._uniform(generator, tasks)[:3])
@@ -94,4 +90,4 @@ class ClassStream(Sampler):
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         *chosen, support, query = self._uniform(generator, tasks)
         parts = zip(self._gather(*chosen), (support, query), strict=True)
-        return Task(*(_augmented(part, self.augment, change) for part, change in parts))
+        return Task(*(augmented(part, self.augment, change) for part, change in parts))

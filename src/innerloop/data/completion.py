@@ -75,6 +75,6 @@ class Completion(Sized):
         chosen = u[:, 1:].argsort(1)
 
         def part(index: Tensor) -> Examples:
-            return Examples(self.grid[index], images.take_along_dim(index.unsqueeze(2), 1))
+            return Examples(self.grid[index].to(images.dtype), images.take_along_dim(index.unsqueeze(2), 1))
 
         return Task(part(chosen[:, :shots]), part(chosen[:, shots : shots + queries]))

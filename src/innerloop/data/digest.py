@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
 def digest_of(*parts: Any) -> str:
-    """16 hexadecimal digits that follow from tensors (type, shape and values), plain values and lists of these.
+    """16 hexadecimal digits that follow from tensors and arrays (type, shape, values), plain values and lists of these.
 
     Where a tensor lies does not count. What is neither is represented by its class alone, unless it has a ``digest``.
 
@@ -28,7 +29,12 @@ def digest_of(*parts: Any) -> str:
 
 
 def _add(found: hashlib._Hash, part: Any) -> None:
-    if isinstance(part, Tensor):
+    if isinstance(part, np.generic):
+        part = part.item()
+    if isinstance(part, np.ndarray):
+        found.update(f"array {part.dtype} {part.shape};".encode())
+        found.update(part.tobytes())
+    elif isinstance(part, Tensor):
         values = part.detach().cpu().contiguous()
         found.update(f"tensor {values.dtype} {tuple(values.shape)};".encode())
         found.update(values.reshape(-1).view(torch.uint8).numpy().data)

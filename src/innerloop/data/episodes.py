@@ -17,10 +17,13 @@ from innerloop.core.facts import Facts, Kind
 from innerloop.core.targets import one_hot
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.augment import Augment
+from innerloop.data.digest import digest_of
 from innerloop.data.pool import Pool
 
 #: Random numbers that are drawn at once for episodes: 64 MB.
 _NUMBERS = 2**24
+#: What the tasks of one draw of an evaluation take at most.
+_BYTES = 2**28
 
 
 class Sampler(ABC):
@@ -47,9 +50,30 @@ class Sampler(ABC):
         """The tasks that :meth:`draw` would give, as they are before any augmentation."""
         return self.draw(generator, tasks)
 
+    @property
+    def augmented(self) -> bool:
+        """Whether :meth:`draw` changes the images that :meth:`plain` gives."""
+        own = vars(self).values()
+        return any(isinstance(part, Augment) or (isinstance(part, Sampler) and part.augmented) for part in own)
+
+    @property
+    def digest(self) -> str:
+        """Of the content and the options: samplers with one digest draw the same tasks from the same generator.
+
+        It follows from the public attributes: numbers, words, tensors, pools, tables, and lists of these.
+        """
+        return digest_of(type(self).__qualname__, {k: v for k, v in vars(self).items() if not k.startswith("_")})
+
     def batches(self, generator: Generator, tasks: int) -> Iterator[Task]:
-        """``tasks`` tasks as one draw or, where tasks drawn together share sizes that vary, as several."""
-        yield self.draw(generator, tasks)
+        """``tasks`` tasks as several draws, none of which takes much memory.
+
+        They are the tasks of one draw, except where tasks drawn together share sizes that vary.
+        """
+        trial = Generator(generator.device).set_state(generator.get_state())
+        bytes_ = sum(leaf.nbytes for part in self.draw(trial, 1) for leaf in part)
+        size = max(1, _BYTES // max(1, bytes_))
+        for start in range(0, tasks, size):
+            yield self.draw(generator, min(size, tasks - start))
 
 
 class Episodes(NamedTuple):
@@ -180,17 +204,18 @@ class FewShot(Sampler):
 
     def gather(self, episodes: Episodes) -> Task:
         """The episodes' examples, unaugmented: a batch of tasks."""
-        return Task(*(Examples(self.pool.get(index), self._targets(index)) for index in episodes[1:]))
+        return Task(*(self._part(index) for index in episodes[1:]))
 
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         by_class, by_example, *changes = self._uniform(generator, tasks)
         task = self.gather(self._choose(by_class, by_example))
         augments = (self.support_augment, self.query_augment)
-        return Task(*(_augmented(part, a, u) for part, a, u in zip(task, augments, changes, strict=True)))
+        return Task(*(augmented(part, a, u) for part, a, u in zip(task, augments, changes, strict=True)))
 
-    def _targets(self, index: Tensor) -> Tensor:
-        rows = torch.eye(self.ways, device=self.pool.x.device).repeat(index.shape[1] // self.ways, 1)
-        return rows.expand(len(index), -1, -1)
+    def _part(self, index: Tensor) -> Examples:
+        x = self.pool.get(index)
+        rows = torch.eye(self.ways, dtype=x.dtype, device=x.device).repeat(index.shape[1] // self.ways, 1)
+        return Examples(x, rows.expand(len(index), -1, -1))
 
 
 class Batches(Sampler):
@@ -228,8 +253,8 @@ class Batches(Sampler):
 
     def _gather(self, u: Tensor) -> Task:
         index = (u.double() * self.pool.examples).long()
-        y = one_hot(self.pool.labels(index), self.pool.classes).to(self.pool.x.device)
-        query = Examples(self.pool.get(index), y)
+        x = self.pool.get(index)
+        query = Examples(x, one_hot(self.pool.labels(index), self.pool.classes).to(x))
         return Task(Examples(query.x[:, :0], query.y[:, :0]), query)
 
     def plain(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
@@ -238,14 +263,15 @@ class Batches(Sampler):
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         chosen, change = self._uniform(generator, tasks)
         task = self._gather(chosen)
-        return Task(task.support, _augmented(task.query, self.augment, change))
+        return Task(task.support, augmented(task.query, self.augment, change))
 
 
 def _joined(parts: Iterable[Episodes]) -> Episodes:
     return Episodes(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def _augmented(part: Examples, augment: Augment | None, u: Tensor) -> Examples:
+def augmented(part: Examples, augment: Augment | None, u: Tensor) -> Examples:
+    """The images changed by the numbers ``u``, of which each image has ``augment.size``."""
     if augment is None or part.x.shape[1] == 0:
         return part
     flat = part.x.flatten(0, 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.core.facts import Facts, Kind, Objective
-from innerloop.core.task import Examples, InputError, Task
+from innerloop.core.task import Examples, InputError, Task, as_shares
 from innerloop.data.episodes import Sampler
 
 
@@ -142,8 +142,8 @@ class KnownTasks(Sampler):
 
     def _part(self, index: Tensor, task: Tensor) -> Examples:
         index = index.to(self.x.device)
-        x = self.x[index]
-        x, y = x.float() / 255 if x.dtype == torch.uint8 else x, self.y[index]
+        x = as_shares(self.x[index])
+        y = self.y[index].to(x.dtype)
         if self.named:
             names = torch.nn.functional.one_hot(task, self.tasks).to(y)
             y = torch.cat((y, names.unsqueeze(1).expand(-1, y.shape[1], -1)), 2)

@@ -6,12 +6,14 @@ shape and the names and sizes of the classes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
 
@@ -19,7 +21,8 @@ import torch
 from torch import Tensor
 
 from innerloop.core.files import write_text_atomically
-from innerloop.core.task import InputError, as_shares
+from innerloop.core.task import InputError, as_shares, warn_of_bytes
+from innerloop.data.digest import digest_of
 from innerloop.data.images import Fit, class_folders, read_image
 from innerloop.data.pool import Pool
 from innerloop.data.pools import Pools
@@ -42,13 +45,20 @@ class MappedPool(Pool):
         names: one name a class.
         where: where in ``x`` each class begins, int64 ``[classes]``.
         turns: quarter turns of each class's images, int64 ``[classes]``.
+        content: sha256 of the file, as recorded when it was written.
     """
 
     where: Tensor
     turns: Tensor
+    content: str
 
     def __post_init__(self) -> None:
         """Nothing to check: the values were when they were written, the parts when the file was opened."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the file as it was written, and of the choice of its classes; the file is not read again for it."""
+        return digest_of(self.content, self.sizes, self.names, self.where, self.turns)
 
     def get(self, index: Tensor) -> Tensor:
         """The examples at ``index [...]`` as floats ``[..., *F]``; images in 0 to 1."""
@@ -67,13 +77,15 @@ class MappedPool(Pool):
             InputError: naming the first class that the pool lacks.
         """
         chosen = self.positions(names)
-        return MappedPool(self.x, self.sizes[chosen], tuple(names), self.where[chosen], self.turns[chosen])
+        return MappedPool(
+            self.x, self.sizes[chosen], tuple(names), self.where[chosen], self.turns[chosen], self.content
+        )
 
     def rotated(self) -> MappedPool:
         """Four times the classes: each one as it is and turned by 90, 180 and 270 degrees (square images only)."""
         names, quarters = self.turned_names(), torch.arange(4).repeat_interleave(self.classes)
         turns = (self.turns.repeat(4) + quarters) % 4
-        return MappedPool(self.x, self.sizes.repeat(4), names, self.where.repeat(4), turns)
+        return MappedPool(self.x, self.sizes.repeat(4), names, self.where.repeat(4), turns, self.content)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Pool:
         """Refused: it would take the whole file into memory."""
@@ -117,7 +129,7 @@ def write_pool(folder: str | Path, classes: Iterable[tuple[str, Tensor | Iterabl
         raise InputError(f"{folder} already holds a pool: give another folder, or delete this one first")
     sizes: dict[str, int] = {}
     kind: tuple[torch.dtype, torch.Size] | None = None
-    part = folder / "x.bin.part"
+    part, written = folder / "x.bin.part", hashlib.sha256()
     try:
         with part.open("wb") as file:
             for name, examples in classes:
@@ -127,7 +139,9 @@ def write_pool(folder: str | Path, classes: Iterable[tuple[str, Tensor | Iterabl
                 for block in [examples] if isinstance(examples, Tensor) else examples:
                     kind = kind or (block.dtype, block.shape[1:])
                     _check_block(name, block, *kind)
-                    file.write(block.contiguous().numpy(force=True).data)
+                    data = block.contiguous().numpy(force=True).data
+                    written.update(data)
+                    file.write(data)
                     sizes[name] += len(block)
                 if not sizes[name]:
                     raise InputError(f"class {name!r} has no example: leave it out of the pool")
@@ -140,6 +154,7 @@ def write_pool(folder: str | Path, classes: Iterable[tuple[str, Tensor | Iterabl
         part.unlink(missing_ok=True)
     word = next(word for word, dtype in _DTYPES.items() if dtype == kind[0])
     facts = {"format": 1, "dtype": word, "shape": list(kind[1]), "names": list(sizes), "sizes": list(sizes.values())}
+    facts["sha256"] = written.hexdigest()
     write_text_atomically(folder / "pool.json", json.dumps(facts) + "\n")
     return open_pool(folder)
 
@@ -154,6 +169,7 @@ def _check_block(name: str, block: Tensor, dtype: torch.dtype, shape: torch.Size
         )
     if not torch.isfinite(block).all():
         raise InputError(f"class {name!r} holds a value that is not finite: remove or impute it")
+    warn_of_bytes(block)
 
 
 def write_images(
@@ -200,7 +216,7 @@ def open_pool(folder: str | Path) -> MappedPool:
     try:
         facts = json.loads(path.read_text())
         dtype, shape, names = _DTYPES[facts["dtype"]], [int(n) for n in facts["shape"]], tuple(map(str, facts["names"]))
-        sizes = torch.tensor(facts["sizes"], dtype=torch.int64)
+        sizes, content = torch.tensor(facts["sizes"], dtype=torch.int64), str(facts["sha256"])
         if facts["format"] != 1 or sizes.shape != (len(set(names)),) or len(names) != len(sizes) or sizes.min() < 1:
             raise ValueError("its names and sizes do not fit together")
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -212,7 +228,7 @@ def open_pool(folder: str | Path) -> MappedPool:
             f"write the pool again"
         )
     x = _mapped(data, dtype, prod(shape) * dtype.itemsize).view(-1, *shape)
-    return MappedPool(x, sizes, names, sizes.cumsum(0) - sizes, torch.zeros_like(sizes))
+    return MappedPool(x, sizes, names, sizes.cumsum(0) - sizes, torch.zeros_like(sizes), content)
 
 
 def _mapped(path: Path, dtype: torch.dtype, each: int) -> Tensor:

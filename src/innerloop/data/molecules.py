@@ -6,11 +6,10 @@ relabeled.
 
 from __future__ import annotations
 
-import math
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from innerloop.data.digest import digest_of
 from innerloop.data.episodes import Sampler
 from innerloop.data.known import KnownTasks
 from innerloop.data.source import Description, Maker
+from innerloop.data.splits import SPLITS, shared
 
-SPLITS = ("train", "val", "test")
 #: Tasks of one draw of an evaluation.
 _TOGETHER = 50
 #: The classes of every task, in the order of its targets' columns.
@@ -88,8 +87,7 @@ class Molecules:
             InputError: for a file that is not there or does not hold these arrays, or a split that does not fit it.
         """
         packed, labels, names = _arrays(Path(path))
-        if len(shares) != 3 or min(shares) < 0 or not math.isclose(sum(shares), 1):
-            raise InputError(f"the shares {tuple(shares)} must be three, none negative, and sum to 1")
+        shared(0, shares)
         groups = torch.from_numpy(np.unique(packed, axis=0, return_inverse=True)[1].reshape(-1))
         random = np.random.default_rng(seed)
         order = random.permutation(len(names))
@@ -100,17 +98,22 @@ class Molecules:
             if columns is not None and sum(columns) != len(names):
                 raise InputError(f"columns={columns} are {sum(columns)} assays, the file has {len(names)}")
             order = order if columns is None else np.arange(len(names))
-            counts = _shared(len(names), shares) if columns is None else list(columns)
+            counts = shared(len(names), shares) if columns is None else list(columns)
             chosen = dict(zip(SPLITS, torch.from_numpy(order).split(counts), strict=True))
         everything = torch.ones(len(labels), dtype=torch.bool)
         drawn = dict.fromkeys(SPLITS, everything)
         if disjoint:
             sides = torch.from_numpy(random.permutation(int(groups.max()) + 1)).split(
-                _shared(int(groups.max()) + 1, shares)
+                shared(int(groups.max()) + 1, shares)
             )
             drawn = {split: torch.isin(groups, side) for split, side in zip(SPLITS, sides, strict=True)}
         bits = torch.from_numpy(np.unpackbits(packed, axis=1))
         return cls(bits, torch.from_numpy(labels), names, groups, chosen, drawn)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the fingerprints, the labels and the splits: other molecules have another one."""
+        return digest_of(self.bits, self.labels, self.assays, self.splits, self.drawn)
 
     def counts(self, split: str) -> Tensor:
         """Inactive and active molecules of each assay among those that ``split`` draws from, int64 ``[assays, 2]``."""
@@ -226,6 +229,7 @@ class Assays(Sampler):
                 f"{split} assays has (at most {most} of its rarer class): lower one of them"
             )
         self.molecules, self.split, self.shots, self.queries = molecules, split, shots, queries
+        self.balanced = balanced
         self._sizes, self._active, self._most = counts[enough], active[enough], wanted[enough].max(0).values
         drawn, labels = molecules.drawn[split].unsqueeze(1), molecules.labels[:, self.members]
         self._rows = [(drawn & (labels == value)).mT.nonzero()[:, 1] for value in (0, 1)]
@@ -318,8 +322,3 @@ def _check_splits(splits: Mapping[str, Sequence[str]], chosen: Mapping[str, Tens
     everything = torch.cat(list(chosen.values()))
     if len(everything.unique()) != len(everything):
         raise InputError("an assay stands in two splits, or twice in one: take it out of one of them")
-
-
-def _shared(total: int, shares: Sequence[float]) -> list[int]:
-    first, second = round(total * shares[0]), round(total * (shares[0] + shares[1]))
-    return [first, second - first, total - second]

@@ -15,8 +15,9 @@ from torch import Tensor
 from innerloop.core.facts import Kind
 from innerloop.core.labels import labels_of
 from innerloop.core.targets import tensor_of
-from innerloop.core.task import InputError, as_shares
+from innerloop.core.task import InputError, as_shares, warn_of_bytes
 from innerloop.data.collect import collect
+from innerloop.data.digest import digest_of
 from innerloop.data.images import Fit, class_folders, read_image
 
 
@@ -60,6 +61,7 @@ class Pool:
         if self.x.is_floating_point() and not torch.isfinite(self.x).all():
             bad = int((~torch.isfinite(self.x)).flatten(1).any(1).sum())
             raise InputError(f"{bad} of {len(self.x)} examples hold a value that is not finite: remove or impute them")
+        warn_of_bytes(self.x)
 
     @classmethod
     def of(cls, x: Any, labels: Any, names: Sequence[str] | None = None) -> Pool:
@@ -171,6 +173,11 @@ class Pool:
     def examples(self) -> int:
         """The number of examples N."""
         return int(self.sizes.sum())
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the examples, the classes and their names: another pool has another one."""
+        return digest_of(self.x, self.sizes, self.names)
 
     @cached_property
     def starts(self) -> Tensor:

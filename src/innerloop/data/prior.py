@@ -21,7 +21,7 @@ causal and network kinds follow their idea; the ranges here are our own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Generator, Tensor
@@ -107,6 +107,10 @@ class TablePrior(Sampler):
             Examples(x[:, rows].contiguous(), y[:, rows].contiguous()) for rows in (slice(n), slice(n, None))
         )
         return Task(support, query)
+
+    def batches(self, generator: Generator, tasks: int) -> Iterator[Task]:
+        """All tables as one draw, of one size."""
+        yield self.draw(generator, tasks)
 
 
 class _Random:

@@ -68,8 +68,10 @@ class Sized(Sampler, ABC):
         return shots, least + int(v * (most - least + 1))
 
     def batches(self, generator: Generator, tasks: int) -> Iterator[Task]:
-        """``tasks`` tasks in draws of ``together``, each with sizes of its own."""
+        """``tasks`` tasks in draws of ``together``, each with sizes of its own, where sizes vary."""
         low, high, least, most = self._limits
-        size = tasks if low == high and least == most else self.together
-        for start in range(0, tasks, size):
-            yield self.draw(generator, min(size, tasks - start))
+        if low == high and least == most:
+            yield from super().batches(generator, tasks)
+            return
+        for start in range(0, tasks, self.together):
+            yield self.draw(generator, min(self.together, tasks - start))

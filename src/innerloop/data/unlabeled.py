@@ -8,7 +8,7 @@ from torch import Generator
 from innerloop.core.facts import Facts
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.augment import Augment
-from innerloop.data.episodes import Batches, _augmented
+from innerloop.data.episodes import Batches, augmented
 from innerloop.data.pool import Pool
 
 
@@ -43,7 +43,7 @@ class Turned(Batches):
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         x = super().draw(generator, tasks).query.x
         turned = torch.stack([x.rot90(turn, (-2, -1)) for turn in range(4)], 2).flatten(1, 2)
-        y = torch.eye(4, device=x.device).repeat(self.size, 1).expand(tasks, -1, -1)
+        y = torch.eye(4, dtype=x.dtype, device=x.device).repeat(self.size, 1).expand(tasks, -1, -1)
         return Task(Examples(turned[:, :0], y[:, :0]), Examples(turned, y))
 
 
@@ -83,5 +83,5 @@ class Views(Batches):
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         chosen, *changes = self._uniform(generator, tasks)
         x = self._gather(chosen).query.x
-        images = Examples(x, torch.eye(self.size, device=x.device).expand(tasks, -1, -1))
-        return Task(*(_augmented(images, self.augment, change) for change in changes))
+        images = Examples(x, torch.eye(self.size, dtype=x.dtype, device=x.device).expand(tasks, -1, -1))
+        return Task(*(augmented(images, self.augment, change) for change in changes))
