@@ -39,11 +39,6 @@ UPWARDS: dict[str, str] = {
 CIRCLES: dict[str, str] = {}
 #: "module: name".
 PRIVATE: dict[str, str] = {
-    "data.class_stream: _augmented": "until samplers share their draws by public names",
-    "data.class_stream: _choose": "until samplers share their draws by public names",
-    "data.unlabeled: _augmented": "until samplers share their draws by public names",
-    "data.unlabeled: _gather": "until samplers share their draws by public names",
-    "data.unlabeled: _uniform": "until samplers share their draws by public names",
     "optimizers.rules: _positive": "until inner optimizers share their checks by public names",
 }
 

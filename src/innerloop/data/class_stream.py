@@ -72,7 +72,7 @@ class ClassStream(Sampler):
         return torch.rand(tasks, sum(row), generator=generator, device=generator.device).cpu().split(row, 1)
 
     def _gather(self, by_class: Tensor, by_example: Tensor, by_rest: Tensor) -> Task:
-        chosen = self._episodes._choose(by_class, by_example)
+        chosen = self._episodes.choose(by_class, by_example)
         # In an episode the class runs fastest, in a stream the example does.
         support = chosen.support.unflatten(1, (self.shots, self.ways)).mT.flatten(1)
         query = torch.cat((chosen.query, (by_rest.double() * self.pool.examples).long()), 1)

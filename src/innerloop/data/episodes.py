@@ -148,7 +148,7 @@ class FewShot(Sampler):
     def facts(self) -> Facts:  # noqa: D102
         return Facts(self.pool.kind, self.pool.shape, self.ways, "classification")
 
-    def _uniform(self, generator: Generator, tasks: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def uniform(self, generator: Generator, tasks: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One read of the generator, split into the uses: classes, examples, support and query augmentation."""
         largest = int(self.pool.sizes.max())
         changes = (
@@ -159,7 +159,8 @@ class FewShot(Sampler):
         u = torch.rand(tasks, sum(row), generator=generator, device=generator.device).cpu()
         return tuple(u.split(row, 1))  # type: ignore[return-value]
 
-    def _choose(self, by_class: Tensor, by_example: Tensor) -> Episodes:
+    def choose(self, by_class: Tensor, by_example: Tensor) -> Episodes:
+        """Episodes from uniform numbers for each class ``[T, classes]`` and each example of a way."""
         return self._examples(by_class.topk(self.ways, 1).indices, by_example)
 
     def _examples(self, classes: Tensor, by_example: Tensor) -> Episodes:
@@ -173,7 +174,7 @@ class FewShot(Sampler):
 
     def episodes(self, generator: Generator, tasks: int) -> Episodes:
         """The episodes that :meth:`draw` would give, as indices."""
-        return _joined(self._choose(*self._uniform(generator, n)[:2]) for n in self._blocks(tasks))
+        return _joined(self.choose(*self.uniform(generator, n)[:2]) for n in self._blocks(tasks))
 
     def _blocks(self, tasks: int) -> Iterator[int]:
         """``tasks`` as a sum of numbers of tasks, each so small that their random numbers fit easily."""
@@ -207,8 +208,8 @@ class FewShot(Sampler):
         return Task(*(self._part(index) for index in episodes[1:]))
 
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
-        by_class, by_example, *changes = self._uniform(generator, tasks)
-        task = self.gather(self._choose(by_class, by_example))
+        by_class, by_example, *changes = self.uniform(generator, tasks)
+        task = self.gather(self.choose(by_class, by_example))
         augments = (self.support_augment, self.query_augment)
         return Task(*(augmented(part, a, u) for part, a, u in zip(task, augments, changes, strict=True)))
 
@@ -245,24 +246,25 @@ class Batches(Sampler):
         pool = self.pool
         return Facts(pool.kind, pool.shape, pool.classes, "classification", pool.names)
 
-    def _uniform(self, generator: Generator, tasks: int) -> tuple[Tensor, ...]:
+    def uniform(self, generator: Generator, tasks: int) -> tuple[Tensor, ...]:
         """One read of the generator, split into the choice of examples and the augmentation of each view of them."""
         row = (self.size, *[self.size * (self.augment.size if self.augment else 0)] * self._views)
         u = torch.rand(tasks, sum(row), generator=generator, device=generator.device).cpu()
         return tuple(u.split(row, 1))
 
-    def _gather(self, u: Tensor) -> Task:
+    def gather(self, u: Tensor) -> Task:
+        """The examples that uniform numbers ``u [T, size]`` choose, unaugmented."""
         index = (u.double() * self.pool.examples).long()
         x = self.pool.get(index)
         query = Examples(x, one_hot(self.pool.labels(index), self.pool.classes).to(x))
         return Task(Examples(query.x[:, :0], query.y[:, :0]), query)
 
     def plain(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
-        return self._gather(self._uniform(generator, tasks)[0])
+        return self.gather(self.uniform(generator, tasks)[0])
 
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
-        chosen, change = self._uniform(generator, tasks)
-        task = self._gather(chosen)
+        chosen, change = self.uniform(generator, tasks)
+        task = self.gather(chosen)
         return Task(task.support, augmented(task.query, self.augment, change))
 
 

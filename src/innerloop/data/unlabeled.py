@@ -81,7 +81,7 @@ class Views(Batches):
         return Facts(self.pool.kind, self.pool.shape, self.size, "classification")
 
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
-        chosen, *changes = self._uniform(generator, tasks)
-        x = self._gather(chosen).query.x
+        chosen, *changes = self.uniform(generator, tasks)
+        x = self.gather(chosen).query.x
         images = Examples(x, torch.eye(self.size, dtype=x.dtype, device=x.device).expand(tasks, -1, -1))
         return Task(*(augmented(images, self.augment, change) for change in changes))
