@@ -258,3 +258,23 @@ def test_exports() -> None:
     """The families are names of ``il.data``."""
     for kind in (GaussianProcess, Sawtooth, Completion, TableTasks):
         assert getattr(il.data, kind.__name__) is kind
+
+
+def test_points_outside_a_grid_are_refused() -> None:
+    """By hand, at the first step of training and in evaluation; those at its end are seen."""
+    line = il.ConvCNP(1, 1, lo=-1.0, hi=1.0, margin=0.5, points_per_unit=8, width=4, layers=1)
+    image = il.GridConvCNP(2, 1, size=(4, 4), width=4, layers=1)
+    for learner, inputs, far in ((line, 1, 1.6), (image, 2, 1.1)):
+        y, end = torch.zeros(3, 1), 1.5 if inputs == 1 else 1.0
+        state = learner.adapt(il.Examples(torch.full((3, inputs), end), y))
+        assert learner.predict(state, torch.full((3, inputs), -end)).isfinite().all()
+        for x in (torch.full((3, inputs), far), torch.full((3, inputs), -far)):
+            with pytest.raises(il.InputError, match=r"lie outside the grid from -1\.?5? to 1\.?5?.*lo="):
+                learner.adapt(il.Examples(x, y))
+            with pytest.raises(il.InputError, match="lie outside the grid"):
+                learner.predict(state, x)
+    wide = GaussianProcess("rbf", shots=30, queries=30, inputs=(-4.0, 4.0))
+    with pytest.raises(il.InputError, match="lie outside the grid"):
+        il.evaluate(line, wide, tasks=4)
+    with pytest.raises(il.InputError, match="lie outside the grid"):
+        il.fit(line, wide, steps=2, tasks_per_step=2, progress=False)

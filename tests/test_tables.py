@@ -240,6 +240,8 @@ def test_a_word_for_missing_among_numbers_costs_its_row_alone(tmp_path: Path, wo
     table = TableTasks.read(write(tmp_path, growth({3: word, 70: word}, column)), **BOYS)
     assert (table.inputs, table.targets, table.classifies) == (("age",), ("height",), False)
     assert (len(table.x), table.dropped, table.missing) == (88, 2, {column: {word: 2}})
+    assert table.notes == (f"column {column!r}: taken for missing: {word!r} (2)", "rows that lack a value, left out: 2")
+    assert table.describe().notes == list(table.notes)
     assert sorted(table.original(table.y).flatten().round(decimals=2).tolist()) == sorted(
         2.5 * i for i in range(90) if i not in (3, 70)
     )

@@ -141,7 +141,7 @@ def check_examples(
         )
     if targets is not None and y.shape[1] != targets:
         raise InputError(f"{name} has targets of {y.shape[1]} columns where {targets} are expected: give as many")
-    if _transformed():
+    if transformed():
         return
     for label, values in (("x", x), ("y", y)) if finite else (("y", y),):
         if not torch.isfinite(values).all():
@@ -157,7 +157,7 @@ def check_examples(
         )
 
 
-def _transformed() -> bool:
+def transformed() -> bool:
     """Whether values cannot be looked at: under a transform of functions, or while a graph is traced."""
     return (
         torch._C._functorch.peek_interpreter_stack() is not None

@@ -160,7 +160,7 @@ class Molecules:
             }
             for split, members in self.splits.items()
         ]
-        return Description(self.facts, rows, digest_of(self.bits, self.labels, self.assays))
+        return Description(self.facts, rows, self.digest)
 
     def sampler(self, split: str, **options: Any) -> Assays:
         """Draws tasks of ``split`` (``"train"``, ``"val"`` or ``"test"``); the options are those of :class:`Assays`."""

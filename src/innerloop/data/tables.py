@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -63,7 +63,7 @@ class TableTasks:
     missing: dict[str, dict[str, int]]
     """What was taken for a missing value in each column that is used, and how often."""
     notes: tuple[str, ...]
-    """What else had to be found out about its columns, in words."""
+    """What was found out about its columns, a sentence each: words for missing, how numbers are written."""
     classifies: bool
     """Whether the target is a category: y are one-hot rows."""
 
@@ -221,7 +221,7 @@ class TableTasks:
             scale=torch.tensor([column.scale for column in y for _ in column.names]),
             dropped=dropped,
             missing={name: column.words for name, column in columns.items() if column.words},
-            notes=tuple(f"column {name!r}: {column.note}" for name, column in columns.items() if column.note),
+            notes=tuple(_notes(columns, dropped)),
             classifies=classifies,
         )
 
@@ -351,6 +351,17 @@ class _Encoded(NamedTuple):
     center: float
     scale: float
     category: bool
+
+
+def _notes(columns: Mapping[str, Column], dropped: int) -> Iterator[str]:
+    for name, column in columns.items():
+        if column.words:
+            words = ", ".join(f"{word!r} ({count})" for word, count in column.words.items())
+            yield f"column {name!r}: taken for missing: {words}"
+        if column.note:
+            yield f"column {name!r}: {column.note}"
+    if dropped:
+        yield f"rows that lack a value, left out: {dropped}"
 
 
 def _kept(column: Column, kept: np.ndarray) -> Column:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core.likelihood import Likelihood
-from innerloop.core.task import Examples, InputError
+from innerloop.core.task import Examples, InputError, transformed
 from innerloop.learners.generative.process import NeuralProcess
 from innerloop.nets.mlp import mlp
 from innerloop.nets.separable import SeparableBlock1d, SeparableBlock2d
@@ -32,8 +32,8 @@ class ConvState(NamedTuple):
 class ConvCNP(NeuralProcess):
     """Convolutional conditional neural process of one input, off the grid.
 
-    The network sees the line from ``lo - margin`` to ``hi + margin``. Context points beyond it are not seen, and
-    targets beyond it read its end.
+    The network sees the line from ``lo - margin`` to ``hi + margin``. Context points beyond it would not be seen, and
+    targets beyond it read its end: both are refused wherever values can be looked at.
 
     Args:
         inputs: columns of x: 1.
@@ -84,11 +84,16 @@ class ConvCNP(NeuralProcess):
                 f"margin >= 0 and at least 2 points are needed"
             )
         self.start, self.places, self.density = lo - margin, round(length * points_per_unit) + 1, points_per_unit
+        self.end = hi + margin
         # Of the kernel that spreads points onto the grid, and of the one that reads it: two grid steps to begin with.
         self.log_scales = nn.Parameter(torch.full((2,), math.log(2 / points_per_unit)))
         self.first = nn.Linear(1 + targets, width)
         self.blocks = nn.Sequential(*(SeparableBlock1d(width, kernel, 2**i) for i in range(layers)))
         self.head = mlp(width, width, self.raws)
+
+    def check(self, support: Examples) -> None:  # noqa: D102
+        super().check(support)
+        _check_places(support.x, self.start, self.end, "lo=, hi= and margin=")
 
     def adapt(self, support: Examples, state: ConvState | None = None) -> ConvState:  # noqa: D102
         y = self.pairs(support)[:, 1:]
@@ -97,6 +102,7 @@ class ConvCNP(NeuralProcess):
         return ConvState(sums, self.blocks(self.first(normalized(sums, 1))))
 
     def predict(self, state: ConvState, x: Tensor) -> Tensor:  # noqa: D102
+        _check_places(x, self.start, self.end, "lo=, hi= and margin=")
         return self.head(self._closeness(x, 1).softmax(1) @ state.features).unsqueeze(0)
 
     def _closeness(self, x: Tensor, which: int) -> Tensor:
@@ -159,6 +165,10 @@ class GridConvCNP(NeuralProcess):
         self.blocks = nn.Sequential(*(SeparableBlock2d(width, kernel) for _ in range(layers)))
         self.head = mlp(width, width, self.raws)
 
+    def check(self, support: Examples) -> None:  # noqa: D102
+        super().check(support)
+        _check_places(support.x, self.lo, self.hi, "lo= and hi=")
+
     def adapt(self, support: Examples, state: ConvState | None = None) -> ConvState:  # noqa: D102
         y = self.pairs(support)[:, 2:]
         rows, columns = self._shares(support.x)
@@ -170,6 +180,7 @@ class GridConvCNP(NeuralProcess):
         return ConvState(sums, self.blocks(self.first(normalized(smooth, 0).unsqueeze(0))).squeeze(0))
 
     def predict(self, state: ConvState, x: Tensor) -> Tensor:  # noqa: D102
+        _check_places(x, self.lo, self.hi, "lo= and hi=")
         rows, columns = self._shares(x)
         across = torch.einsum("nh,chw->nwc", rows, state.features)
         return self.head((columns.unsqueeze(1) @ across).squeeze(1)).unsqueeze(0)
@@ -181,6 +192,19 @@ class GridConvCNP(NeuralProcess):
             place = (x[:, axis : axis + 1] - self.lo) * ((pixels - 1) / (self.hi - self.lo))
             shares.append(F.relu(1 - (place - torch.arange(pixels, dtype=x.dtype, device=x.device)).abs()))
         return shares[0], shares[1]
+
+
+def _check_places(x: Tensor, start: float, end: float, options: str) -> None:
+    """Refuse points that the grid does not reach. Under a transform, where values cannot be looked at, nothing is."""
+    if transformed() or not x.numel():
+        return
+    low, high = (float(value) for value in x.detach().aminmax())
+    slack = 1e-3 * (end - start)
+    if low < start - slack or high > end + slack:
+        raise InputError(
+            f"points from {low:g} to {high:g} lie outside the grid from {start:g} to {end:g}, which does not see them: "
+            f"scale them, or build the process with {options} around them"
+        )
 
 
 def normalized(sums: Tensor, axis: int) -> Tensor:
