@@ -12,6 +12,7 @@ from torch import nn
 
 from innerloop import learners, nets
 from innerloop.core.learner import Learner
+from innerloop.core.options import keywords
 from innerloop.core.parts import is_own
 from innerloop.core.task import InputError, did_you_mean
 from innerloop.data import registry
@@ -117,8 +118,10 @@ def maker(
     if name == "ewc":
         chosen.setdefault("every", len(example.batches) // example.length)
 
+    seeded = "seed" in keywords(kind)
+
     def make(seed: int) -> Learner:
         torch.manual_seed(seed)
-        return kind.from_facts(facts, Body(encoder), **{"seed": seed, **chosen})
+        return kind.from_facts(facts, Body(encoder), **{**({"seed": seed} if seeded else {}), **chosen})
 
     return make

@@ -174,7 +174,10 @@ def find(name: str) -> DataSet:
         raise InputError(
             f"data set {name!r} is {type(own).__name__}: it must be a source, or a function that gives one"
         )
-    root: Literal["takes", "none"] = "takes" if "root" in keywords(own) else "none"
+    folder = keywords(own).get("root")
+    root: Literal["needs", "takes", "none"] = "none"
+    if folder is not None:
+        root = "needs" if folder.default is folder.empty else "takes"
     return DataSet(own, tuple(getattr(own, "kinds", ())), what, root)
 
 
@@ -202,12 +205,14 @@ def read(name: str, root: str | Path | None = None, **options: Any) -> Source:
     """
     found = find(name)
     if root is None and found.root == "needs":
-        raise InputError(f"data set {name} needs its folder: give --root DIR (in Python: data.{_call(found.make)})")
+        call = "" if is_own(name) else f" (in Python: data.{_call(found.make)})"
+        raise InputError(f"data set {name} needs its folder: give --root DIR{call}")
     if root is not None and found.root == "none":
         raise InputError(f"data set {name} is not read from a folder: leave the root {root} out")
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
-    given = ("root", "path", "name", "pool", "images", "cls")
-    check_options(found.options or found.make, values, f"the data set {name}", given=given, complete=False)
+    # Of our own readers `make` fills in what else they need.
+    given = ("root",) if is_own(name) else ("root", "path", "name", "pool", "images", "cls")
+    check_options(found.options or found.make, values, f"the data set {name}", given=given, complete=is_own(name))
     source = found.make(**({"root": str(root)} if root is not None else {}), **values)
     if not isinstance(source, Source):
         raise InputError(
