@@ -319,6 +319,13 @@ def list_learners(as_json: Json = False) -> None:
                 "what": (kind.__doc__ or "").strip().splitlines()[0],
             }
         )
+    if not as_json:
+        words = {"classification": "classes", "regression": "reals"}
+        for row in rows:
+            kinds = row.pop("objectives")
+            row["for"] = words[kinds[0]] if len(kinds) == 1 else "both"
+            row["norm"] += " (transductive)" if row.pop("transductive") else ""
+            row["what"] = row.pop("what")
     _table(rows, as_json)
 
 
@@ -333,7 +340,10 @@ def list_data(
     from innerloop.data import registry
 
     if name is None:
-        _table(registry.catalog(), as_json)
+        rows = registry.catalog()
+        if not as_json:
+            rows = [{**row, "kind": row["kind"][:3][-1]} for row in rows]
+        _table(rows, as_json)
         return
     found = registry.read(name, root, **({"download": True} if download else {})).describe()
     _table(found.rows, as_json)
@@ -360,29 +370,66 @@ def _end(code: int) -> None:
 
 
 def _table(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Rows as a table that is as wide as the terminal, and in a pipe as wide as it has to be: no name is cut."""
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    table = Table(*rows[0])
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0] if rows else ():
+        words = name == "what"
+        table.add_column(name, no_wrap=not words, overflow="fold", ratio=1 if words and console.is_terminal else None)
     for row in rows:
-        table.add_row(*(", ".join(v) if isinstance(v, list) else str(v) for v in row.values()))
-    Console().print(table)
+        table.add_row(*(", ".join(map(str, v)) if isinstance(v, list) else str(v) for v in row.values()))
+    if not console.is_terminal:
+        console = Console(width=Console(width=10_000).measure(table).maximum)
+    console.print(table, highlight=False)
+
+
+#: What typer raises for words that it does not understand: a class of click, which typer may bring along.
+_UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
 
 
 def main() -> NoReturn:
-    """Run the command line; bad input ends with one message on stderr and exit code 2."""
+    """Run the command line; what cannot be done ends with one line on standard error and exit code 2."""
     from innerloop.core import distributed
-    from innerloop.core.task import InputError
-    from innerloop.training.outer import NonFiniteLoss
 
     # Parts of one's own are looked for where the command is given, as `python -m` does.
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    who = f"innerloop, rank {os.environ['RANK']}" if distributed.launched() else "innerloop"
     try:
         with distributed.start(), redirect_stdout(StringIO()) if distributed.rank() > 0 else nullcontext():
-            app()
-    except (InputError, NonFiniteLoss) as error:
-        print(f"{who}: {error}", file=sys.stderr)
+            code = app(standalone_mode=False)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has gone, as `head` does: nothing is wrong, and there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + 13) from None
+    except (KeyboardInterrupt, typer.Abort):
+        print("innerloop: interrupted", file=sys.stderr)
+        raise SystemExit(128 + 2) from None
+    except Exception as error:
+        message = _message(error)
+        if message is None:
+            raise
+        who = f"innerloop, rank {os.environ['RANK']}" if distributed.launched() else "innerloop"
+        print(f"{who}: {message}", file=sys.stderr)
         raise SystemExit(2) from None
-    raise SystemExit(0)
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _message(error: Exception) -> str | None:
+    """What is said of an error that is the caller's or the system's; ``None`` for one that is a fault of ours."""
+    from innerloop.core.task import InputError
+    from innerloop.training.outer import NonFiniteLoss
+
+    if isinstance(error, _UsageError):
+        words = error.ctx.command_path if error.ctx is not None else "innerloop"
+        text = " ".join(error.format_message().split()).rstrip(".")
+        return f"{text}; {words} --help says more" if text else f"give a command; {words} --help lists them"
+    if isinstance(error, InputError | NonFiniteLoss):
+        return " ".join(str(error).split("\n"))
+    if isinstance(error, OSError):
+        where = f" {error.filename}" if error.filename else ""
+        return f"the system refuses{where}: {error.strerror or error}"
+    return None

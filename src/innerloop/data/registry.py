@@ -230,6 +230,6 @@ def catalog() -> list[dict[str, Any]]:
     """
     roots = {"needs": "--root", "takes": "(--root)", "none": ""}
     return [
-        {"data": name, "needs": roots[one.root], "kind": ", ".join(one.kinds), "what": one.what}
+        {"data": name, "needs": roots[one.root], "kind": list(one.kinds), "what": one.what}
         for name, one in SETS.items()
     ]
