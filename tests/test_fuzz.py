@@ -13,7 +13,31 @@ import innerloop as il
 
 #: A training of no length on functions, and one on small images; each bad word below is put at its end.
 FUNCTIONS = ["train", "maml", "--data", "sinusoid", "--steps", "0", "--quiet", "--set", "validation.tasks=2"]
-IMAGES = ["train", "protonet", "--data", "mapped", "--root", "POOLS", "--ways", "3", "--shots", "1", "--queries", "2", "--steps", "0", "--quiet", "--width", "4", "--set", "net.pools=1", "--set", "validation.tasks=2", "--set", "validation.ways=3"]
+IMAGES = [
+    "train",
+    "protonet",
+    "--data",
+    "mapped",
+    "--root",
+    "POOLS",
+    "--ways",
+    "3",
+    "--shots",
+    "1",
+    "--queries",
+    "2",
+    "--steps",
+    "0",
+    "--quiet",
+    "--width",
+    "4",
+    "--set",
+    "net.pools=1",
+    "--set",
+    "validation.tasks=2",
+    "--set",
+    "validation.ways=3",
+]
 
 NUMBERS = ["abc", "", "nan", "inf", "-inf", "1e999", "-1", "1.5.2", "0x10", "None", "true"]
 WORDS = ["", "nosuch", "PROTONET", "a b", "../..", "\u00e9\u4e2d", "a" * 300, "%s", "--", "\n"]
@@ -142,7 +166,19 @@ def test_a_command_line_is_refused_with_one_line_or_is_right(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     if not places["RUN"].exists():
-        run = ["train", "maml", "--data", "sinusoid", "--steps", "1", "--quiet", "--set", "validation.tasks=2", "--set", "net.width=4"]
+        run = [
+            "train",
+            "maml",
+            "--data",
+            "sinusoid",
+            "--steps",
+            "1",
+            "--quiet",
+            "--set",
+            "validation.tasks=2",
+            "--set",
+            "net.width=4",
+        ]
         assert cli(*run, "--out", places["RUN"])[0] == 0
     before = snapshot(places["RUN"].parent)
     wrong = []

@@ -305,7 +305,7 @@ def list_learners(as_json: Json = False) -> None:
     from innerloop.learners.named import learner_class
     from innerloop.recipes import defaults, learner_names
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in learner_names():
         kind, recipe = learner_class(name), defaults(name)
         norm = recipe.norm if "images" in registry.find(recipe.data).kinds else "none"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from innerloop import learners, nets
+from innerloop import bundle, learners, nets
 from innerloop.core.learner import Learner
 from innerloop.core.options import keywords
 from innerloop.core.parts import is_own
@@ -98,7 +98,7 @@ def maker(
         >>> maker("naive", family, options={"lr": 0.1})(0).lr
         0.1
     """
-    options = dict(options or {})
+    options, facts = dict(options or {}), family.facts
     if not is_own(name) and name not in online_names():
         if not (Path(name) / RECIPE_FILE).is_file():
             raise InputError(
@@ -107,10 +107,15 @@ def maker(
             )
         if options or init is not None:
             raise InputError(f"{name} is a run and starts as it was meta-trained: leave --set and --init out")
-        learner = load(name)
+        learner, trained = load(name), bundle.read(name).facts
+        if trained is not None and (trained.shape, trained.objective) != (facts.shape, facts.objective):
+            raise InputError(
+                f"{name} was trained on examples of shape {trained.shape} ({trained.objective}), this stream's have "
+                f"{facts.shape} ({facts.objective}): give a stream of such examples"
+            )
         return lambda seed: learner
     kind = learner_class(name)
-    example, facts = family.draw(0), family.facts
+    example = family.draw(0)
     encoder = load(init).split()[0] if init is not None else None
     if init is not None and encoder is None:
         raise InputError(f"the learner of {init} has no encoder: give a run of protonet, finetune or oml, say")

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from innerloop.core import norm as norms
 from innerloop.core.construction import Recorded
 from innerloop.core.task import InputError
+from innerloop.nets.sizes import check_sizes
 
 
 class Conv4(Recorded):
@@ -107,6 +108,7 @@ def conv4(
         Finn, Abbeel, Levine, *Model-Agnostic Meta-Learning*, ICML 2017, https://arxiv.org/abs/1703.03400.
     """
     widths = (width,) * 4 if isinstance(width, int) else tuple(width)
+    check_sizes("conv4", widths, dropout, out)
     if len(shape) != 3 or shape[1] != shape[2]:
         raise InputError(f"conv4 takes square images (C, S, S), not {tuple(shape)}: pad or resize them")
     if pool not in ("max", "stride") or not 0 <= pools <= len(widths):

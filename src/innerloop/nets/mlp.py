@@ -8,6 +8,7 @@ from itertools import pairwise
 from torch import nn
 
 from innerloop.core.task import InputError
+from innerloop.nets.sizes import check_sizes
 
 
 def mlp(*sizes: int, activation: Callable[[], nn.Module] = nn.ReLU, dropout: float = 0.0) -> nn.Sequential:
@@ -24,6 +25,7 @@ def mlp(*sizes: int, activation: Callable[[], nn.Module] = nn.ReLU, dropout: flo
     """
     if len(sizes) < 2 or min(sizes) < 1:
         raise InputError(f"an mlp needs at least an input and an output width, all positive; got {sizes}")
+    check_sizes("the perceptron", sizes, dropout)
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(pairwise(sizes)):
         layers.append(nn.Linear(a, b))

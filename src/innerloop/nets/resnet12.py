@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from innerloop.core import norm as norms
 from innerloop.core.construction import Recorded
 from innerloop.core.task import InputError
+from innerloop.nets.sizes import check_sizes
 
 
 class _Block(nn.Module):
@@ -79,4 +80,5 @@ def resnet12(
     """
     if len(shape) != 3 or min(shape[1:]) < 16:
         raise InputError(f"resnet12 takes images (C, H, W) of at least 16 pixels a side, not {tuple(shape)}")
+    check_sizes("resnet12", tuple(width), dropout, out)
     return ResNet12((shape[0], shape[1], shape[2]), tuple(width), out, norm, dropout)

@@ -85,6 +85,8 @@ class Recipe:
         hints = get_type_hints(Recipe)
         for part in fields(Recipe):
             check_type(f"the recipe's {part.name}", getattr(self, part.name), hints[part.name])
+        for table, key in (("net", "name"), ("episodes", "kind"), ("likelihood", "name")):
+            check_type(f"{table}.{key}", getattr(self, table).get(key), str | None)
         if self.norm not in norm.POLICIES:
             hint = did_you_mean(self.norm, norm.POLICIES)
             raise InputError(f"norm policy {self.norm!r} is unknown{hint}; choose one of {', '.join(norm.POLICIES)}")
