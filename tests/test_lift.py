@@ -15,8 +15,8 @@ from torch import Generator, nn
 
 import innerloop as il
 from innerloop.core import inner
-from innerloop.core.auto import PeakMemory
 from innerloop.core.compiled import Compiled
+from innerloop.core.memory import PeakMemory
 
 # PyTorch's own compiler calls what PyTorch deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")

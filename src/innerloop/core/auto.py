@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import platform
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from innerloop.core.cache import folder
+from innerloop.core.files import write_text_atomically
+from innerloop.core.memory import Step, bytes_per_task, free
 from innerloop.core.task import InputError, Task, count, take
 
 #: Tasks of the first batch that each way is timed on.
@@ -25,106 +20,108 @@ _TRIAL_TASKS = 16
 #: Share of the free memory that a step may take.
 _SHARE = 0.5
 
-#: One step on a batch of tasks, and what makes one: a loop or vmap, tasks at a time, whether compiled.
-Step = Callable[[Task], object]
-Way = Callable[[str, int | None, bool], Step]
-
 
 @dataclass(frozen=True)
 class Choice:
     """A way to lift, and why."""
 
     how: str
-    chunk: int | None
-    compiled: bool
-    why: str
-
-
-class PeakMemory(TorchDispatchMode):
-    """Counts the bytes of the tensors that are made within and alive at the same time; ``peak`` is the most.
-
-    Example:
-        >>> with PeakMemory() as memory:
-        ...     _ = torch.ones(1000) + 1
-        >>> memory.peak
-        8000
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.live = self.peak = 0
-        self._seen: dict[int, Any] = {}
-
-    def __torch_dispatch__(
-        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for leaf in pytree.tree_leaves(out):
-            if isinstance(leaf, Tensor):
-                self._count(leaf.untyped_storage())
-        return out
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._seen:
-            return
-
-        def freed(_: Any) -> None:
-            self._seen.pop(key, None)
-            self.live -= size
-
-        self._seen[key] = weakref.ref(storage, freed)
-        self.live += size
-        self.peak = max(self.peak, self.live)
+    chunk: int | None = None
+    compiled: bool = False
+    precision: str | None = None
+    why: str = ""
+    each: float = 0.0
+    """Bytes that a further task takes."""
+    cut: bool = False
+    """Whether a batch was cut since it would not have fitted into memory."""
+    folds: bool | None = None
+    """Whether the encoder was found to see each example alone."""
+    remembered: bool = False
 
 
 def choose(
-    way: Way, tasks: Task, key: str, *, chunk: int | None, whole: bool, compiled: bool, memory: float | None
+    step: Callable[[Choice], Step],
+    doubt: Callable[[Choice], str | None],
+    tasks: Task,
+    key: str,
+    *,
+    ways: Sequence[str],
+    chunk: int | None,
+    whole: bool,
+    compiled: Sequence[bool],
+    precisions: Sequence[str | None],
+    memory: float | None,
+    afresh: bool = False,
 ) -> Choice:
-    """The fastest of a loop, ``vmap``, chunks and (if asked) the best of them compiled.
+    """The fastest of some ways, and (if asked) of the best of them compiled or in another precision.
 
-    A way that would take more than the limit runs over as many tasks at a time as fit.
+    A way that would take more than the limit runs over as many tasks at a time as fit. One whose gradient is not the
+    loop's, or that does not run, is left out.
 
     Args:
-        way: makes the step of a way, on a learner of its own.
+        step: makes the step of a way.
+        doubt: what is wrong with the results of a way, in words.
         tasks: the first batch.
-        key: of what the choice depends on, see :func:`key_of`; one with the same key is remembered.
+        key: of what the choice depends on, see :func:`innerloop.core.fingerprint.key_of`; one with the same key is
+            remembered, unless it no longer fits into memory.
+        ways: to try; a loop is taken for right.
         chunk: tasks at a time, where that was asked for.
         whole: whether a batch may not be cut, since its tasks are normalized together.
-        compiled: whether to try that too.
+        compiled: whether to run as it is, compiled, or to try both.
+        precisions: of the encoder.
         memory: the limit in GiB; ``None``: half of what is free.
+        afresh: whether to try again what is remembered.
 
     Raises:
-        InputError: for a learner that cannot run the tasks at all.
+        InputError: for a learner that cannot run the tasks at all, or a way that was asked for and is wrong.
     """
     remembered = _Remembered(key)
-    if (kept := remembered.read()) is not None:
+    limit = memory * 2**30 if memory is not None else _SHARE * free(tasks.query.x.device)
+    kept = None if afresh else remembered.read()
+    if kept is not None and _fits(kept, count(tasks), limit):
         return kept
-    limit = memory * 2**30 if memory is not None else _SHARE * _free(tasks.query.x.device)
     trial = take(tasks, slice(0, _TRIAL_TASKS))
     found: dict[Choice, float] = {}
     words: list[str] = []
-    with torch.random.fork_rng():
-        for how in ("loop", "vmap"):
-            try:
-                each = 0.0 if whole else _bytes_per_task(way(how, chunk, False), tasks)
-                fits = max(1, int(limit / each)) if each else count(tasks)
-                for size in [chunk] if whole else _chunks(how, chunk, fits, count(tasks)):
-                    found[Choice(how, size, False, "")] = _seconds(way(how, size, False), trial)
-                if fits < count(tasks):
-                    words.append(f"{how}: {fits} tasks at a time fit into {limit / 2**30:.2g} GiB")
-            except (RuntimeError, InputError) as error:
-                if how == "loop":
-                    raise
-                words.append(f"vmap does not run this learner ({str(error).splitlines()[0]})")
-        if compiled:
-            best = replace(min(found, key=found.__getitem__), compiled=True)
-            found[best] = _seconds(way(best.how, best.chunk, True), trial)
+    for how in ways:
+        way = Choice(how, chunk, compiled[0], precisions[0])
+        try:
+            each = 0.0 if whole else bytes_per_task(step(replace(way, compiled=False)), tasks)
+            if (wrong := doubt(way)) is not None:
+                if len(ways) == 1:
+                    raise InputError(wrong)
+                words.append(f"{how} does not run this learner rightly: {wrong}")
+                continue
+            fits = max(1, int(limit / each)) if each else count(tasks)
+            for size in [chunk] if whole else _chunks(how, chunk, fits, count(tasks)):
+                timed = replace(way, chunk=size, each=each, cut=fits < count(tasks))
+                found[timed] = _seconds(step(timed), trial)
+            if fits < count(tasks):
+                words.append(f"{how}: {fits} tasks at a time fit into {limit / 2**30:.2g} GiB")
+        except Exception as error:
+            if how == "loop" or len(ways) == 1:
+                raise
+            words.append(f"{how} does not run this learner ({(str(error).splitlines() or [type(error).__name__])[0]})")
+    others = [{"compiled": flag} for flag in compiled[1:]] + [{"precision": name} for name in precisions[1:]]
+    for change in others:
+        best = replace(min(found, key=found.__getitem__), **change)  # type: ignore[arg-type]
+        try:
+            if (wrong := doubt(best) if best.compiled else None) is not None:
+                words.append(f"{_name(best)} is left out: {wrong}")
+                continue
+            found[best] = _seconds(step(best), trial)
+        except InputError as error:
+            words.append(f"{_name(best)} does not run ({str(error).splitlines()[0]})")
     words += [f"{_name(choice)} {1000 * seconds:.1f} ms" for choice, seconds in found.items()]
     best = min(found, key=found.__getitem__)
     chosen = replace(best, why=f"{'; '.join(words)} on the first batch of {count(trial)} tasks")
     remembered.write(chosen)
     return chosen
+
+
+def _fits(kept: Choice, tasks: int, limit: float) -> bool:
+    """Whether a remembered choice is one for the memory that there is now: not too little, and not for lack of it."""
+    return min(kept.chunk or tasks, tasks) * kept.each <= limit and not (kept.cut and tasks * kept.each <= limit)
 
 
 def _chunks(how: str, given: int | None, fits: int, tasks: int) -> list[int | None]:
@@ -137,29 +134,8 @@ def _chunks(how: str, given: int | None, fits: int, tasks: int) -> list[int | No
 
 def _name(choice: Choice) -> str:
     chunked = f" of {choice.chunk}" if choice.chunk else ""
-    return f"{'compiled ' if choice.compiled else ''}{choice.how}{chunked}"
-
-
-def _bytes_per_task(step: Step, tasks: Task) -> float:
-    """Peak memory that each further task of a batch takes: none in a loop that frees a task before the next."""
-    if count(tasks) == 1:
-        return 0.0
-    few = min(2, count(tasks) - 1)
-    less, more = (_peak(step, take(tasks, slice(0, n))) for n in (few, few + 1))
-    # A twentieth more is the losses, not the task.
-    return more - less if more > 1.05 * less else 0.0
-
-
-def _peak(step: Step, tasks: Task) -> int:
-    device = tasks.query.x.device
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        step(tasks)
-        return torch.cuda.max_memory_allocated(device) - before
-    with PeakMemory() as counted:
-        step(tasks)
-    return counted.peak
+    precision = f" in {choice.precision}" if choice.precision else ""
+    return f"{'compiled ' if choice.compiled else ''}{choice.how}{chunked}{precision}"
 
 
 def _seconds(step: Step, tasks: Task) -> float:
@@ -175,39 +151,10 @@ def _seconds(step: Step, tasks: Task) -> float:
     return min(times)
 
 
-def _free(device: torch.device) -> float:
-    """Bytes that can still be had on a device; infinite where it does not say."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):
-        return float("inf")
-
-
-def key_of(learner: nn.Module, tasks: Task, *asked: Any) -> str:
-    """A digest of all that a choice depends on: the learner with its options, the batch, the machine, the wishes."""
-    plain = (int, float, str, bool, tuple, type(None))
-    options = [{k: v for k, v in sorted(vars(part).items()) if isinstance(v, plain)} for part in learner.modules()]
-    device = tasks.query.x.device
-    facts = {
-        "learner": repr(learner),
-        "options": repr(options),
-        "tasks": repr([(tuple(leaf.shape), leaf.dtype) for leaf in pytree.tree_leaves(tasks)]),
-        "asked": asked,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "machine": [platform.platform(), platform.machine(), os.cpu_count(), torch.get_num_threads()],
-        "torch": torch.__version__,
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
-
-
 class _Remembered:
     """A choice kept in the cache folder, one small file each; whatever is wrong with it, the trial is run again."""
 
     def __init__(self, key: str) -> None:
-        from innerloop.core.cache import folder
-
         self.path: Path = folder() / "lift" / f"{key}.json"
 
     def read(self) -> Choice | None:
@@ -215,11 +162,9 @@ class _Remembered:
             kept = Choice(**json.loads(self.path.read_text()))
         except (OSError, ValueError, TypeError):
             return None
-        return replace(kept, why=f"{kept.why}, remembered in {self.path}")
+        return replace(kept, why=f"{kept.why}, remembered in {self.path}", remembered=True)
 
     def write(self, choice: Choice) -> None:
-        from innerloop.core.files import write_text_atomically
-
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_text_atomically(self.path, json.dumps(asdict(choice)) + "\n")

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import stateless
 from torch.utils import _pytree as pytree
 
+from innerloop.core.swap import swapped
 from innerloop.core.task import InputError, Task
 
 
@@ -57,7 +57,7 @@ class Compiled:
             tensors = {
                 name: value.detach().requires_grad_(name in trained) for name, value in zip(names, values, strict=True)
             }
-            with torch.enable_grad(), stateless._reparametrize_module(self.learner, tensors):
+            with torch.enable_grad(), swapped(self.learner, tensors):
                 losses = self.losses(tasks)
             wanted = [tensors[name] for name in trained]
             return losses.detach(), list(torch.autograd.grad(losses.sum() * scale, wanted, allow_unused=True))

@@ -8,24 +8,30 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import grad
 from torch.utils import _pytree as pytree
 
+from innerloop.core.attention import plain_attention
 from innerloop.core.construction import Recorded
+from innerloop.core.swap import swapped
 from innerloop.core.task import InputError
 
 Parameters = dict[str, Tensor]
 
 
-def call(net: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
-    """The network's outputs with other values of the parameters that are named, the rest as it has them."""
-    # All parameters, buffers and strict: functional_call would else take the module's own for a misspelt name.
-    everything = {**dict(net.named_parameters()), **parameters, **dict(net.named_buffers())}
-    return functional_call(net, everything, (x,), strict=True)
+def call(net: nn.Module, parameters: Parameters, *inputs: Any) -> Any:
+    """The network's outputs with other values of the parameters that are named, the rest as it has them.
+
+    Raises:
+        InputError: for a name that the network does not have.
+    """
+    with swapped(net, parameters), plain_attention():
+        return net(*inputs)
 
 
 def gradient(loss: Callable[..., Tensor], at: Parameters, *rest: Any, through: Iterable[Tensor] = ()) -> Parameters:
@@ -40,10 +46,11 @@ def gradient(loss: Callable[..., Tensor], at: Parameters, *rest: Any, through: I
         through: tensors that the loss reads beside its arguments and that an outer gradient may want.
     """
     if torch._C._functorch.peek_interpreter_stack() is not None or torch.is_inference_mode_enabled():
-        return grad(loss)(at, *rest)
+        with plain_attention():
+            return grad(loss)(at, *rest)
     read = (leaf for leaf in pytree.tree_leaves((at, rest, list(through))) if isinstance(leaf, Tensor))
     graph = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in read)
-    with torch.enable_grad():
+    with torch.enable_grad(), plain_attention():
         at = {k: p if graph and p.requires_grad else p.detach().requires_grad_() for k, p in at.items()}
         found = torch.autograd.grad(
             loss(at, *rest), list(at.values()), create_graph=graph, allow_unused=True, materialize_grads=True
@@ -63,13 +70,47 @@ class InnerOptimizer(Recorded, ABC):
         """One step: the new parameters and the new memory."""
 
 
-def _positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise InputError(f"the inner optimizer's {name} is {value}; it must be positive and finite")
+def positive(name: str, value: float) -> None:
+    """Refuse what is no positive and finite number.
+
+    Raises:
+        InputError: naming it.
+    """
+    if not (_number(value) and value > 0):
+        raise InputError(f"the inner optimizer's {name} is {value!r}; it must be positive and finite")
+
+
+def not_negative(name: str, value: float) -> None:
+    """Refuse what is no finite number of at least 0.
+
+    Raises:
+        InputError: naming it.
+    """
+    if not (_number(value) and value >= 0):
+        raise InputError(f"the inner optimizer's {name} is {value!r}; it must be finite and at least 0")
+
+
+def decay(name: str, value: float) -> None:
+    """Refuse what is no decay of a running mean.
+
+    Raises:
+        InputError: naming it.
+    """
+    if not (_number(value) and 0 <= value < 1):
+        raise InputError(f"the inner optimizer's {name} is {value!r}; it must lie in [0, 1)")
+
+
+def _number(value: object) -> bool:
+    if isinstance(value, Tensor):
+        return value.numel() == 1 and bool(value.isfinite())
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class SGD(InnerOptimizer):
     """Gradient descent, with heavy-ball or Nesterov momentum and weight decay as in ``torch.optim.SGD``.
+
+    Raises:
+        InputError: for what ``torch.optim.SGD`` refuses, and for a learning rate of 0.
 
     Example:
         >>> sgd = SGD(lr=0.5)
@@ -80,7 +121,11 @@ class SGD(InnerOptimizer):
 
     def __init__(self, lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False) -> None:
         super().__init__()
-        _positive("learning rate", lr)
+        positive("learning rate", lr)
+        not_negative("momentum", momentum)
+        not_negative("weight decay", weight_decay)
+        if nesterov and not momentum:
+            raise InputError("Nesterov's momentum needs a momentum above 0, such as momentum=0.9: leave nesterov out")
         self.lr, self.momentum, self.weight_decay, self.nesterov = lr, momentum, weight_decay, nesterov
 
     def init(self, parameters: Parameters) -> Parameters | None:  # noqa: D102
@@ -130,25 +175,32 @@ class LearnedRates(InnerOptimizer):
         per: Literal["tensor", "number"] = "tensor",
     ) -> None:
         super().__init__()
-        _positive("learning rate", lr)
+        positive("learning rate", lr)
         if per not in ("tensor", "number"):
             raise InputError(f"learned rates per {per!r} are unknown; choose 'tensor' or 'number'")
         if per == "number" and not isinstance(parameters, Mapping):
             raise InputError("a rate for each number needs the parameters and not only their names: pass a mapping")
-        shapes = {name: parameters[name].shape if per == "number" else () for name in parameters}  # type: ignore[index]
-        # ParameterDict takes no dots in its keys.
-        rates = {name.replace(".", "/"): nn.Parameter(torch.full(shape, lr)) for name, shape in shapes.items()}
+        # In the type and on the device of what they are rates of. ParameterDict takes no dots in its keys.
+        like = parameters if isinstance(parameters, Mapping) else dict.fromkeys(parameters, torch.empty(0))
+        rates = {
+            name.replace(".", "/"): nn.Parameter(p.new_full(p.shape if per == "number" else (), lr))
+            for name, p in like.items()
+        }
         self.rates = nn.ParameterDict(rates)
 
     def init(self, parameters: Parameters) -> None:  # noqa: D102
         return None
 
     def update(self, gradients: Parameters, parameters: Parameters, memory: None) -> tuple[Parameters, None]:  # noqa: D102
-        return {k: p - self.rates[k.replace(".", "/")] * gradients[k] for k, p in parameters.items()}, memory
+        rates = {k: self.rates[k.replace(".", "/")].to(p.dtype) for k, p in parameters.items()}
+        return {k: p - rates[k] * gradients[k] for k, p in parameters.items()}, memory
 
 
 class Adam(InnerOptimizer):
     """Adam as in ``torch.optim.Adam``; ``betas=(0, 0.999)`` is the inner optimizer of the Reptile paper.
+
+    Raises:
+        InputError: for what ``torch.optim.Adam`` refuses, and for a learning rate of 0.
 
     References:
         Kingma, Ba, *Adam*, ICLR 2015, https://arxiv.org/abs/1412.6980.
@@ -158,7 +210,13 @@ class Adam(InnerOptimizer):
         self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0
     ) -> None:
         super().__init__()
-        _positive("learning rate", lr)
+        positive("learning rate", lr)
+        if not (isinstance(betas, tuple | list) and len(betas) == 2):
+            raise InputError(f"the inner optimizer's betas are {betas!r}; they must be two numbers in [0, 1)")
+        for number, beta in enumerate(betas, 1):
+            decay(f"beta {number}", beta)
+        not_negative("eps", eps)
+        not_negative("weight decay", weight_decay)
         self.lr, self.betas, self.eps, self.weight_decay = lr, betas, eps, weight_decay
 
     def init(self, parameters: Parameters) -> tuple[int, Parameters, Parameters]:  # noqa: D102

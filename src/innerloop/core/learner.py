@@ -31,7 +31,8 @@ class Learner(Recorded, ABC):
         likelihood: what the raw predictions mean.
     """
 
-    #: Whether a prediction depends on which other queries are predicted with it. Batch statistics come on top of this.
+    #: Whether a prediction depends on which other queries are predicted with it. Batch statistics come on top of this,
+    #: and what learners within say of themselves.
     looks_at_queries: bool = False
 
     #: What a recipe builds it on: an "encoder" of vectors, of feature "maps", a "classifier", or nothing (``None``).
@@ -135,8 +136,12 @@ class Learner(Recorded, ABC):
 
     @property
     def transductive(self) -> bool:
-        """Whether a query's prediction may depend on the other queries."""
-        return self.looks_at_queries or self.norm == "batch"
+        """Whether a query's prediction may depend on the other queries, as far as the types of its parts tell.
+
+        :func:`innerloop.core.alone.looks_at_other_queries` tries it.
+        """
+        looks = (part.looks_at_queries for part in self.modules() if isinstance(part, Learner))
+        return any(looks) or self.norm == "batch"
 
 
 def _checking(adapt: Callable[..., State]) -> Callable[..., State]:

@@ -11,7 +11,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor, nn
 
-from innerloop.core.inner import InnerOptimizer, Parameters, _positive
+from innerloop.core.inner import InnerOptimizer, Parameters, decay, positive
 from innerloop.core.task import InputError
 
 _TINY = 1e-12
@@ -73,9 +73,13 @@ class MLPRule(InnerOptimizer):
         scale: float = 0.01,
     ) -> None:
         super().__init__()
-        _positive("scale", scale)
-        if not decays or not all(0 <= decay < 1 for decay in (*decays, second_decay)):
-            raise InputError(f"decays {decays} and second_decay {second_decay} must be given and lie in [0, 1)")
+        positive("scale", scale)
+        if not decays:
+            raise InputError("decays is empty: give at least one, such as 0.9")
+        for value in (*decays, second_decay):
+            decay("decay", value)
+        for value in times:
+            positive("time", value)
         self.register_buffer("decays", torch.tensor(decays), persistent=False)
         self.register_buffer("times", torch.tensor(times, dtype=torch.get_default_dtype()), persistent=False)
         self.second_decay, self.scale = second_decay, scale
@@ -88,7 +92,7 @@ class MLPRule(InnerOptimizer):
             self.output.bias.zero_()
 
     def init(self, parameters: Parameters) -> Averages:  # noqa: D102
-        second = torch.zeros_like(_flat(parameters))
+        second = torch.zeros_like(_flat(parameters, self.output.weight))
         momenta = second.new_zeros(*second.shape, len(self.decays))
         return {"step": torch.zeros((), device=second.device), "momenta": momenta, "second": second}
 
@@ -96,7 +100,9 @@ class MLPRule(InnerOptimizer):
         self, gradients: Parameters, parameters: Parameters, memory: Averages
     ) -> tuple[Parameters, Averages]:
         step = memory["step"] + 1
-        gradient, numbers = _flat({k: gradients[k] for k in parameters}).unsqueeze(-1), _flat(parameters).unsqueeze(-1)
+        like = self.output.weight
+        gradient = _flat({k: gradients[k] for k in parameters}, like).unsqueeze(-1)
+        numbers = _flat(parameters, like).unsqueeze(-1)
         momenta = torch.lerp(gradient, memory["momenta"], self.decays)
         second = self.second_decay * memory["second"] + (1 - self.second_decay) * gradient.squeeze(-1) ** 2
         root = (second / (1 - self.second_decay**step) + _TINY).sqrt().unsqueeze(-1)
@@ -149,22 +155,22 @@ class LSTMRule(InnerOptimizer):
 
     def __init__(self, width: int = 20, layers: int = 2, scale: float = 0.1, bound: float = 10.0) -> None:
         super().__init__()
-        _positive("scale", scale)
-        _positive("bound", bound)
+        positive("scale", scale)
+        positive("bound", bound)
         self.width, self.layers, self.scale, self.bound = width, layers, scale, bound
         self.input = nn.ModuleList(nn.Linear(2 if i == 0 else width, 4 * width) for i in range(layers))
         self.recurrent = nn.ModuleList(nn.Linear(width, 4 * width, bias=False) for _ in range(layers))
         self.output = nn.Linear(width, 1)
 
     def init(self, parameters: Parameters) -> Cells:  # noqa: D102
-        numbers = _flat(parameters)
+        numbers = _flat(parameters, self.output.weight)
         zeros = numbers.new_zeros(*numbers.shape, self.layers, self.width)
         return {"hidden": zeros, "cell": zeros}
 
     def update(  # noqa: D102
         self, gradients: Parameters, parameters: Parameters, memory: Cells
     ) -> tuple[Parameters, Cells]:
-        x = self._seen(_flat({k: gradients[k] for k in parameters}))
+        x = self._seen(_flat({k: gradients[k] for k in parameters}, self.output.weight))
         hidden, cells = [], []
         for i in range(self.layers):
             gates = self.input[i](x) + self.recurrent[i](memory["hidden"][:, i])
@@ -188,15 +194,15 @@ class LSTMRule(InnerOptimizer):
         return f"scale={self.scale}"
 
 
-def _flat(parameters: Parameters) -> Tensor:
-    """All numbers of all tensors, ``[n]``."""
-    return torch.cat([p.reshape(-1) for p in parameters.values()])
+def _flat(parameters: Parameters, like: Tensor) -> Tensor:
+    """All numbers of all tensors, ``[n]``, in the type of the rule's own weights."""
+    return torch.cat([p.reshape(-1) for p in parameters.values()]).to(like.dtype)
 
 
 def _moved(parameters: Parameters, steps: Tensor) -> Parameters:
-    """The parameters after ``steps [n]``."""
+    """The parameters after ``steps [n]``, each in its own type."""
     parts = steps.split([p.numel() for p in parameters.values()])
-    return {k: p + part.view(p.shape) for (k, p), part in zip(parameters.items(), parts, strict=True)}
+    return {k: p + part.view(p.shape).to(p.dtype) for (k, p), part in zip(parameters.items(), parts, strict=True)}
 
 
 def _sized(columns: Tensor) -> Tensor:

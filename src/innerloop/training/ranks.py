@@ -15,9 +15,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from innerloop.core import distributed, norm
+from innerloop.core.auto import Choice
 from innerloop.core.learner import Learner
-from innerloop.core.lifting import How, Lifted
-from innerloop.core.rank_norm import over_ranks
+from innerloop.core.lifting import Lifted
+from innerloop.core.norm import over_ranks
 from innerloop.core.task import InputError, Task, take
 
 
@@ -75,15 +76,15 @@ def _slice(total: int) -> slice:
 
 
 def settle(lifted: Lifted, tasks: Task) -> None:
-    """Rank 0 chooses for all how tasks are lifted, where the learner is lifted by ``auto``."""
+    """Rank 0 settles for all how tasks are lifted, and that it can be believed."""
     if distributed.size() == 1:
         return
 
-    def choice() -> tuple[How, int | None, bool, str]:
+    def choice() -> Choice:
         lifted.settle(tasks)
-        return lifted.how, lifted.chunk, lifted.compiled, lifted.why
+        return lifted.choice
 
-    lifted.how, lifted.chunk, lifted.compiled, lifted.why = distributed.first(choice)
+    lifted.adopt(distributed.first(choice))
     if _coupled(lifted.learner) is not None:
         # Parts of a batch would have statistics of their own.
         lifted.chunk, lifted.compiled = None, False

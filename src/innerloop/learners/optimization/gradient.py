@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from innerloop.core import norm
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.inner import InnerOptimizer, Parameters, call, gradient
+from innerloop.core.lazy import check_materialized
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Categorical, Likelihood, default_likelihood
 from innerloop.core.task import Examples, InputError
@@ -66,6 +67,7 @@ class GradientLearner(Learner):
         for name, value, least in (("steps", steps, 0), ("test_steps", test_steps, 0), ("batch_size", batch_size, 1)):
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}; it must be at least {least}")
+        check_materialized(net)
         norm.check_inner_loop(net)
         self.net, self.inner = net, inner
         self.steps, self.test_steps = steps, steps if test_steps is None else test_steps

@@ -11,13 +11,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from innerloop.core import norm
+from innerloop.core.norm.layers import Layer, affine, moved, track
+from innerloop.core.norm.policies import learning
 
 
 @contextmanager
 def over_ranks(module: nn.Module) -> Iterator[None]:
     """Within, the batch statistics of ``module`` are those of all ranks' batches together, and so is their gradient."""
-    layers = norm.learning(module)
+    layers = learning(module)
     for part in layers:
         part.forward = MethodType(_forward, part)  # type: ignore[method-assign]
     try:
@@ -41,7 +42,7 @@ class _Sum(torch.autograd.Function):
         return _Sum.forward(ctx, gradient.contiguous())
 
 
-def _forward(layer: norm.Layer, x: Tensor) -> Tensor:
+def _forward(layer: Layer, x: Tensor) -> Tensor:
     """What the layer's own forward gives for the ranks' batches joined, of which ``x [N, C, *F]`` is this rank's."""
     var, mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)
     # One row a rank, the others' zero: their sum is all rows, and its gradient reaches the rank that wrote the row.
@@ -51,5 +52,5 @@ def _forward(layer: norm.Layer, x: Tensor) -> Tensor:
     share = counts / counts.sum(0)
     mean = (share * means).sum(0)
     var = (share * (variances + (means - mean) ** 2)).sum(0)
-    norm.track(layer, mean, var, counts[:, 0].sum())
-    return norm.moved(x, *norm.affine(layer, mean, var))
+    track(layer, mean, var, counts[:, 0].sum())
+    return moved(x, *affine(layer, mean, var))

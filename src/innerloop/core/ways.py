@@ -1,0 +1,51 @@
+"""The ways themselves: a function of one task over a batch of them, under ``vmap`` or in a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from innerloop.core import norm
+from innerloop.core.learner import Learner
+from innerloop.core.task import Examples, Task, count, take
+
+
+def mapped(how: str, function: Callable[[Task], Tensor], tasks: Task) -> Tensor:
+    """What a function gives for each task of a batch, with ``"vmap"`` (or ``"chunk"``) or else in a loop."""
+    if how in ("vmap", "chunk"):
+        return torch.func.vmap(function, randomness="different")(map_inputs(Tensor.contiguous, tasks))
+    with norm.fused():
+        return torch.stack([function(map_inputs(fast_layout, take(tasks, t))) for t in range(count(tasks))])
+
+
+def predictor(learner: Learner) -> Callable[[Task], Tensor]:
+    """From a task to the raw predictions for its queries."""
+    return lambda task: learner.predict(learner.adapt(task.support), task.query.x)
+
+
+def map_inputs(function: Callable[[Tensor], Tensor], tasks: Task) -> Task:
+    """The tasks with other inputs: in the layout that is fast, or channels-first, which some layers want under vmap."""
+    (xs, ys), (xq, yq) = tasks
+    return Task(Examples(function(xs), ys), Examples(function(xq), yq))
+
+
+def like_inputs(tasks: Task) -> Task:
+    """Targets in the type of the inputs, where these are real numbers."""
+    parts = [Examples(x, y.to(x.dtype) if x.is_floating_point() else y) for x, y in tasks]
+    return Task(*parts)
+
+
+def fast_layout(x: Tensor) -> Tensor:
+    """Images in channels-last order on the CPU, where convolution, pooling and batch norm are faster for it.
+
+    With a single channel both orders are the same bytes, and PyTorch takes such a tensor for channels-first; strides
+    that only channels-last can have keep every later layer in the fast order.
+    """
+    if x.ndim != 4 or x.device.type != "cpu":
+        return x
+    if x.shape[1] > 1:
+        return x.contiguous(memory_format=torch.channels_last)
+    _, c, h, w = x.shape
+    return x.contiguous().as_strided(x.shape, (c * h * w, 1, w * c, c))
