@@ -39,7 +39,6 @@ UPWARDS: dict[str, str] = {
 CIRCLES: dict[str, str] = {}
 #: "module: name".
 PRIVATE: dict[str, str] = {
-    "optimizers.rules: _positive": "until inner optimizers share their checks by public names",
 }
 
 #: Private in name only: part of what a named tuple offers.

@@ -47,7 +47,11 @@ def key_of(learner: nn.Module, tasks: Task, *asked: Any) -> str:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in sorted(values.items()) if isinstance(v, (*_PLAIN, tuple))}
+    return {k: v for k, v in values.items() if _is_plain(v)}
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(map(_is_plain, value)))
 
 
 def code_of(module: nn.Module) -> str:
