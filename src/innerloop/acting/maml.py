@@ -12,12 +12,12 @@ import math
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
 from innerloop.acting.navigation import HORIZON, Trajectories, draw_goals, navigate
 from innerloop.acting.returns import advantages
 from innerloop.acting.train import train
-from innerloop.core.inner import SGD, InnerOptimizer, LearnedRates, Parameters
+from innerloop.core.inner import SGD, InnerOptimizer, LearnedRates, Parameters, call
 from innerloop.core.task import InputError
 from innerloop.learners.optimization.gradient import names
 from innerloop.nets import mlp
@@ -93,12 +93,12 @@ class PolicyMAML(nn.Module):
 
     def act(self, parameters: Parameters, x: Tensor, noise: Tensor) -> Tensor:
         """Actions for states and standard normal noise."""
-        return functional_call(self.policy, parameters, (x,), strict=True) + noise * parameters["log_scale"].exp()
+        return call(self.policy, parameters, x) + noise * parameters["log_scale"].exp()
 
     def log_prob(self, parameters: Parameters, seen: Trajectories) -> Tensor:
         """Log density of the actions taken, ``[n, M]``."""
         scale = parameters["log_scale"]
-        z = (seen.action - functional_call(self.policy, parameters, (seen.x,), strict=True)) * (-scale).exp()
+        z = (seen.action - call(self.policy, parameters, seen.x)) * (-scale).exp()
         return -(0.5 * z**2 + scale + 0.5 * math.log(2 * math.pi)).sum(-1)
 
     def surrogate(self, parameters: Parameters, seen: Trajectories, gain: Tensor) -> Tensor:

@@ -55,14 +55,15 @@ def unfreeze(module: nn.Module, *patterns: str) -> list[str]:
 
 def _set(module: nn.Module, patterns: tuple[str, ...], trained: bool) -> list[str]:
     patterns = patterns or ("*",)
-    named = dict(module.named_parameters())
+    # A parameter that layers share has several names, and any of them means it.
+    named = dict(module.named_parameters(remove_duplicate=False))
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in named):
             raise InputError(
                 f"pattern {pattern!r} matches no parameter of {type(module).__name__}{did_you_mean(pattern, named)}; "
                 f"choose among {', '.join(named)}, * for any letters"
             )
-    chosen = [name for name in named if any(fnmatchcase(name, pattern) for pattern in patterns)]
-    for name in chosen:
-        named[name].requires_grad_(trained)
-    return chosen
+    chosen = {p for name, p in named.items() if any(fnmatchcase(name, pattern) for pattern in patterns)}
+    for p in chosen:
+        p.requires_grad_(trained)
+    return [name for name, p in module.named_parameters() if p in chosen]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -185,19 +186,24 @@ class Bars(Likelihood):
             )
         return len(self.borders) - 1
 
-    def _tail(self) -> tuple[Tensor, Tensor]:
+    def _alike(self, *tensors: Tensor) -> list[Tensor]:
+        """The borders and other tensors in the widest of their types; half precision cannot tell borders apart."""
+        dtype = reduce(torch.promote_types, (t.dtype for t in (self.borders, *tensors)), torch.float32)
+        return [t.to(dtype) for t in (self.borders, *tensors)]
+
+    def _tail(self, borders: Tensor) -> tuple[Tensor, Tensor]:
         """Scales of the left and right half-normals: their median is the outer border."""
         median = math.sqrt(2) * torch.erfinv(torch.tensor(0.5, dtype=torch.float64)).item()
-        widths = self.borders.diff()
+        widths = borders.diff()
         return widths[0] / median, widths[-1] / median
 
     def log_prob(self, raw: Tensor, y: Tensor) -> Tensor:  # noqa: D102
-        inner = self.borders[1:-1].contiguous()
-        value = y[:, 0].contiguous()
+        borders, raw, y = self._alike(raw, y)
+        inner, value = borders[1:-1].contiguous(), y[:, 0].contiguous()
         bar = torch.bucketize(value, inner)
-        left, right = self._tail()
+        left, right = self._tail(borders)
         half_normal = 0.5 * math.log(2 / math.pi)
-        flat = -self.borders.diff().log()[bar]
+        flat = -borders.diff().log()[bar]
         below = half_normal - left.log() - 0.5 * ((inner[0] - value) / left) ** 2
         above = half_normal - right.log() - 0.5 * ((value - inner[-1]) / right) ** 2
         density = torch.where(bar == 0, below, torch.where(bar == len(inner), above, flat))
@@ -205,8 +211,9 @@ class Bars(Likelihood):
         return mass + density
 
     def cdf(self, raw: Tensor, y: Tensor) -> Tensor:  # noqa: D102
-        mass, borders, value = raw.softmax(-1), self.borders, y[:, :1].contiguous()
-        left, right = self._tail()
+        borders, raw, y = self._alike(raw, y)
+        mass, value = raw.softmax(-1), y[:, :1].contiguous()
+        left, right = self._tail(borders)
         inside = ((value - borders[:-1]) / borders.diff()).clamp(0, 1)
         below = 2 * torch.special.ndtr((value - borders[1]) / left).clamp(max=0.5)
         above = 2 * torch.special.ndtr((value - borders[-2]) / right).clamp(min=0.5) - 1
@@ -215,22 +222,24 @@ class Bars(Likelihood):
 
     def quantile(self, raw: Tensor, share: float) -> Tensor:
         """Where the distribution function, averaged over the draws, reaches ``share``: ``[S, N, P] -> [N, 1]``."""
-        masses, borders = raw.softmax(-1).mean(0), self.borders
+        borders, raw = self._alike(raw)
+        masses = raw.softmax(-1).mean(0)
         reached = masses.cumsum(1)
         bar = (reached < share).sum(1, keepdim=True).clamp(max=masses.shape[1] - 1)
         mass = masses.gather(1, bar)
         within = ((share - (reached.gather(1, bar) - mass)) / mass.clamp(min=1e-30)).clamp(1e-12, 1 - 1e-12)
-        left, right = self._tail()
+        left, right = self._tail(borders)
         flat = borders[bar] + within * borders.diff()[bar]
         below = borders[1] + left * torch.special.ndtri(within / 2)
         above = borders[-2] - right * torch.special.ndtri((1 - within) / 2)
         return torch.where(bar == 0, below, torch.where(bar == masses.shape[1] - 1, above, flat))
 
     def mean(self, raw: Tensor) -> Tensor:  # noqa: D102
-        left, right = self._tail()
-        middles = (self.borders[1:] + self.borders[:-1]) / 2
+        borders, raw = self._alike(raw)
+        left, right = self._tail(borders)
+        middles = (borders[1:] + borders[:-1]) / 2
         center = math.sqrt(2 / math.pi)
-        outer = torch.stack((self.borders[1] - left * center, self.borders[-2] + right * center))
+        outer = torch.stack((borders[1] - left * center, borders[-2] + right * center))
         middles = torch.cat((outer[:1], middles[1:-1], outer[1:]))
         return (raw.softmax(-1) @ middles).mean(0).unsqueeze(-1)
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
-from innerloop.core.inner import Parameters
+from innerloop.core.inner import Parameters, call
 from innerloop.core.lifting import lift
 from innerloop.core.random import check_seed, generator, mix
 from innerloop.core.task import InputError, move
@@ -113,7 +113,7 @@ def _persistent(run: TrainingRun, sampler: Sampler, tasks: int, sigma: float) ->
 
     def window(theta: Parameters, state: Any) -> tuple[Any, Tensor]:
         support, at = state
-        at, losses = functional_call(run, {f"inner.{k}": p for k, p in theta.items()}, (support, at, steps))
+        at, losses = call(run, {f"inner.{k}": p for k, p in theta.items()}, support, at, steps)
         # Times the number of windows, so that the mean over windows is the objective of a run.
         loss = windows * run.share(losses, at.step)
         return (support, at), loss.nan_to_num(_LARGEST).clamp(max=_LARGEST)

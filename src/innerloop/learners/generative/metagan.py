@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from innerloop.core.inner import call
 from innerloop.core.learner import Learner, State
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import Examples, InputError, Task
@@ -102,7 +103,7 @@ class Adversarial(Head):
         # The generator alone is turned around: the encoder belongs to the discriminator.
         reversed_ = {name: Reverse.apply(p) for name, p in self.generator.named_parameters()}
         inputs = (support.x, self.draws(support.x), support.x.flatten(1).mean(0))
-        fakes = torch.func.functional_call(self.generator, reversed_, inputs, strict=True)
+        fakes = call(self.generator, reversed_, *inputs)
         wanted = F.pad(query.y.new_ones(len(fakes), 1), (query.y.shape[1], 0))
         return real.mean() + self.weight * self.likelihood.nll(self._logits(state, fakes), wanted).mean()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, NamedTuple, Self
@@ -160,7 +160,8 @@ def names(net: nn.Module, adapts: str | Sequence[str], shared_head: str | None =
     """The names of the parameters that ``adapts`` means (see :class:`GradientLearner`), in the network's order.
 
     Raises:
-        InputError: for a pattern that no name matches, or ``"body"`` of a network that is all head.
+        InputError: for a pattern that no name matches, ``"body"`` of a network that is all head, or a parameter that
+            layers share of which only some adapt.
 
     Example:
         >>> import innerloop as il
@@ -177,7 +178,9 @@ def names(net: nn.Module, adapts: str | Sequence[str], shared_head: str | None =
         body = [name for name in known if name not in head]
         if not body:
             raise InputError(f"the network has a single layer with parameters ({', '.join(known)}): adapt 'all' of it")
-        return head if adapts == "head" else body
+        chosen = head if adapts == "head" else body
+        _check_untied(net, adapts, lambda name: (name.rpartition(".")[0] == last) == (adapts == "head"))
+        return chosen
     patterns = [adapts] if isinstance(adapts, str) else list(adapts)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
@@ -185,4 +188,20 @@ def names(net: nn.Module, adapts: str | Sequence[str], shared_head: str | None =
                 f"adapts={pattern!r} matches no parameter of the network: choose 'all', 'head', 'body', 'none', or a "
                 f"pattern of {', '.join(known)}"
             )
+    _check_untied(net, adapts, lambda name: any(fnmatchcase(name, pattern) for pattern in patterns))
     return [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def _check_untied(net: nn.Module, adapts: str | Sequence[str], chosen: Callable[[str], bool]) -> None:
+    """Refuse to adapt one of several layers that share a parameter: the others would adapt with it, or none of them."""
+    # Each layer under its first name: the same layer under two names shares nothing.
+    owners: dict[int, list[str]] = {}
+    for prefix, part in net.named_modules():
+        for name, p in part.named_parameters(recurse=False, remove_duplicate=False):
+            owners.setdefault(id(p), []).append(f"{prefix}.{name}" if prefix else name)
+    for shared in owners.values():
+        if len({chosen(name) for name in shared}) > 1:
+            raise InputError(
+                f"{' and '.join(shared)} are one parameter, and adapts={adapts!r} means only some of these: give the "
+                f"layers weights of their own, or adapt all of them"
+            )
