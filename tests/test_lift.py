@@ -46,7 +46,7 @@ def one_of_each() -> list[Case]:
     """The first row of each learner."""
     kinds: dict[type, Case] = {}
     for case in CASES:
-        if case.alone:
+        if case.alone and not case.untrained:
             kinds.setdefault(type(case.make()), case)
     return list(kinds.values())
 
