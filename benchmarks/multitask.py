@@ -26,9 +26,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import innerloop as il
+from innerloop.core import metric as metrics
 from innerloop.core.task import Task, take
 from innerloop.data import KnownTasks, Molecules, molecules, multitask
-from innerloop.evaluation import metrics, stats
+from innerloop.evaluation import stats
 
 FOLDER = RUNS / "multitask"
 SHOTS = 16

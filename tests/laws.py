@@ -309,8 +309,7 @@ def assert_learns(learner: il.Learner, train: Sampler, test: Sampler, margin: fl
     il.fit(learner, train, **{"schedule": "constant", "how": "vmap", "progress": False, **options})
     trained = il.evaluate(learner, test, **scoring)
     assert trained.episodes == untrained.episodes
-    sign = -1 if trained.metric == "mse" else 1
-    gap = il.paired(sign * trained.per_task[trained.metric], sign * untrained.per_task[trained.metric])
+    gap = il.compare(trained, untrained).difference
     assert gap.mean > margin
     assert gap.interval[0] > 0
 

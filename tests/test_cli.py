@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,11 +80,69 @@ def test_evaluate_prints_the_promised_keys_and_the_same_twice(cli: Cli, run_fold
 
 def test_evaluate_saves_the_episodes_and_each_score(cli: Cli, run_folder: Path) -> None:
     _, out, _ = cli("evaluate", run_folder, "--ways", 4, "--shots", 2, "--queries", 5, "--tasks", 7, "--json")
-    tensors, facts = checkpoint.load(run_folder / "evaluations" / "test-4w2s5q-7tasks-seed0.safetensors")
+    (path,) = (run_folder / "evaluations").glob("test-4w2s5q-7tasks-seed0-????????.safetensors")
+    tensors, facts = checkpoint.load(path)
     assert tensors["episodes.classes"].shape == (7, 4)
     assert tensors["episodes.support"].shape == (7, 8)
     assert float(tensors["task.accuracy"].double().mean()) == pytest.approx(json.loads(out)["accuracy"])
     assert facts["episodes"] == json.loads(out)["episodes"]
+    assert (facts["learner"], facts["data"], facts["split"]) == ("protonet", "glyphs", "test")
+    assert facts["versions"]["torch"] == torch.__version__
+    assert len(facts["weights"]) == 16
+
+
+def test_an_evaluation_of_other_weights_is_kept_beside_the_first(cli: Cli, run_folder: Path, tmp_path: Path) -> None:
+    """The same again changes nothing; after the weights have changed there is a second file."""
+    run, words = tmp_path / "run", ("--tasks", 3, "--queries", 2)
+    shutil.copytree(run_folder, run, ignore=shutil.ignore_patterns("evaluations"))
+    for _ in range(2):
+        assert cli("evaluate", run, *words)[0] == 0
+    ((first, content),) = contents(run / "evaluations").items()
+    tensors, facts = checkpoint.load(run / "best.safetensors")
+    checkpoint.save(run / "best.safetensors", {name: 2 * value for name, value in tensors.items()}, facts)
+    assert cli("evaluate", run, *words)[0] == 0
+    kept = contents(run / "evaluations")
+    assert len(kept) == 2
+    assert kept[first] == content
+
+
+def test_an_evaluation_is_kept_where_out_says(cli: Cli, run_folder: Path, tmp_path: Path) -> None:
+    """And what cannot be written is refused before any task is scored, and leaves nothing."""
+    before = contents(run_folder)
+    assert cli("evaluate", run_folder, "--tasks", 2, "--queries", 2, "--out", tmp_path / "kept")[0] == 0
+    assert len(list((tmp_path / "kept").glob("test-5w1s2q-2tasks-seed0-*.safetensors"))) == 1
+    assert contents(run_folder) == before
+    (tmp_path / "file").write_text("")
+    code, out, err = cli("evaluate", run_folder, "--tasks", 2, "--out", tmp_path / "file")
+    assert (code, out) == (2, "")
+    assert "nothing was evaluated" in err
+
+
+def test_one_task_is_json_too(cli: Cli, run_folder: Path) -> None:
+    """No interval, and so null."""
+    code, out, _ = cli("evaluate", run_folder, "--tasks", 1, "--queries", 2, "--json")
+    assert code == 0
+    assert json.loads(out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))["interval"] == [None, None]
+
+
+def test_compare_knows_that_less_error_is_better(cli: Cli, tmp_path: Path) -> None:
+    """Of regressions the one with the smaller error wins; one that has another figure is met on a common one."""
+    words = ("--data", "sinusoid", "--set", "validation.tasks=4", "--quiet")
+    for name, learner, steps in (("none", "maml", 0), ("some", "maml", 40), ("process", "cnp", 0)):
+        assert cli("train", learner, *words, "--steps", steps, "--out", tmp_path / name)[0] == 0
+    runs = tmp_path / "some", tmp_path / "none"
+    found = json.loads(cli("compare", *runs, "--tasks", 30, "--json")[1])
+    first, second, gap = found["first"]["mse"], found["second"]["mse"], found["difference"]
+    assert gap["mean"] == pytest.approx(second - first)
+    assert (gap["metric"], gap["better"]) == ("mse", "lower")
+    assert gap["wins"] > gap["losses"]
+    assert "mse, lower is better, so above 0 is for the first" in cli("compare", *runs, "--tasks", 30)[1]
+    mixed = json.loads(cli("compare", tmp_path / "process", tmp_path / "none", "--tasks", 10, "--json")[1])
+    assert mixed["difference"]["metric"] == "mse"
+    assert mixed["difference"]["mean"] == pytest.approx(mixed["second"]["mse"] - mixed["first"]["mse"])
+    code, out, err = cli("compare", *runs, "--tasks", 1)
+    assert (code, out) == (2, "")
+    assert "2 tasks or more, not 1" in err
 
 
 def test_the_line_for_people_says_norm_and_transductive(cli: Cli, run_folder: Path) -> None:
@@ -144,7 +203,9 @@ def test_each_process_trains_and_is_scored_on_another_family(cli: Cli, learner: 
         assert report["log_likelihood"] == pytest.approx(-report["nll"])
         assert set(report["coverage"]) == {"50", "90", "95"}
     saved = {path.name for path in (tmp_path / "run" / "evaluations").iterdir()}
-    assert saved == {f"test-tasks{data}-20tasks-seed0.safetensors" for data in ("", "-gp_periodic")}
+    assert {name.rpartition("-")[0] for name in saved} == {
+        f"test-tasks{data}-20tasks-seed0" for data in ("", "-gp_periodic")
+    }
 
 
 def test_images_are_completed_by_a_learner_of_functions(cli: Cli, tmp_path: Path) -> None:

@@ -85,13 +85,39 @@ def test_a_result_survives_json() -> None:
 
 
 def test_summary_has_the_interval_over_orders() -> None:
-    several = [result([[a, 0.0], [a, a]]) for a in (0.4, 0.6, 0.8)]
+    several = [result([[a, 0.0], [a, a]]) for a in (0.5, 0.6, 0.7)]
     found = summary(several)
-    half = stats.t.ppf(0.975, 2) * 0.2 / np.sqrt(3)
+    half = stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3)
     assert found["acc"]["mean"] == pytest.approx(0.6)
     assert found["acc"]["interval"] == pytest.approx([0.6 - half, 0.6 + half])
     assert found["curve"]["seen"] == [2, 4]
     assert summary(several[:1])["acc"]["interval"] is None
+
+
+def test_intervals_of_shares_stay_within_0_and_1() -> None:
+    """Over few orders Student's interval would leave them; errors of real targets have no such bounds."""
+    matrices = [[[a, 0.0], [a, a]] for a in (0.4, 0.6, 0.8)]
+    found = summary([result(matrix) for matrix in matrices])
+    half = stats.t.ppf(0.975, 2) * 0.2 / np.sqrt(3)
+    assert found["acc"]["interval"] == pytest.approx([0.6 - half, 1.0])
+    assert found["curve"]["interval"][0] == pytest.approx([0.6 - half, 1.0])
+    assert found["fwt"]["interval"] == pytest.approx([-0.1, -0.1])
+    errors = [Result(np.array(matrix), np.zeros(2), 0, np.ones(2, dtype=int), shares=False) for matrix in matrices]
+    assert summary(errors)["acc"]["interval"] == pytest.approx([0.6 - half, 0.6 + half])
+    assert Result.of(errors[0].json()).shares is False
+
+
+def test_a_class_that_tasks_share_is_new_once() -> None:
+    """By the columns that each task's held-out set has: 2, then one more, none, and one."""
+    rows = torch.eye(4)
+    groups = [rows[[0, 1]], rows[[1, 2]], rows[[0, 2]], rows[[0, 3]]]
+    parts = [il.Examples(torch.zeros(2, 3), y) for y in groups]
+    found = run(Remembers(), Stream(parts, [0, 1, 2, 3], parts))
+    assert found.new.tolist() == [2, 1, 0, 1]
+    assert found.seen.tolist() == [2, 3, 3, 4]
+    assert found.json()["new"] == [2, 1, 0, 1]
+    scenario = run(Remembers(), Stream(parts, [0, 1, 2, 3], parts, scenario="domain"))
+    assert scenario.new.tolist() == [1, 1, 1, 1]
 
 
 class Remembers(il.Learner):

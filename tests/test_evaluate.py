@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 
 import innerloop as il
 from innerloop.core import checkpoint
-from innerloop.data import Augment, Batches, FewShot, Pool, Sinusoid
-from innerloop.evaluation import metrics, stats
-from innerloop.evaluation.evaluate import save_report
+from innerloop.core import metric as metrics
+from innerloop.data import Augment, Batches, FewShot, Pool, Sampler, Sinusoid
+from innerloop.evaluation import stats
+from innerloop.evaluation.save import check_writable, save_report
 
 QUICK: dict[str, Any] = {"tasks": 12, "how": "vmap"}
 
@@ -195,7 +197,7 @@ def test_regression_figures_by_hand() -> None:
     )
     tasks = Sinusoid().draw(torch.Generator().manual_seed(0), 12)
     wanted = tasks.query.y.square().mean((1, 2))
-    assert report.metric == "mse"
+    assert report.metric.name == "mse"
     assert report.per_task["mse"].tolist() == pytest.approx(wanted.tolist())
     nll = wanted / 8 + math.log(2) + 0.5 * math.log(2 * math.pi)
     assert report.per_task["nll"].tolist() == pytest.approx(nll.tolist(), rel=1e-5)
@@ -212,7 +214,7 @@ def test_a_predicted_spread_is_judged_by_likelihood_and_coverage() -> None:
 
     report = il.evaluate(Oracle(normal, il.Gaussian()), Sinusoid(), **QUICK)
     y = Sinusoid().draw(torch.Generator().manual_seed(0), 12).query.y.squeeze(2)
-    assert report.metric == "log_likelihood"
+    assert report.metric.name == "log_likelihood"
     wanted = -0.5 * (y / 2) ** 2 - math.log(2) - 0.5 * math.log(2 * math.pi)
     assert report.per_task["log_likelihood"].tolist() == pytest.approx(wanted.mean(1).tolist(), rel=1e-4)
     assert report.score == report.value == pytest.approx(-report.per_task["nll"].mean())
@@ -242,7 +244,7 @@ def test_one_hot_rows_fitted_by_squared_error_are_classified() -> None:
         return state.y[torch.cdist(x, state.x).argmin(1)].unsqueeze(0)
 
     report = il.evaluate(Oracle(nearest, il.Gaussian(scale=1.0)), blobs(), **QUICK)
-    assert report.metric == "accuracy"
+    assert report.metric.name == "accuracy"
     assert sorted(report.per_task) == ["accuracy", "nll"]
     assert 0 < report.value < 1
     assert report.open_interval is not None
@@ -309,6 +311,8 @@ def test_json_is_the_whole_report() -> None:
     assert facts == report.json()
     assert set(facts) == {
         "accuracy",
+        "metric",
+        "failed",
         "interval",
         "half_width",
         "open_interval",
@@ -324,6 +328,7 @@ def test_json_is_the_whole_report() -> None:
         "episodes",
         "coverage",
     }
+    assert (facts["metric"], facts["failed"]) == ("accuracy", [])
     protocol = {"tasks": 12, "ways": 3, "shots": 2, "queries": 5, "norm": "none", "transductive": False, "seed": 3}
     assert {name: facts[name] for name in protocol} == protocol
     assert facts["interval"] == list(report.interval)
@@ -350,9 +355,11 @@ def test_a_report_reads_as_one_line() -> None:
 def test_a_saved_report_comes_back(tmp_path: Path) -> None:
     """Every task's value and every episode's indices, with the facts; the episodes can be scored again."""
     report = il.evaluate(protonet(), blobs(), **QUICK)
-    save_report(report, tmp_path / "report.safetensors")
-    tensors, facts = checkpoint.load(tmp_path / "report.safetensors")
-    assert facts == report.json()
+    path = save_report(report, tmp_path / "new", "test", {"data": "blobs", "split": "test"})
+    assert (path.parent, path.name[:5]) == (tmp_path / "new", "test-")
+    tensors, facts = checkpoint.load(path)
+    assert facts == {**report.json(), "weights": report.weights, "data": "blobs", "split": "test"}
+    assert tensors["open.accuracy"].numpy().tolist() == report.open_tasks.tolist()
     assert tensors["task.accuracy"].numpy().tolist() == report.per_task["accuracy"].tolist()
     assert tensors["task.nll"].numpy().tolist() == report.per_task["nll"].tolist()
     again = il.data.Episodes(*(tensors[f"episodes.{name}"] for name in ("classes", "support", "query")))
@@ -360,8 +367,44 @@ def test_a_saved_report_comes_back(tmp_path: Path) -> None:
     tasks = blobs().gather(again)
     answers = il.lift(protonet().eval(), "loop").predict(tasks).mean(1)
     assert metrics.accuracy(answers, tasks.query.y).tolist() == report.per_task["accuracy"].tolist()
-    save_report(il.evaluate(maml(), Sinusoid(), **QUICK), tmp_path / "sines.safetensors")
-    assert sorted(checkpoint.load(tmp_path / "sines.safetensors")[0]) == ["task.mse", "task.nll"]
+    sines = save_report(il.evaluate(maml(), Sinusoid(), **QUICK), tmp_path, "sines")
+    assert sorted(checkpoint.load(sines)[0]) == ["task.mse", "task.nll"]
+
+
+def test_no_saved_report_is_replaced(tmp_path: Path) -> None:
+    """Other weights or other data have another file; the same evaluation again leaves its file as it is."""
+    first = save_report(il.evaluate(protonet(), blobs(), **QUICK), tmp_path, "test")
+    before = first.read_bytes(), first.stat().st_mtime_ns
+    assert save_report(il.evaluate(protonet(), blobs(), **QUICK), tmp_path, "test") == first
+    other = save_report(il.evaluate(protonet(1), blobs(), **QUICK), tmp_path, "test")
+    # Other examples, on which the figures may well be the same.
+    known = pool("blobs", "test")
+    shifted = FewShot(Pool(known.x + 1, known.sizes, known.names), ways=WAYS, shots=2, queries=5)
+    moved = save_report(il.evaluate(protonet(), shifted, **QUICK), tmp_path, "test")
+    told = save_report(il.evaluate(protonet(), blobs(), **QUICK), tmp_path, "test", {"root": "elsewhere"})
+    assert len({first, other, moved, told}) == len(list(tmp_path.iterdir())) == 4
+    assert (first.read_bytes(), first.stat().st_mtime_ns) == before
+
+
+def test_a_place_that_cannot_be_written_is_known_before_the_work(tmp_path: Path) -> None:
+    """A file in the way, a full disk; a check leaves no trace, where the folder is missing neither."""
+    check_writable(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(il.InputError, match=r"cannot be written .* nothing was evaluated"):
+            check_writable(place)
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        with pytest.raises(il.InputError, match="cannot be written"):
+            check_writable(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(il.InputError, match="cannot be written"):
+        save_report(il.evaluate(maml(), Sinusoid(), **QUICK), tmp_path / "file", "test")
 
 
 def test_one_task_has_no_interval() -> None:
@@ -406,3 +449,223 @@ def test_batches_of_classes_are_no_few_shot_episodes() -> None:
     learner = protonet()
     raw = il.lift(learner, "loop").predict(task)
     assert (raw == -math.inf).all()
+
+
+class Sometimes(il.Learner):
+    """Answers with its network, but not where a support input says that it is hard."""
+
+    def __init__(self, net: nn.Module, likelihood: il.Likelihood, answer: float = math.nan) -> None:
+        super().__init__(likelihood)
+        self.net, self.answer = net, answer
+
+    def adapt(self, support: il.Examples, state: Any = None) -> Tensor:
+        """Whether the task is hard."""
+        return support.x.flatten()[0] > 4
+
+    def predict(self, state: Tensor, x: Tensor) -> Tensor:
+        """The network's outputs, or none for the first query."""
+        raw = self.net(x).unsqueeze(0)
+        first = torch.arange(len(x)).view(1, -1, 1) == 0
+        return torch.where(state & first, torch.full_like(raw, self.answer), raw)
+
+
+def hard(tasks: int = 40) -> list[int]:
+    """The tasks of seed 0 that are hard."""
+    x = Sinusoid().draw(torch.Generator().manual_seed(0), tasks).support.x
+    return (x[:, 0, 0] > 4).nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize("answer", [math.nan, math.inf, -math.inf])
+def test_tasks_without_a_finite_prediction_are_left_out_of_errors_and_named(answer: float) -> None:
+    """The mean is over the others; for choosing weights such a task counts as the worst of them."""
+    torch.manual_seed(0)
+    learner = Sometimes(il.nets.mlp(1, 8, 1), il.Gaussian(scale=1.0), answer)
+    report = il.evaluate(learner, Sinusoid(), tasks=40, how="vmap")
+    good = il.evaluate(Sometimes(learner.net, learner.likelihood, 0.0), Sinusoid(), tasks=40, how="vmap")
+    few = hard()
+    assert report.failed == tuple(few)
+    assert 0 < len(few) < 20
+    rest = numpy.delete(good.per_task["mse"].astype(float), few)
+    assert report.value == pytest.approx(rest.mean())
+    assert report.score == pytest.approx(-(rest.sum() + len(few) * rest.max()) / 40)
+    assert report.interval == pytest.approx(stats.interval(rest))
+    assert f"{len(few)} tasks have predictions that are not finite and are left out: {few[0]}" in str(report)
+    assert json.loads(json.dumps(report.json(), allow_nan=False))["failed"] == few
+    paired = il.compare(report, good)
+    assert (paired.left_out, paired.difference.tasks) == (len(few), 40 - len(few))
+    assert paired.difference.mean == 0
+
+
+def test_a_class_without_a_finite_probability_is_a_wrong_answer() -> None:
+    """One of 15 queries of a hard task: its share of right answers loses it, its log loss is left out."""
+    torch.manual_seed(0)
+    net = il.nets.mlp(8, 16, 3)
+    learner = Sometimes(net, il.Categorical())
+    report = il.evaluate(learner, blobs(), tasks=300, how="vmap", open=False)
+    tasks = blobs().gather(report.indices)
+    few = (tasks.support.x[:, 0, 0] > 4).nonzero().flatten().tolist()
+    assert report.failed == tuple(few) != ()
+    right = net(tasks.query.x).argmax(-1) == tasks.query.y.argmax(-1)
+    right[few, 0] = False
+    assert report.per_task["accuracy"].tolist() == pytest.approx(right.double().mean(1).tolist())
+    assert report.value == report.score == pytest.approx(float(right.double().mean()))
+    assert report.mean("nll") == pytest.approx(numpy.delete(report.per_task["nll"], few).mean(), rel=1e-5)
+    assert 0 <= report.calibration_error <= 1
+    assert f"{len(few)} tasks have predictions that are not finite: " in str(report)
+
+
+def test_a_learner_that_always_fails_has_no_value() -> None:
+    """Every task is named, nothing is a number, and no weights are chosen for it."""
+    learner = Sometimes(il.nets.mlp(1, 8, 1), il.Gaussian(scale=1.0))
+    nn.init.constant_(learner.net[-1].bias, math.nan)
+    report = il.evaluate(learner, Sinusoid(), tasks=5, how="vmap")
+    assert report.failed == (0, 1, 2, 3, 4)
+    assert report.score == -math.inf
+    assert report.json()["mse"] is None
+    assert "mse no value" in str(report)
+
+
+def test_an_error_beyond_all_numbers_is_left_out_with_a_word() -> None:
+    """The prediction is finite, its square is not."""
+    huge = Oracle(lambda state, x: torch.full((1, len(x), 1), 1e30), il.Gaussian(scale=1.0))
+    report = il.evaluate(huge, Sinusoid(), tasks=3, how="vmap")
+    assert report.failed == ()
+    assert "3 tasks have no finite mean squared error and are left out: 0, 1, 2" in str(report)
+
+
+def test_a_task_that_linear_algebra_cannot_solve_fails_alone() -> None:
+    """The learner inverts a matrix that is singular for a hard task."""
+
+    class Solves(Sometimes):
+        def predict(self, state: Tensor, x: Tensor) -> Tensor:
+            factor = torch.linalg.cholesky(torch.eye(2) * torch.where(state, -1.0, 1.0))
+            return self.net(x).unsqueeze(0) * factor[0, 0]
+
+    torch.manual_seed(0)
+    learner = Solves(il.nets.mlp(1, 8, 1), il.Gaussian(scale=1.0))
+    for how in ("vmap", "loop"):
+        report = il.evaluate(learner, Sinusoid(), tasks=40, how=how)
+        assert report.failed == tuple(hard())
+    with pytest.raises(il.InputError, match="cannot adapt to any of 1 tasks"):
+        il.evaluate(learner, Only(Sinusoid(), hard()[0]), tasks=1, how="loop")
+
+
+class Only(Sampler):
+    """One task of another sampler."""
+
+    classifies = False
+
+    def __init__(self, sampler: Sampler, number: int) -> None:
+        self.sampler, self.number = sampler, number
+
+    def draw(self, generator: torch.Generator, tasks: int) -> il.Task:
+        """That task."""
+        drawn = self.sampler.draw(generator, 40)
+        return il.Task(*(il.Examples(part.x[[self.number]], part.y[[self.number]]) for part in drawn))
+
+
+def test_one_example_that_overflows_in_the_encoder_fails_its_tasks_alone() -> None:
+    """Features that are not finite for one example of the pool: only the tasks that use it lose answers."""
+    known = pool("blobs", "test")
+    x = known.x.clone()
+    x[7] = 3e38
+    sampler = FewShot(Pool(x, known.sizes, known.names), ways=WAYS, shots=2, queries=5)
+    report = il.evaluate(protonet(), sampler, tasks=200, how="vmap", open=False)
+    asked, shown = ((part == 7).any(1).nonzero().flatten().tolist() for part in reversed(report.indices[1:]))
+    assert set(asked) <= set(report.failed) <= {*asked, *shown}
+    assert asked
+    assert 0 < report.value < 1
+
+
+def test_a_validation_with_failed_tasks_does_not_end_a_run() -> None:
+    """Training goes on, the scores are numbers, and there is a best one."""
+    torch.manual_seed(0)
+    learner = Sometimes(il.nets.mlp(1, 8, 1), il.Gaussian(scale=1.0))
+    calm = FromTheLeft(shots=10, queries=10)
+    history = il.fit(learner, calm, steps=4, validate=Sinusoid(), validate_every=2, validate_tasks=40, progress=False)
+    assert [step for step, _ in history.scores] == [2, 4]
+    assert all(math.isfinite(score) for _, score in history.scores)
+    assert history.best == max(score for _, score in history.scores)
+
+
+class FromTheLeft(Sinusoid):
+    """Sine waves whose tasks are not hard."""
+
+    def draw(self, generator: torch.Generator, tasks: int) -> il.Task:
+        """Inputs up to 0."""
+        return il.Task(*(il.Examples(-part.x.abs(), part.y) for part in super().draw(generator, tasks)))
+
+
+def test_the_digest_sees_the_examples() -> None:
+    """Two pools with the same sizes and names give the same indices, and yet other tasks."""
+    known = pool("blobs", "test")
+    other = Pool(known.x.flip(0), known.sizes, known.names)
+    copied = Pool.of(known.x, known.labels(torch.arange(len(known.x))), known.names)
+    samplers = [FewShot(part, ways=WAYS, shots=2, queries=5) for part in (known, other, copied)]
+    reports = [il.evaluate(protonet(), sampler, **QUICK) for sampler in samplers]
+    assert all(torch.equal(a, b) for a, b in zip(reports[0].indices, reports[1].indices, strict=True))
+    assert reports[0].episodes != reports[1].episodes
+    assert reports[0].episodes == reports[2].episodes
+    with pytest.raises(il.InputError, match="do not see the same tasks"):
+        il.compare(reports[0], reports[1])
+
+
+def test_sizes_that_tasks_do_not_have_are_not_read_out() -> None:
+    """Neither ways nor shots: the line begins with the figure; varying shots read as a range."""
+    text = str(il.evaluate(maml(), Only(Sinusoid(), 3), tasks=1, how="loop"))
+    assert text.startswith("mse ")
+    assert "None" not in text
+    task = torch.arange(8).repeat_interleave(9)
+    lines = "".join(f"{t},{i},{i % 5}\n" for i, t in enumerate(task.tolist()))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.csv"
+        path.write_text("task,x,y\n" + lines)
+        table = il.data.TableTasks.read(path, task="task", inputs="x", targets="y")
+    for shots, said in ((3, "3-shot: mse"), ((2, 4), "2 to 4-shot: mse"), ((3, 3), "3-shot: mse")):
+        assert str(il.evaluate(maml(), table.sampler("train", shots=shots, queries=2), **QUICK)).startswith(said)
+
+
+def test_augmented_tasks_are_refused_whatever_draws_them() -> None:
+    """Streams and batches too."""
+    images, change = pool("pictures", "test"), Augment(flip=True)
+    for sampler in (
+        il.data.ClassStream(images, ways=3, shots=2, queries=1, augment=change),
+        FewShot(images, ways=3, shots=2, queries=1, query_augment=change),
+        Batches(images, size=4, augment=change),
+    ):
+        with pytest.raises(il.InputError, match="evaluation episodes are not augmented"):
+            il.evaluate(il.ProtoNet(nn.Flatten()), sampler, **QUICK)
+
+
+def test_batches_of_tasks_are_scored_as_they_come() -> None:
+    """No batch is drawn before the one before it was scored."""
+    events: list[str] = []
+
+    class Watched(Sinusoid):
+        def batches(self, generator: torch.Generator, tasks: int) -> Any:
+            for _ in range(3):
+                events.append("drawn")
+                yield self.draw(generator, tasks // 3)
+
+    def scored(mean: Tensor, y: Tensor) -> float:
+        events.append("scored")
+        return 0.0
+
+    il.evaluate(maml(), Watched(), tasks=3, how="loop", metrics=[scored])
+    assert events == ["drawn", "scored"] * 3
+
+
+def test_a_class_without_support_costs_a_finite_log_loss() -> None:
+    """Support of two of three classes: the third has the logit minus infinity."""
+
+    class Lacking(FewShot):
+        def gather(self, episodes: il.data.Episodes) -> il.Task:
+            task = super().gather(episodes)
+            kept = torch.tensor([0, 1, 3, 4])
+            return il.Task(il.Examples(task.support.x[:, kept], task.support.y[:, kept]), task.query)
+
+    report = il.evaluate(protonet(), Lacking(pool("blobs", "test"), ways=3, shots=2, queries=5), **QUICK)
+    assert report.failed == ()
+    assert numpy.isfinite(report.per_task["nll"]).all()
+    assert (report.per_task["nll"] > 744.4 / 3).all()
+    assert report.value <= 2 / 3

@@ -17,8 +17,8 @@ from test_cli import Cli
 from torch import Generator
 
 import innerloop as il
+from innerloop.core.metric import delta_auprc, roc_auc
 from innerloop.data import Molecules, molecules
-from innerloop.evaluation.metrics import delta_auprc, roc_auc
 
 ASSAYS = tuple(f"assay{a}" for a in range(8))
 MOLECULES = 240
@@ -272,7 +272,7 @@ def test_reports_of_assays_carry_the_areas(small: Molecules) -> None:
     sampler = small.sampler("train", shots=3, queries=5, balanced=False)
     learner = il.ProtoNet(il.nets.mlp(16, 8))
     report = il.evaluate(learner, sampler, tasks=60, seed=3)
-    assert report.metric == "roc_auc"
+    assert report.metric.name == "roc_auc"
     assert (report.ways, report.shots, report.queries) == (2, 3, 5)
     assert set(report.per_task) == {"accuracy", "nll", "roc_auc", "delta_auprc"}
     tasks = sampler.draw(Generator().manual_seed(3), 60)
@@ -309,7 +309,7 @@ def test_two_ways_of_images_carry_the_areas_beside_accuracy() -> None:
         il.evaluate(il.ProtoNet(il.nets.mlp(3, 4)), il.FewShot(pool, ways=n, shots=1, queries=3), tasks=5, open=False)
         for n in (2, 3)
     )
-    assert two.metric == "accuracy"
+    assert two.metric.name == "accuracy"
     assert set(two.per_task) == {"accuracy", "nll", "roc_auc", "delta_auprc"}
     assert set(three.per_task) == {"accuracy", "nll"}
 

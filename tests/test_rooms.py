@@ -32,9 +32,7 @@ STOREYS = [
 ]
 
 #: Known exceptions, each with its reason: "module -> module" for an import.
-UPWARDS: dict[str, str] = {
-    "report.html -> innerloop": "the version, until the report is redone",
-}
+UPWARDS: dict[str, str] = {}
 #: "module: module" in a circle, in order of their names.
 CIRCLES: dict[str, str] = {}
 #: "module: name".

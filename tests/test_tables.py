@@ -178,7 +178,7 @@ def test_a_category_as_target_makes_classification(tmp_path: Path) -> None:
     sampler = table.sampler("train", shots=6, queries=4)
     assert sampler.classifies
     learner = il.ProtoNet(il.nets.mlp(2, 8, 4))
-    assert il.evaluate(learner, sampler, tasks=4, how="vmap", open=False).metric == "accuracy"
+    assert il.evaluate(learner, sampler, tasks=4, how="vmap", open=False).metric.name == "accuracy"
     with pytest.raises(il.InputError, match="target column 'sex' holds categories"):
         read(schools(tmp_path), inputs="age", targets=("score", "sex"))
 

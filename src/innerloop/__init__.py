@@ -15,13 +15,16 @@ from innerloop.core.freeze import freeze, unfreeze
 from innerloop.core.learner import Learner, State
 from innerloop.core.lifting import Lifted, lift
 from innerloop.core.likelihood import Bars, Categorical, Gaussian, Likelihood
+from innerloop.core.metric import Metric
 from innerloop.core.targets import examples, one_hot
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.core.version import VERSION
 from innerloop.data.episodes import Batches, FewShot, Sampler
 from innerloop.data.pool import Pool
 from innerloop.data.pools import Pools
-from innerloop.evaluation.evaluate import Report, evaluate
+from innerloop.evaluation.compare import compare
+from innerloop.evaluation.evaluate import evaluate
+from innerloop.evaluation.reports import Report
 from innerloop.evaluation.stats import paired
 from innerloop.learners import (
     AGEM,
@@ -141,6 +144,7 @@ __all__ = [
     "MarginalGP",
     "MetaGAN",
     "MetaSGD",
+    "Metric",
     "MultiTask",
     "Naive",
     "NonFiniteLoss",
@@ -166,6 +170,7 @@ __all__ = [
     "acting",
     "autoregressive",
     "bundle",
+    "compare",
     "continual",
     "core",
     "data",

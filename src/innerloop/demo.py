@@ -22,7 +22,9 @@ from innerloop.data.sets.glyphs import glyphs
 from innerloop.evaluation.evaluate import evaluate
 from innerloop.learners.metric.protonet import ProtoNet
 from innerloop.learners.transfer.finetune import FineTune
-from innerloop.report import html as report
+from innerloop.report.page import write_report
+from innerloop.report.picture import picture
+from innerloop.report.tables import Results, cell_text, difference_text, pairs, policy_text
 from innerloop.training.fit import fit
 
 
@@ -89,12 +91,12 @@ def run_demo(
     for table in _tables(results):
         console.print(table)
     test = next(iter(tests))
-    return report.write_report(
+    return write_report(
         out / "report.html",
         title="New letters from one example each",
         results=results,
         histories=histories,
-        episode=report.picture(learners["ProtoNet"], tests[test], results["ProtoNet"][test]),
+        episode=picture(learners["ProtoNet"], tests[test], results["ProtoNet"][test]),
         recipe=recipe,
         seeds=[seed],
         command=command,
@@ -136,15 +138,15 @@ def _encoder(recipe: dict[str, Any]) -> torch.nn.Module:
     return nets.conv4(**recipe["encoder"])
 
 
-def _tables(results: report.Results) -> tuple[Table, Table]:
+def _tables(results: Results) -> tuple[Table, Table]:
     tests = next(iter(results.values()))
     scores = Table("Learner", *tests, title="Accuracy on unseen classes, 95 % intervals")
     for name, reports in results.items():
-        about = report.policy_text(next(iter(reports.values())))
-        cells = ("\n".join(report.cell_text(one)) for one in reports.values())
+        about = policy_text(next(iter(reports.values())))
+        cells = ("\n".join(cell_text(one)) for one in reports.values())
         scores.add_row(f"{name}\n{about}", *cells, end_section=True)
-    pairs = Table("ProtoNet against", "Difference", "p", "Wins/ties/losses", title="Task by task, 95 % intervals")
-    for two in report.compare(results):
-        mean, ends, p, counts = report.difference_text(two)
-        pairs.add_row(f"{two.second}\n{two.protocol}", f"{mean}\n{ends}", p, counts, end_section=True)
-    return scores, pairs
+    paired = Table("ProtoNet against", "Difference", "p", "Wins/ties/losses", title="Task by task, 95 % intervals")
+    for two in pairs(results):
+        mean, ends, p, counts = difference_text(two.comparison)
+        paired.add_row(f"{two.second}\n{two.protocol}", f"{mean}\n{ends}", p, counts, end_section=True)
+    return scores, paired

@@ -208,30 +208,28 @@ def evaluate(
     norm: Annotated[str | None, typer.Option(help="normalization policy, in place of the recipe's")] = None,
     data: Annotated[str | None, typer.Option(help="another data set than it was trained on")] = None,
     root: Annotated[Path | None, typer.Option(help="folder of that data set")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for the tasks and scores; default RUN/evaluations")] = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Score a run on fixed, seeded tasks of a split; the tasks and each one's score are saved in the run folder."""
+    """Score a run on fixed, seeded tasks of a split; the tasks and each one's score are kept beside the run."""
     from innerloop.core import distributed
-    from innerloop.core.folder import prepare_folder
-    from innerloop.evaluation.evaluate import save_report
+    from innerloop.evaluation.save import check_writable, save_report
 
-    sampler = runs.judged_by(run, ways, shots, queries, split, data=data, root=root)
+    folder = out if out is not None else run / "evaluations"
+    sampler, facts = runs.judged_by(run, ways, shots, queries, split, data=data, root=root)
+    distributed.first(lambda: check_writable(folder))
     report = runs.scored(run, sampler, tasks=tasks, seed=seed, device=device, inner_steps=inner_steps, norm=norm)
     if distributed.rank() > 0:
         return
-    folder = run / "evaluations"
-    prepare_folder(folder)
+    # What was found is said first: should it be impossible to keep, it is not lost.
+    typer.echo(json.dumps({**report.json(), "split": split}, allow_nan=False) if as_json else str(report))
     sizes = {"w": report.ways, "s": report.shots, "q": report.queries}
     kind = "".join(f"{size}{letter}" for letter, size in sizes.items() if isinstance(size, int)) or "tasks"
     kind += f"-{data}" if data else ""
     kind += f"-norm_{norm}" if norm else ""
     kind += f"-{inner_steps}steps" if inner_steps is not None else ""
-    save_report(report, folder / f"{split}-{kind}-{tasks}tasks-seed{seed}.safetensors")
-    if as_json:
-        typer.echo(json.dumps({**report.json(), "split": split}))
-    else:
-        typer.echo(str(report))
+    save_report(report, folder, f"{split}-{kind}-{tasks}tasks-seed{seed}", {**facts, "inner_steps": inner_steps})
 
 
 @app.command()
@@ -249,23 +247,21 @@ def compare(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Score two runs on the same tasks, and the paired difference between them."""
-    from innerloop.evaluation.stats import paired
+    """Score two runs on the same tasks, and the paired difference between them: above 0 the first is better."""
+    from innerloop.core.task import InputError
+    from innerloop.evaluation.compare import compare as paired
 
+    if tasks < 2:
+        raise InputError(f"a comparison needs 2 tasks or more, not {tasks}: give --tasks 1000")
     # What is not given is the first run's, for both.
-    sampler = runs.judged_by(first, ways, shots, queries, split, data=data, root=root)
+    sampler, _ = runs.judged_by(first, ways, shots, queries, split, data=data, root=root)
     a, b = (runs.scored(run, sampler, tasks=tasks, seed=seed, device=device) for run in (first, second))
-    gap = paired(a.per_task[a.metric], b.per_task[b.metric])
+    found = paired(a, b)
     if as_json:
-        typer.echo(json.dumps({"first": a.json(), "second": b.json(), "difference": gap._asdict(), "split": split}))
-        return
-    scale, unit = (100, "points") if a.metric == "accuracy" else (1, "")
-    typer.echo(f"{first}: {a}\n{second}: {b}")
-    typer.echo(
-        f"difference {scale * gap.mean:+.3f} {unit} (95 % interval {scale * gap.interval[0]:+.3f} to "
-        f"{scale * gap.interval[1]:+.3f}), p {gap.p_value:.2g}; "
-        f"better on {gap.wins}, worse on {gap.losses} of {gap.tasks}"
-    )
+        both = {"first": a.json(), "second": b.json(), "difference": found.json(), "split": split}
+        typer.echo(json.dumps(both, allow_nan=False))
+    else:
+        typer.echo(f"{first}: {a}\n{second}: {b}\n{found}")
 
 
 @app.command()

@@ -14,7 +14,7 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from innerloop.data.episodes import Sampler
-    from innerloop.evaluation.evaluate import Report
+    from innerloop.evaluation.reports import Report
     from innerloop.recipes import Recipe
 
 
@@ -157,15 +157,18 @@ def judged_by(
     *,
     data: str | None = None,
     root: Path | None = None,
-) -> Sampler:
-    """What a run is judged on: tasks of a split of its own data set, or of another."""
+) -> tuple[Sampler, dict[str, Any]]:
+    """What a run is judged on, tasks of a split of its own data set or of another, and the facts of it to be kept."""
     from innerloop.recipes import defaults, load_run
+    from innerloop.recipes.runs import versions
 
     recipe, _ = load_run(run)
     if data is not None and data != recipe.data:
         recipe.data, recipe.root, recipe.pool = data, None, defaults(recipe.learner, data).pool
     recipe.root = _absolute(root) or recipe.root
-    return recipe.episodes_of(recipe.source(), split, ways=ways, shots=shots, queries=queries)
+    facts = {"run": str(run), "learner": recipe.learner, "data": recipe.data, "root": recipe.root, "split": split}
+    sampler = recipe.episodes_of(recipe.source(), split, ways=ways, shots=shots, queries=queries)
+    return sampler, {**facts, "versions": versions()}
 
 
 def scored(

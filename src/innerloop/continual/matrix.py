@@ -32,6 +32,7 @@ class Result:
             network with random weights has on average.
         memory: bytes of the state after the last batch.
         new: classes of each task that were new when it came, ``[T]``.
+        shares: whether scores are shares of right answers, which lie within 0 and 1.
 
     Example:
         >>> result = Result(np.array([[0.9, 0.1], [0.6, 0.8]]), np.array([0.2, 0.2]), memory=0, new=np.array([2, 2]))
@@ -43,6 +44,7 @@ class Result:
     guess: np.ndarray
     memory: int
     new: np.ndarray
+    shares: bool = True
 
     @property
     def acc(self) -> float:
@@ -84,6 +86,7 @@ class Result:
             "matrix": rows,
             "guess": self.guess.tolist(),
             "new": self.new.tolist(),
+            "shares": self.shares,
         }
 
     @classmethod
@@ -91,11 +94,14 @@ class Result:
         """Back from :meth:`json`."""
         size = len(values["guess"])
         rows = [[np.nan] * size if row is None else row for row in values["matrix"]]
-        return cls(np.array(rows), np.array(values["guess"]), values["memory"], np.array(values["new"]))
+        new, shares = np.array(values["new"]), values.get("shares", True)
+        return cls(np.array(rows), np.array(values["guess"]), values["memory"], new, shares)
 
 
+#: Differences of scores.
+TRANSFER = ("bwt", "fwt", "forgetting")
 #: What a summary holds.
-METRICS = ("acc", "bwt", "fwt", "forgetting")
+METRICS = ("acc", *TRANSFER)
 
 
 def _mean(values: np.ndarray) -> float:
@@ -140,7 +146,7 @@ def run(
     finally:
         for part, mode in modes.items():
             part.training = mode
-    return Result(matrix, _guess(stream), _bytes(state), _new(stream))
+    return Result(matrix, _guess(stream), _bytes(state), _new(stream), stream.classifies)
 
 
 def _matrix(learner: Learner, stream: Stream, marks: set[int]) -> tuple[np.ndarray, State]:
@@ -182,9 +188,11 @@ def _guess(stream: Stream) -> np.ndarray:
 
 def _new(stream: Stream) -> np.ndarray:
     """Classes that first come with each task; 1 a task where the targets stay."""
-    if stream.scenario == "domain":
+    if stream.scenario == "domain" or not stream.classifies:
         return np.ones(stream.length, dtype=np.int64)
-    return np.array([int((part.y.sum(0) > 0).sum()) for part in stream.held_out])
+    there = torch.stack([part.y.sum(0) > 0 for part in stream.held_out])
+    # A class that tasks share is new once, with the first of them.
+    return (there & (there.cumsum(0) == 1)).sum(1).numpy(force=True)
 
 
 def _bytes(state: State) -> int:
@@ -221,19 +229,31 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
     for name in METRICS:
         values = np.array([getattr(result, name) for result in results])
         if not np.isnan(values).any():
-            found[name] = {"mean": float(values.mean()), "interval": _interval(values)}
+            bounds = _bounds(results[0], difference=name in TRANSFER)
+            found[name] = {"mean": float(values.mean()), "interval": _interval(values, bounds)}
     curves = np.array([result.curve for result in results])
     measured = ~np.isnan(curves[0])
     found["curve"] = {
         "seen": results[0].seen[measured].tolist(),
         "mean": curves.mean(0)[measured].tolist(),
-        "interval": [_interval(values) for values in curves.T[measured]],
+        "interval": [_interval(values, _bounds(results[0])) for values in curves.T[measured]],
     }
     return {**found, "memory": max(result.memory for result in results), "orders": len(results)}
 
 
-def _interval(values: np.ndarray) -> list[float] | None:
-    return None if len(values) < 2 else list(stats.interval(values))
+def _interval(values: np.ndarray, bounds: tuple[float, float]) -> list[float] | None:
+    """Student's t interval over stream orders, as far as it lies within the bounds."""
+    if len(values) < 2:
+        return None
+    low, high = stats.interval(values)
+    return [max(low, bounds[0]), min(high, bounds[1])]
+
+
+def _bounds(result: Result, difference: bool = False) -> tuple[float, float]:
+    """Between which a score lies, or a difference of two."""
+    if not result.shares:
+        return -np.inf, np.inf
+    return -1.0 if difference else 0.0, 1.0
 
 
 def plot(results: dict[str, Sequence[Result]], path: str | Path) -> Path:
@@ -256,7 +276,8 @@ def plot(results: dict[str, Sequence[Result]], path: str | Path) -> Path:
         seen, curves = several[0].seen[measured], curves[:, measured]
         (line,) = left.plot(seen, curves.mean(0), marker=".", label=name)
         if len(curves) > 1:
-            low, high = np.array([stats.interval(values) for values in curves.T]).T
+            bounds = _bounds(several[0])
+            low, high = np.array([_interval(values, bounds) for values in curves.T]).T
             left.fill_between(seen, low, high, alpha=0.2, color=line.get_color())
     left.set(xlabel="classes (or tasks) seen", ylabel="score on the tasks seen so far")
     left.legend()

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.core.facts import Facts, Kind
+from innerloop.core.metric import Metric
 from innerloop.core.targets import one_hot
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.augment import Augment
@@ -32,7 +33,7 @@ class Sampler(ABC):
     #: Whether targets are one-hot rows.
     classifies: bool = True
     #: What its tasks are judged by, where that is not accuracy (classes) or squared error (real targets).
-    metric: str | None = None
+    metric: Metric | None = None
 
     @abstractmethod
     def draw(self, generator: Generator, tasks: int) -> Task:

@@ -18,6 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.core.facts import Facts
+from innerloop.core.metric import ROC_AUC
 from innerloop.core.task import Examples, InputError, Task, did_you_mean
 from innerloop.data.digest import digest_of
 from innerloop.data.episodes import Sampler
@@ -192,7 +193,7 @@ class Assays(Sampler):
     """
 
     #: Classes are few and uneven, so it is the ranking of the queries that is scored.
-    metric = "roc_auc"
+    metric = ROC_AUC
     ways = 2
 
     def __init__(

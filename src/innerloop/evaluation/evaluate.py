@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,105 +16,16 @@ from torch import Tensor, nn
 
 from innerloop.core import distributed, norm
 from innerloop.core.learner import Learner
-from innerloop.core.lifting import How, Lifted, embed, lift
-from innerloop.core.likelihood import Likelihood
-from innerloop.core.task import InputError, Task, check, count, move, take
+from innerloop.core.lifting import How, embed, lift
+from innerloop.core.metric import Metric
+from innerloop.core.task import InputError, Task, count, move, take
+from innerloop.data.digest import digest_of
 from innerloop.data.episodes import Episodes, FewShot, Sampler
 from innerloop.data.pool import Pool
-from innerloop.evaluation import metrics, stats
-
-#: Makes a batch of tasks on the device where they are scored.
-Batch = Callable[[], Task]
-
-
-@dataclass
-class Report:
-    """A learner's metrics on a set of tasks, one value a task, and how they were had."""
-
-    metric: str
-    """``"accuracy"``, ``"roc_auc"`` (assays), ``"log_likelihood"`` (real targets of predicted spread) or ``"mse"``."""
-    per_task: dict[str, np.ndarray]
-    """Each metric's values, ``[T]``: ``nll`` and the metric; for a predicted spread ``mse`` and ``coverage50``, for two
-    ways ``roc_auc`` and ``delta_auprc``, too."""
-    norm: str
-    transductive: bool
-    seed: int
-    episodes: str
-    """Digest of the tasks: two reports with the same one saw the same tasks."""
-    ways: int | None = None
-    shots: int | tuple[int, int] | None = None
-    """A number, or the smallest and the largest one."""
-    queries: int | tuple[int, int | None] | None = None
-    calibration_error: float | None = None
-    open_tasks: np.ndarray | None = None
-    """The metric on episodes that share no class."""
-    indices: Episodes | None = field(default=None, repr=False)
-
-    @property
-    def tasks(self) -> int:
-        """How many tasks."""
-        return len(self.per_task[self.metric])
-
-    @property
-    def value(self) -> float:
-        """The metric's mean over tasks."""
-        return float(np.mean(self.per_task[self.metric], dtype=np.float64))
-
-    @property
-    def score(self) -> float:
-        """The metric's mean, signed so that more is better."""
-        return -self.value if self.metric == "mse" else self.value
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Closed 95 % interval: over episodes of this test set."""
-        return stats.interval(self.per_task[self.metric])
-
-    @property
-    def open_interval(self) -> tuple[float, float] | None:
-        """Open 95 % interval: classes and examples as random draws, from episodes that share no class."""
-        return stats.interval(self.open_tasks) if self.open_tasks is not None and len(self.open_tasks) > 1 else None
-
-    @property
-    def coverage(self) -> dict[str, float] | None:
-        """Share of targets within the central 50, 90 and 95 % intervals, where the spread is predicted."""
-        found = {k.removeprefix("coverage"): float(np.mean(v)) for k, v in self.per_task.items() if "coverage" in k}
-        return found or None
-
-    def json(self) -> dict[str, Any]:
-        """The report as plain values; accuracies are shares, 0 to 1."""
-        others = ("mse", "accuracy", "roc_auc", "delta_auprc")
-        return {
-            **{name: float(np.mean(self.per_task[name])) for name in others if name in self.per_task},
-            self.metric: self.value,
-            "interval": list(self.interval),
-            "half_width": (self.interval[1] - self.interval[0]) / 2,
-            "open_interval": list(self.open_interval) if self.open_interval else None,
-            "nll": float(np.mean(self.per_task["nll"])),
-            "calibration_error": self.calibration_error,
-            "coverage": self.coverage,
-            "tasks": self.tasks,
-            "ways": self.ways,
-            "shots": self.shots,
-            "queries": self.queries,
-            "norm": self.norm,
-            "transductive": self.transductive,
-            "seed": self.seed,
-            "episodes": self.episodes,
-        }
-
-    def __str__(self) -> str:
-        """One line: the mean with its interval, the protocol, the norm policy and whether it is transductive."""
-        low, high = self.interval
-        scale, unit, digits = (100, " %", 2) if self.metric == "accuracy" else (1, "", 4)
-        shots = " to ".join(map(str, self.shots)) if isinstance(self.shots, tuple) else self.shots
-        kind = f"{self.ways}-way {shots}-shot" if self.ways else f"{shots}-shot"
-        text = f"{kind}: {self.metric} {scale * self.value:.{digits}f} ± {scale * (high - low) / 2:.{digits}f}{unit}"
-        wide = self.open_interval
-        if wide is not None:
-            text += f" (open {scale * wide[0]:.{digits}f} to {scale * wide[1]:.{digits}f})"
-        transductive = "transductive" if self.transductive else "not transductive"
-        return f"{text}, {self.tasks} tasks, seed {self.seed}, norm {self.norm}, {transductive}"
+from innerloop.evaluation.content import content_digest
+from innerloop.evaluation.metrics import AnyMetric, as_metrics
+from innerloop.evaluation.reports import Report
+from innerloop.evaluation.scoring import Batch, Wanted, no_queries, score
 
 
 def evaluate(
@@ -128,6 +37,7 @@ def evaluate(
     how: How = "auto",
     chunk: int | None = None,
     open: bool = True,  # noqa: A002
+    metrics: Sequence[AnyMetric] = (),
     device: torch.device | str | None = None,
 ) -> Report:
     """Adapt to each of ``tasks`` fixed tasks and score its queries.
@@ -145,10 +55,18 @@ def evaluate(
         chunk: tasks at a time; default by size.
         open: also score episodes that share no class, at most ``tasks``, for the open interval (few-shot samplers
             only).
+        metrics: what else to measure on each task: an :class:`innerloop.Metric`, any metric of torchmetrics, or a
+            function from the class probabilities (or predictive means) ``[Q, D]`` and the targets ``[Q, D]`` of a task
+            to a number, of which higher is better.
         device: where to run; default where the learner is.
 
+    Returns:
+        the values of all metrics on all tasks; a task for which the learner has no finite prediction ends nothing, the
+        report names it.
+
     Raises:
-        InputError: if the learner's outputs do not fit the tasks, or the tasks are malformed.
+        InputError: if the learner's outputs do not fit the tasks, or the tasks are malformed, augmented, or have no
+            queries.
 
     Example:
         >>> import innerloop as il
@@ -158,14 +76,30 @@ def evaluate(
     """
     if tasks < 1:
         raise InputError(f"evaluation needs at least 1 task, not {tasks}")
-    device = torch.device(device) if device else next(learner.parameters(), torch.zeros(0)).device
+    check_sampler(sampler)
+    asked = as_metrics(metrics, sampler.classifies)
+    if device is None:
+        device = next(chain(learner.parameters(), learner.buffers()), torch.zeros(0)).device
+    device = torch.device(device)
     modes = {part: part.training for part in learner.modules()}
     learner.to(device).eval()
     try:
-        return _evaluate(learner, sampler, tasks, seed, how, chunk, open, device)
+        return _evaluate(learner, sampler, tasks, seed, how, chunk, open, asked, device)
     finally:
         for part, mode in modes.items():
             part.training = mode
+
+
+def check_sampler(sampler: Sampler) -> None:
+    """Refuse a sampler whose tasks cannot be judged on, whatever kind it is.
+
+    Raises:
+        InputError: if it augments, or gives no queries.
+    """
+    if any(getattr(sampler, name, None) is not None for name in ("augment", "support_augment", "query_augment")):
+        raise InputError("evaluation episodes are not augmented: build the sampler without augment")
+    if getattr(sampler, "queries", None) == 0:
+        raise no_queries()
 
 
 @torch.no_grad()
@@ -177,36 +111,37 @@ def _evaluate(
     how: How,
     chunk: int | None,
     open: bool,  # noqa: A002
+    asked: list[Metric],
     device: torch.device,
 ) -> Report:
     generator = torch.Generator().manual_seed(seed)
-    # What is measured follows from the tasks: a learner may well fit one-hot rows by squared error.
-    metric = "accuracy" if sampler.classifies else "mse"
     facts: dict[str, Any] = {"norm": learner.norm, "transductive": learner.transductive, "seed": seed}
     facts |= {name: getattr(sampler, name, None) for name in ("ways", "shots", "queries")}
+    facts |= {"asked": tuple(metric.name for metric in asked), "weights": digest_of(learner.state_dict())}
+    wanted = Wanted(sampler.classifies, facts["ways"] == 2, sampler.metric, asked)
     if isinstance(sampler, FewShot):
-        plain = sampler.support_augment is None and sampler.query_augment is None
-        if not plain:
-            raise InputError("evaluation episodes are not augmented: build the sampler without augment")
         episodes = sampler.episodes(generator, tasks)
         drawn = [episodes, *([sampler.disjoint(generator, tasks)] if open else [])]
+        facts["episodes"] = digest_of(content_digest(sampler.pool), list(episodes))
+        whole = learner
         sampler, learner, (used, *independent) = _embed_once(learner, sampler, drawn, device)
-        lifted = lift(learner, how)
-        binary = facts["ways"] == 2
-        per_task, probabilities = _score(lifted, _batches(sampler, used, chunk, device), metric, binary)
-        digest = hashlib.sha256(b"".join(part.numpy().tobytes() for part in episodes)).hexdigest()[:16]
+        lifted, features = lift(learner, how), learner is not whole
+        scores = score(lifted, _batches(sampler, used, chunk, device), wanted, features)
         if independent and len(independent[0].classes) > 1:
-            scored, _ = _score(lifted, _batches(sampler, independent[0], chunk, device), metric)
-            facts["open_tasks"] = scored[metric]
-        facts |= {"indices": episodes, "calibration_error": probabilities}
+            judged = replace(wanted, two=False, stated=scores.metric, asked=[])
+            rest = _batches(sampler, independent[0], chunk, device)
+            facts["open_tasks"] = score(lifted, rest, judged, features).judged
+        facts["indices"] = episodes
     else:
         seen = hashlib.sha256()
         batches = (_hashed(batch, seen) for batch in sampler.batches(generator, tasks))
         slices = (part for batch in batches for part in _slices(batch, chunk or 256, device))
-        per_task, facts["calibration_error"] = _score(lift(learner, how), slices, metric, sampler.metric == "roc_auc")
-        digest = seen.hexdigest()[:16]
-        metric = sampler.metric or ("log_likelihood" if "log_likelihood" in per_task else metric)
-    return Report(metric=metric, per_task=per_task, episodes=digest, **facts)
+        scores = score(lift(learner, how), slices, wanted)
+        facts["episodes"] = seen.hexdigest()[:16]
+    return Report(
+        metric=scores.metric, per_task=scores.per_task, metrics=scores.metrics, failed=scores.failed,
+        calibration_error=scores.calibration_error, **facts,
+    )  # fmt: skip
 
 
 def _hashed(tasks: Task, digest: hashlib._Hash) -> Task:
@@ -215,76 +150,6 @@ def _hashed(tasks: Task, digest: hashlib._Hash) -> Task:
         for leaf in part:
             digest.update(leaf.cpu().numpy().tobytes())
     return tasks
-
-
-def _score(
-    lifted: Lifted, batches: Iterator[Batch], metric: str, binary: bool = False
-) -> tuple[dict[str, np.ndarray], float | None]:
-    """Metrics per task, and the calibration error over all queries (where the learner gives probabilities)."""
-    likelihood = lifted.learner.likelihood
-    sample = next(batches)()
-    check(sample, lifted.learner.missing)
-    if sample.query.x.shape[1] == 0:
-        raise InputError("the tasks have no queries to score: build the sampler with queries=15, say")
-    check_outputs(lifted.learner, sample)
-    scored: dict[int, dict[str, Tensor]] = {}
-    for number, make in distributed.shared(chain([lambda: sample], batches)):
-        batch, kept = make(), scored.setdefault(number, {})
-        raw = lifted.predict(batch)
-        mean = torch.func.vmap(likelihood.mean)(raw)
-        nll = torch.func.vmap(likelihood.nll)(raw, batch.query.y).mean(-1)
-        score = metrics.accuracy if metric == "accuracy" else metrics.squared_error
-        kept[metric] = score(mean, batch.query.y)
-        if binary:
-            odds, positive = _log_odds(likelihood, raw, batch.query.y), batch.query.y[..., 1]
-            kept["roc_auc"] = metrics.roc_auc(odds, positive)
-            kept["delta_auprc"] = metrics.delta_auprc(odds, positive)
-        if metric == "accuracy" and likelihood.classifies:
-            kept["answers"], kept["truths"] = mean.flatten(0, 1), batch.query.y.flatten(0, 1)
-        kept["nll"] = nll
-        if metric == "mse" and likelihood.spreads:
-            kept["log_likelihood"] = -nll
-            cdf = torch.func.vmap(likelihood.cdf)(raw, batch.query.y)
-            for level in metrics.LEVELS:
-                kept[f"coverage{100 * level:.0f}"] = metrics.coverage(cdf, level)
-        scored[number] = {name: values.cpu() for name, values in kept.items()}
-    parts = distributed.collect(scored)
-    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    answers, truths = joined.pop("answers", None), joined.pop("truths", None)
-    error = metrics.calibration_error(answers, truths) if answers is not None and truths is not None else None
-    return {name: values.numpy() for name, values in joined.items()}, error
-
-
-def _log_odds(likelihood: Likelihood, raw: Tensor, y: Tensor) -> Tensor:
-    """Of the second class against the first, ``[T, Q]``: probabilities near 1 round to ties, which have no ranking."""
-    nll = torch.func.vmap(likelihood.nll)
-    first, second = (torch.eye(2, dtype=y.dtype, device=y.device)[k].expand_as(y) for k in (0, 1))
-    return nll(raw, first) - nll(raw, second)
-
-
-def check_outputs(learner: Learner, tasks: Task) -> None:
-    """Refuse a learner whose raw outputs do not fit the tasks' targets, by a trial run on the first one.
-
-    Raises:
-        InputError: naming both sizes and the remedy.
-    """
-    task = take(tasks, 0)
-    targets = task.query.y.shape[1]
-    wanted = learner.likelihood.size(targets)
-    try:
-        got = learner.predict(learner.adapt(task.support), task.query.x).shape[-1]
-    except InputError:
-        raise
-    except (RuntimeError, ValueError) as error:
-        raise InputError(
-            f"the learner cannot run a task with support x {tuple(task.support.x.shape)} and {targets} target columns "
-            f"({str(error).splitlines()[0]}): build its network for that input and output"
-        ) from error
-    if got != wanted:
-        raise InputError(
-            f"the learner gives {got} outputs a query, {type(learner.likelihood).__name__} needs {wanted} for "
-            f"{targets} target columns: evaluate with the ways that it was built for, or build it with out={wanted}"
-        )
 
 
 def _embed_once(
@@ -296,16 +161,23 @@ def _embed_once(
         return sampler, learner, used
     index = torch.cat([part.flatten() for episodes in used for part in episodes[1:]]).unique()
     features = embed_all(encoder, sampler.pool, index, device)
-    if not torch.isfinite(features).all():
+    if not torch.isfinite(features).any():
         raise InputError(
-            f"the encoder gives features that are not finite for some of {len(index)} examples: its training diverged; "
+            f"the encoder gives features that are not finite for any of {len(index)} examples: its training diverged; "
             f"train again with a lower learning rate, or clip the gradient (clip=1.0)"
         )
     # Only what the episodes use, however large the pool is: they count in the table of features from here on.
     table = copy.copy(sampler)
-    table.pool = Pool(features, torch.tensor([len(index)]), ("embedded",))
+    table.pool = _Features(features, torch.tensor([len(index)]), ("embedded",))
     moved = [Episodes(part.classes, *(torch.searchsorted(index, i) for i in part[1:])) for part in used]
     return table, head, moved
+
+
+class _Features(Pool):
+    """What an encoder gives; a few examples may overflow, which is then seen in the tasks that use them."""
+
+    def __post_init__(self) -> None:
+        """Nothing to check."""
 
 
 def embed_all(encoder: nn.Module, pool: Pool, index: Tensor, device: torch.device, size: int = 512) -> Tensor:
@@ -331,13 +203,3 @@ def _gathered(sampler: FewShot, episodes: Episodes, device: torch.device) -> Tas
 def _slices(tasks: Task, size: int, device: torch.device) -> Iterator[Batch]:
     for start in range(0, count(tasks), size):
         yield partial(move, take(tasks, slice(start, start + size)), device)
-
-
-def save_report(report: Report, path: str | Path) -> None:
-    """Save a report with its episodes and the value of every task, as one safetensors file."""
-    from innerloop.core import checkpoint
-
-    tensors = {f"task.{name}": torch.from_numpy(np.ascontiguousarray(v)) for name, v in report.per_task.items()}
-    if report.indices is not None:
-        tensors |= {f"episodes.{name}": part for name, part in report.indices._asdict().items()}
-    checkpoint.save(path, tensors, json.loads(json.dumps(report.json())))

@@ -1,72 +1,124 @@
-"""Metrics per task: ``[T]``, never a mean over tasks."""
+"""What evaluation measures: the metrics of a kind of tasks, those of other libraries, coverage and calibration."""
 
 from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-
-def accuracy(mean: Tensor, y: Tensor) -> Tensor:
-    """Share of queries whose most probable class is the true one: ``[T, Q, D], [T, Q, D] -> [T]``.
-
-    Example:
-        >>> accuracy(torch.eye(2).unsqueeze(0), torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]))
-        tensor([0.5000])
-    """
-    return (mean.argmax(-1) == y.argmax(-1)).float().mean(-1)
-
-
-def squared_error(mean: Tensor, y: Tensor) -> Tensor:
-    """Mean squared error over queries and columns, in squared units of y: ``[T, Q, D], [T, Q, D] -> [T]``."""
-    return (mean - y).square().mean((-2, -1))
-
-
-def roc_auc(score: Tensor, positive: Tensor) -> Tensor:
-    """Area under the ROC curve: ``[T, Q], [T, Q] -> [T]``, NaN for a task that lacks a class.
-
-    It is the probability that a random positive query scores higher than a random negative one; a tie counts half.
-
-    Args:
-        score: any number that grows with the belief that a query is positive.
-        positive: whether it is.
-
-    Example:
-        >>> roc_auc(torch.tensor([[0.1, 0.4, 0.35, 0.8]]), torch.tensor([[False, False, True, True]]))
-        tensor([0.7500], dtype=torch.float64)
-    """
-    from scipy.stats import rankdata
-
-    positive = positive.double().cpu()
-    ranks = torch.from_numpy(rankdata(score.cpu().numpy(), axis=1))
-    ones, zeros = positive.sum(1), (1 - positive).sum(1)
-    return ((ranks * positive).sum(1) - ones * (ones + 1) / 2) / (ones * zeros)
-
-
-def delta_auprc(score: Tensor, positive: Tensor) -> Tensor:
-    """Average precision minus its value for random scores, the share of positives: ``[T, Q], [T, Q] -> [T]``.
-
-    0 is guessing; the best is 1 minus the share. NaN for a task without a positive. The arguments are those of
-    :func:`roc_auc`.
-
-    Example:
-        >>> delta_auprc(torch.tensor([[0.1, 0.4, 0.35, 0.8]]), torch.tensor([[False, False, True, True]]))
-        tensor([0.3333], dtype=torch.float64)
-
-    References:
-        Stanley et al., *FS-Mol: A Few-Shot Learning Dataset of Molecules*, NeurIPS Datasets and Benchmarks 2021.
-    """
-    from scipy.stats import rankdata
-
-    positive = positive.bool().cpu()
-    falling = -score.double().cpu()
-    above = rankdata(falling.numpy(), "max", axis=1)
-    above_positive = rankdata(falling.masked_fill(~positive, float("inf")).numpy(), "max", axis=1)
-    precision = torch.from_numpy(above_positive / above).masked_fill(~positive, 0.0)
-    return precision.sum(1) / positive.sum(1) - positive.double().mean(1)
-
+from innerloop.core.metric import ACCURACY, DELTA_AUPRC, LOG_LIKELIHOOD, MSE, NLL, ROC_AUC, Metric
+from innerloop.core.task import InputError
 
 #: Central intervals whose coverage is reported.
 LEVELS = (0.5, 0.9, 0.95)
+
+
+@runtime_checkable
+class Accumulating(Protocol):
+    """A metric that is updated batch by batch, as those of torchmetrics are."""
+
+    def reset(self) -> Any:
+        """Forget what was seen."""
+
+    def update(self, preds: Tensor, target: Tensor) -> Any:
+        """See a batch."""
+
+    def compute(self) -> Any:
+        """The value on all that was seen."""
+
+
+#: A metric, one of torchmetrics, or a function from predictive means ``[Q, D]`` and targets ``[Q, D]`` of a task to
+#: its value, higher being better (:meth:`innerloop.core.metric.Metric.of` takes the other direction).
+AnyMetric = Metric | Accumulating | Callable[[Tensor, Tensor], float | Tensor]
+
+
+def standard(classifies: bool, binary: bool, spreads: bool) -> list[Metric]:
+    """What tasks of a kind are measured by, first what they are judged by, unless their sampler says otherwise.
+
+    Args:
+        classifies: whether targets are one-hot rows.
+        binary: whether there are two classes, whose ranking can be scored.
+        spreads: whether the spread of real targets is predicted.
+    """
+    if classifies:
+        return [ACCURACY, *([ROC_AUC, DELTA_AUPRC] if binary else []), NLL]
+    return [*([LOG_LIKELIHOOD] if spreads else []), MSE, NLL]
+
+
+def as_metrics(given: Sequence[AnyMetric], classifies: bool) -> list[Metric]:
+    """Metrics of any make as ours.
+
+    Raises:
+        InputError: for something else, a metric that does not say which values are better, or a name that stands
+            twice or that evaluation gives itself.
+    """
+    found = [_as_metric(one, classifies) for one in given]
+    names = [one.name for one in found]
+    own = {one.name: one for one in (ACCURACY, ROC_AUC, DELTA_AUPRC, LOG_LIKELIHOOD, MSE, NLL)}
+    for one in found:
+        if names.count(one.name) > 1 or one.name.startswith("coverage") or own.get(one.name, one) != one:
+            raise InputError(
+                f"metric {one.name!r} stands twice, or has the name of one that evaluation gives itself: rename it, "
+                f"with il.Metric.of(..., name=...)"
+            )
+    return found
+
+
+def _as_metric(given: AnyMetric, classifies: bool) -> Metric:
+    if isinstance(given, Metric):
+        return given
+    if isinstance(given, Accumulating) and not isinstance(given, type):
+        return _accumulated(given, classifies)
+    if callable(given) and not isinstance(given, type):
+        return Metric.of(given)
+    raise InputError(
+        f"{given!r} is no metric: give an il.Metric, an object with reset, update and compute (torchmetrics), or a "
+        f"function of (mean, y)"
+    )
+
+
+def _accumulated(given: Accumulating, classifies: bool) -> Metric:
+    """A metric of torchmetrics, task by task: its answers are probabilities and labels, or means and targets."""
+    name, own = type(given).__name__, copy.deepcopy(given)
+    higher = getattr(own, "higher_is_better", None)
+    if higher is None:
+        raise InputError(
+            f"{name} does not say whether higher values are better: choose one that does, or give "
+            f"il.Metric.of(function, better=...)"
+        )
+    if hasattr(own, "distributed_available_fn"):
+        # Each task is scored by one rank: to wait for the others would be to wait for ever.
+        own.distributed_available_fn = _alone
+    ends = getattr(own, "plot_lower_bound", None), getattr(own, "plot_upper_bound", None)
+    bounds = (float(ends[0]), float(ends[1])) if ends[0] is not None and ends[1] is not None else None
+    device = getattr(own, "device", None)
+
+    def score(mean: Tensor, y: Tensor) -> Tensor:
+        if classifies:
+            binary = mean.shape[-1] == 2 and not hasattr(own, "num_classes")
+            answer, truth = mean[:, 1] if binary else mean, y.argmax(-1)
+        else:
+            answer, truth = (mean[:, 0], y[:, 0]) if y.shape[-1] == 1 else (mean, y)
+        own.reset()
+        try:
+            own.update(answer.to(device).contiguous(), truth.to(device).contiguous())
+            return torch.as_tensor(own.compute())
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{name} cannot score a task with answers {tuple(answer.shape)} and targets {tuple(truth.shape)} "
+                f"({str(error).splitlines()[0]}): build it for tasks of {y.shape[-1]} target columns"
+            ) from error
+
+    better: Literal["higher", "lower"] = "higher" if higher else "lower"
+    return Metric.of(score, name, better=better, bounds=bounds)
+
+
+def _alone() -> bool:
+    return False
 
 
 def coverage(cdf: Tensor, level: float) -> Tensor:
@@ -86,6 +138,8 @@ def coverage(cdf: Tensor, level: float) -> Tensor:
 def calibration_error(mean: Tensor, y: Tensor, bins: int = 15) -> float:
     """Expected calibration error of the top class over all queries: 0 is calibrated, 1 the worst.
 
+    Queries whose probabilities are not finite are left out; NaN if none is left.
+
     Args:
         mean: class probabilities ``[..., D]``.
         y: one-hot rows ``[..., D]``.
@@ -98,8 +152,22 @@ def calibration_error(mean: Tensor, y: Tensor, bins: int = 15) -> float:
     References:
         Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017, https://arxiv.org/abs/1706.04599.
     """
-    confidence, answer = mean.reshape(-1, mean.shape[-1]).double().max(-1)
-    right = (answer == y.reshape(-1, y.shape[-1]).argmax(-1)).double()
-    bin_of = (confidence * bins).long().clamp(max=bins - 1)
-    gaps = torch.zeros(bins, dtype=torch.float64, device=mean.device).index_add(0, bin_of, right - confidence)
-    return float(gaps.abs().sum() / len(right))
+    return calibration_of(calibration_gaps(mean, y, bins))
+
+
+def calibration_gaps(mean: Tensor, y: Tensor, bins: int = 15) -> Tensor:
+    """What the calibration error is made of, to be added over batches: gaps ``[bins]``, then the number of queries."""
+    mean, y = mean.reshape(-1, mean.shape[-1]).double(), y.reshape(-1, y.shape[-1])
+    kept = mean.isfinite().all(-1)
+    confidence, answer = mean[kept].max(-1)
+    right = (answer == y[kept].argmax(-1)).double()
+    bin_of = (confidence * bins).long().clamp(0, bins - 1)
+    gaps = torch.zeros(bins + 1, dtype=torch.float64, device=mean.device).index_add(0, bin_of, right - confidence)
+    gaps[-1] = len(right)
+    return gaps
+
+
+def calibration_of(gaps: Tensor) -> float:
+    """The expected calibration error of summed :func:`calibration_gaps`; NaN for no query."""
+    total = float(gaps[-1])
+    return float(gaps[:-1].abs().sum()) / total if total else math.nan

@@ -10,7 +10,7 @@ from typing import Any
 from innerloop.core import checkpoint, distributed
 from innerloop.core.learner import Learner
 from innerloop.core.task import InputError
-from innerloop.evaluation.evaluate import Report
+from innerloop.evaluation.reports import Report
 from innerloop.training.history import History
 
 

@@ -13,7 +13,8 @@ from innerloop.core.learner import Learner
 from innerloop.core.random import generator
 from innerloop.core.task import InputError, Task, check, move, take
 from innerloop.data.episodes import Sampler
-from innerloop.evaluation.evaluate import check_outputs, evaluate
+from innerloop.evaluation.evaluate import check_sampler, evaluate
+from innerloop.evaluation.scoring import check_outputs
 from innerloop.training.callbacks import Callback
 from innerloop.training.history import History
 from innerloop.training.outer import NonFiniteLoss
@@ -66,6 +67,7 @@ class Validation:
             return
         count = min(self.settings.validate_tasks, _FIRST_TASKS)
         try:
+            check_sampler(self.validate)
             tasks = self.validate.draw(torch.Generator().manual_seed(self.settings.seed), count)
             check(tasks, self.learner.missing)
             check_learner(self.learner, move(tasks, self.device), scored=True)
