@@ -35,8 +35,6 @@ class Learner(Recorded, ABC):
     #: and what learners within say of themselves.
     looks_at_queries: bool = False
 
-    #: What a recipe builds it on: an "encoder" of vectors, of feature "maps", a "classifier", or nothing (``None``).
-    network: ClassVar[str | None] = None
     #: Whether inputs may have missing numbers (NaN).
     missing: ClassVar[bool] = False
     #: What its targets can be.

@@ -55,8 +55,6 @@ class TrainingRun(GradientLearner):
         torch.Size([4])
     """
 
-    network = None
-
     def __init__(
         self,
         net: nn.Module,

@@ -117,8 +117,6 @@ class OML(Embedded[OnlineHead]):
         https://arxiv.org/abs/1905.12588.
     """
 
-    network = "encoder"
-
     @composed(OnlineHead)
     def __init__(self) -> None: ...
 
@@ -164,8 +162,6 @@ class ANML(Embedded[OnlineHead]):
     References:
         Beaulieu et al., *Learning to Continually Learn*, ECAI 2020, https://arxiv.org/abs/2002.09571.
     """
-
-    network = "encoder"
 
     @composed(OnlineHead)
     def __init__(self) -> None:

@@ -84,7 +84,5 @@ class Hallucinator(Embedded[Hallucinating]):
         Wang et al., *Low-Shot Learning from Imaginary Data*, CVPR 2018, https://arxiv.org/abs/1801.05401.
     """
 
-    network = "encoder"
-
     @composed(Hallucinating)
     def __init__(self) -> None: ...

@@ -132,7 +132,5 @@ class MetaGAN(Embedded[Adversarial]):
         https://papers.nips.cc/paper_files/paper/2018/hash/4e4e53aa080247bc31d0eb4e7aeb07a0-Abstract.html.
     """
 
-    network = "encoder"
-
     @composed(Adversarial)
     def __init__(self) -> None: ...

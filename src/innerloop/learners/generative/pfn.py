@@ -74,7 +74,6 @@ class InContext(Learner):
         https://arxiv.org/abs/2207.01848; Nature 637, 2025, https://doi.org/10.1038/s41586-024-08328-6.
     """
 
-    network = "table"
     objectives = ("classification", "regression")
     missing = True
 

@@ -27,7 +27,6 @@ class NeuralProcess(Learner):
         InputError: for sizes below 1.
     """
 
-    network = "sizes"
     objectives = ("regression",)
 
     def __init__(self, inputs: int, targets: int, likelihood: Likelihood | None = None) -> None:

@@ -191,8 +191,6 @@ class Statistician(Embedded[StatisticianHead]):
         Edwards, Storkey, *Towards a Neural Statistician*, ICLR 2017, https://arxiv.org/abs/1606.02185.
     """
 
-    network = "encoder"
-
     @composed(StatisticianHead)
     def __init__(self) -> None:
         self.encoder = WithPixels(self.encoder)

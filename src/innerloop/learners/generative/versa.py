@@ -106,7 +106,5 @@ class Versa(Embedded[AmortizedHead]):
         https://arxiv.org/abs/1805.09921.
     """
 
-    network = "encoder"
-
     @composed(AmortizedHead)
     def __init__(self) -> None: ...

@@ -25,7 +25,5 @@ class ProtoNet(Embedded[Prototypes]):
         https://arxiv.org/abs/1703.05175.
     """
 
-    network = "encoder"
-
     @composed(Prototypes)
     def __init__(self) -> None: ...

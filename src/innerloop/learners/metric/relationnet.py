@@ -87,7 +87,5 @@ class RelationNet(Embedded[Relations]):
         https://arxiv.org/abs/1711.06025.
     """
 
-    network = "maps"
-
     @composed(Relations)
     def __init__(self) -> None: ...

@@ -38,8 +38,6 @@ class ANIL(GradientLearner):
         MAML*, ICLR 2020, https://arxiv.org/abs/1909.09157.
     """
 
-    network = "classifier"
-
     def __init__(
         self,
         net: nn.Module,

@@ -37,8 +37,6 @@ class BOIL(GradientLearner):
         https://arxiv.org/abs/2008.08882.
     """
 
-    network = "classifier"
-
     def __init__(
         self,
         net: nn.Module,

@@ -69,7 +69,6 @@ class CAVIA(GradientLearner):
         https://arxiv.org/abs/1810.03642.
     """
 
-    network = "context"
     objectives = ("regression",)
 
     def __init__(

@@ -57,8 +57,6 @@ class IMAML(GradientLearner):
         https://arxiv.org/abs/1909.04630.
     """
 
-    network = "classifier"
-
     def __init__(
         self,
         net: nn.Module,

@@ -45,8 +45,6 @@ class MAML(GradientLearner):
         https://arxiv.org/abs/1703.03400.
     """
 
-    network = "classifier"
-
     def __init__(
         self,
         net: nn.Module,

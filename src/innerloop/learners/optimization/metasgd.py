@@ -39,8 +39,6 @@ class MetaSGD(GradientLearner):
         https://arxiv.org/abs/1707.09835.
     """
 
-    network = "classifier"
-
     def __init__(
         self,
         net: nn.Module,

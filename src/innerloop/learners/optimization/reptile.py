@@ -46,8 +46,6 @@ class Reptile(GradientLearner):
         Nichol, Achiam, Schulman, *On First-Order Meta-Learning Algorithms*, 2018, https://arxiv.org/abs/1803.02999.
     """
 
-    network = "classifier"
-
     def __init__(
         self,
         net: nn.Module,

@@ -79,7 +79,5 @@ class Contrastive(Embedded[ContrastiveHead]):
         2020, https://arxiv.org/abs/2002.05709.
     """
 
-    network = "encoder"
-
     @composed(ContrastiveHead)
     def __init__(self) -> None: ...

@@ -24,7 +24,5 @@ class FineTune(Embedded[LinearHead]):
         Chen et al., *A Closer Look at Few-shot Classification*, ICLR 2019, https://arxiv.org/abs/1904.04232.
     """
 
-    network = "encoder"
-
     @composed(LinearHead)
     def __init__(self) -> None: ...

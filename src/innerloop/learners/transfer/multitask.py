@@ -120,8 +120,6 @@ class MultiTask(Embedded[TaskHeads]):
         Wang, Zhao, Li, *Bridging Multi-Task Learning and Meta-Learning*, ICML 2021, https://arxiv.org/abs/2106.09017.
     """
 
-    network = "encoder"
-
     @composed(TaskHeads)
     def __init__(self) -> None: ...
 

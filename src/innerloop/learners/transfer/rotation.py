@@ -43,7 +43,5 @@ class Rotation(Embedded[TurnHead]):
         https://arxiv.org/abs/1803.07728.
     """
 
-    network = "encoder"
-
     @composed(TurnHead)
     def __init__(self) -> None: ...
