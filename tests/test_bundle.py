@@ -345,6 +345,28 @@ def test_a_run_folder_stands_for_its_best(tmp_path: Path) -> None:
     laws.assert_same(il.load(tmp_path / "run").state_dict(), vectors().state_dict())
 
 
+CONVERTED: dict[str, Callable[[], il.Learner]] = {
+    "network": lambda: il.MAML(il.norm.convert(il.nets.conv4((1, 8, 8), width=8, pools=2, out=3), "support"), lr=0.1),
+    "learner": lambda: il.norm.convert(il.MAML(calibrated("running", out=3), lr=0.1), "support"),
+    "twice": lambda: il.norm.convert(il.norm.convert(il.ProtoNet(il.nets.conv4((1, 8, 8), pools=2)), "batch"), "group"),
+    "encoder": lambda: il.ProtoNet(
+        il.norm.convert(nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, 0.1, 0.3), nn.Flatten()), "support")
+    ),
+    "layer": lambda: il.ProtoNet(il.norm.convert(nn.BatchNorm2d(1, affine=False), "batch")),
+}
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_networks_whose_norm_was_converted_are_built_again(name: str, tmp_path: Path) -> None:
+    learner = CONVERTED[name]().eval()
+    task = il.Task(*(il.Examples(torch.randn(6, 1, 8, 8), torch.eye(3).repeat(2, 1)) for _ in range(2)))
+    il.save(tmp_path / "a", learner)
+    loaded = il.load(tmp_path / "a")
+    assert repr(loaded) == repr(learner)
+    assert loaded.norm == learner.norm
+    assert torch.equal(laws.predict(loaded, task), laws.predict(learner, task))
+
+
 def made_from(shape: tuple[int, ...], width: int = 8, out: int = 3) -> nn.Module:
     """A function of one's own, of a network that keeps nothing."""
     return nn.Sequential(Loose(width), nn.Linear(width, out))

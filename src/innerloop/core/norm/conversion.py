@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from innerloop.core.construction import maker, record
 from innerloop.core.norm.layers import BatchNorm, SupportNorm, groups
 from innerloop.core.norm.policies import POLICIES, policy_of
 from innerloop.core.task import InputError
@@ -23,6 +24,7 @@ _KINDS: tuple[type[nn.Module], ...] = (
 )
 
 
+@maker
 def convert(module: nn.Module, policy: str) -> nn.Module:
     """Replace every batch-norm layer of ``module``, in place, by the policy's layer with the same scale and shift.
 
@@ -57,6 +59,10 @@ def convert(module: nn.Module, policy: str) -> nn.Module:
         for name, child in part._modules.items():
             if child in replaced:
                 part._modules[name] = replaced[child]
+    changed = set(replaced.values())
+    for part in module.modules():
+        if part not in changed and not changed.isdisjoint(part.modules()):
+            record(part, convert, part, policy)
     return replaced.get(module, module)
 
 
@@ -76,8 +82,7 @@ def _replacement(old: Any, policy: str) -> nn.Module:
     elif policy == "none":
         new = nn.Identity()
     else:
-        new = (SupportNorm if policy == "support" else BatchNorm)(channels, old.eps, scaled)
-        new.origin, new.momentum = origin, old.momentum  # type: ignore[assignment]
+        new = (SupportNorm if policy == "support" else BatchNorm)(channels, old.eps, scaled, origin, old.momentum)
     like = old.weight if scaled else getattr(old, "running_mean", None)
     if like is not None:
         new.to(like.device, like.dtype)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from innerloop.core.construction import Recorded
 from innerloop.core.norm.replay import may_fuse, record, replayed
 from innerloop.core.task import InputError
 
@@ -49,27 +50,34 @@ def _normalized(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: floa
     return moved(x, weight, torch.zeros_like(weight) if bias is None else bias)
 
 
-class BatchNorm(nn.BatchNorm2d):
+class BatchNorm(Recorded, nn.BatchNorm2d):
     """Batch normalization by the statistics of the batch at hand, in every mode; under ``vmap`` too.
 
     Args:
         channels: size of axis 1.
         eps: added to the variance.
         affine: whether to scale and shift.
+        origin: kind of torch's layer that it takes the place of, which it is converted back to.
+        momentum: of that layer.
     """
 
-    #: Kind of torch's layer that it took the place of, and that layer's momentum: what it is converted back to.
-    origin: type[nn.Module] = nn.BatchNorm2d
-
-    def __init__(self, channels: int, eps: float = 1e-5, affine: bool = True) -> None:
-        super().__init__(channels, eps=eps, affine=affine, track_running_stats=False)
+    def __init__(
+        self,
+        channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        origin: type[nn.Module] = nn.BatchNorm2d,
+        momentum: float | None = 0.1,
+    ) -> None:
+        super().__init__(channels, eps=eps, momentum=momentum, affine=affine, track_running_stats=False)
+        self.origin = origin
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, *F] -> [N, C, *F]``."""
         return _normalized(x, self.weight, self.bias, self.eps)
 
 
-class SupportNorm(nn.Module):
+class SupportNorm(Recorded):
     """Normalizes with the statistics of the support set.
 
     Within :func:`innerloop.norm.recording` it writes down the statistics of what it sees; within
@@ -80,19 +88,24 @@ class SupportNorm(nn.Module):
         channels: size of axis 1.
         eps: added to the variance.
         affine: whether to scale and shift.
+        origin: kind of torch's layer that it takes the place of, which it is converted back to.
+        momentum: of that layer.
 
     References:
         "Conventional batch normalization" with support statistics in Bronskill et al., *TaskNorm*, ICML 2020,
         https://arxiv.org/abs/2003.03284.
     """
 
-    #: Kind of torch's layer that it took the place of, and that layer's momentum: what it is converted back to.
-    origin: type[nn.Module] = nn.BatchNorm2d
-    momentum: float | None = 0.1
-
-    def __init__(self, channels: int, eps: float = 1e-5, affine: bool = True) -> None:
+    def __init__(
+        self,
+        channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        origin: type[nn.Module] = nn.BatchNorm2d,
+        momentum: float | None = 0.1,
+    ) -> None:
         super().__init__()
-        self.num_features, self.eps = channels, eps
+        self.num_features, self.eps, self.origin, self.momentum = channels, eps, origin, momentum
         self.weight = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
