@@ -296,11 +296,11 @@ def test_an_existing_report_survives_failures(tmp_path, learner, sampler, result
 
 
 def test_demo_end_to_end(tmp_path, capsys, pools):
-    path = run_demo(tmp_path / "demo", minutes=0.05, seed=1, progress=False, pools=pools, tasks=50)
+    path = run_demo(tmp_path / "demo", steps=6, seed=1, progress=False, pools=pools, tasks=50)
     assert path == tmp_path / "demo" / "report.html"
     text = path.read_text(encoding="utf-8")
     page = Page(text)
-    recipe = make_recipe(pools, minutes=0.05, seed=1, tasks=50)
+    recipe = make_recipe(pools, steps=6, seed=1, tasks=50)
     printed = capsys.readouterr().out
     for part, values in recipe.items():
         assert f"{part}: {json.dumps(values)}\n" in printed
@@ -309,7 +309,14 @@ def test_demo_end_to_end(tmp_path, capsys, pools):
     assert page.tables[0][0][1:] == ["5-way 1-shot", "20-way 1-shot"]
     assert len(page.tables[1]) == 5
 
-    # The untrained network is the one of them that can be made again without a clock.
+    # Both are given equally many images, by steps: nothing depends on the clock.
+    steps, shown = recipe["budget"]["steps"], recipe["episodes"]["ways"] * (1 + recipe["episodes"]["queries"])
+    assert steps["ProtoNet"] * shown == recipe["budget"]["images"]
+    assert (
+        abs(steps["FineTune"] * recipe["batches"]["size"] - recipe["budget"]["images"]) <= recipe["batches"]["size"] / 2
+    )
+
+    # The untrained network, made again.
     torch.manual_seed(1)
     untrained = il.ProtoNet(il.nets.conv4(**recipe["encoder"]))
     train = pools.train.rotated()
@@ -323,8 +330,8 @@ def test_demo_end_to_end(tmp_path, capsys, pools):
 
 
 def test_demo_refuses_bad_input(tmp_path, pools):
-    with pytest.raises(il.InputError, match="0 minutes"):
-        run_demo(tmp_path, minutes=0, pools=pools)
+    with pytest.raises(il.InputError, match="0 steps"):
+        run_demo(tmp_path, steps=0, pools=pools)
     (tmp_path / "file").write_text("")
     with pytest.raises(il.InputError, match="cannot be written"):
         run_demo(tmp_path / "file", pools=pools)

@@ -36,8 +36,7 @@ UPWARDS: dict[str, str] = {}
 #: "module: module" in a circle, in order of their names.
 CIRCLES: dict[str, str] = {}
 #: "module: name".
-PRIVATE: dict[str, str] = {
-}
+PRIVATE: dict[str, str] = {}
 
 #: Private in name only: part of what a named tuple offers.
 OF_NAMED_TUPLES = {"_replace", "_asdict", "_fields", "_make", "_field_defaults"}

@@ -27,19 +27,23 @@ from innerloop.report.picture import picture
 from innerloop.report.tables import Results, cell_text, difference_text, pairs, policy_text
 from innerloop.training.fit import fit
 
+#: Outer steps of ProtoNet, and images of the classifier's batches (as in its committed recipe).
+STEPS, _BATCH = 660, 256
+
 
 def run_demo(
-    out: str | Path, minutes: float = 3.0, seed: int = 0, progress: bool = True,
+    out: str | Path, steps: int = STEPS, seed: int = 0, progress: bool = True,
     pools: Pools | None = None, tasks: int = 600,
 ) -> Path:  # fmt: skip
     """Train a prototypical network to read letters of unseen scripts, and compare it with two baselines.
 
-    A fine-tuned classifier and the untrained network (the same initial weights) are judged on the same episodes.
-    Prints the recipe and the results, and writes ``report.html``.
+    A fine-tuned classifier and the untrained network (the same initial weights) are judged on the same episodes. Both
+    trained ones see equally many training images, on any machine: images through the encoder are the compute. Prints
+    the recipe and the results, and writes ``report.html``.
 
     Args:
         out: folder for the report, made if missing.
-        minutes: wall-clock time, about; 85 % of it is training.
+        steps: outer steps of the prototypical network; the classifier gets as many images in larger batches.
         seed: of all that is random.
         progress: show a bar while training.
         pools: square images to use in place of :func:`innerloop.data.sets.glyphs.glyphs`.
@@ -49,18 +53,18 @@ def run_demo(
         The path of the report.
 
     Raises:
-        InputError: if the folder cannot be written, the time is not positive, or a pool is too small.
+        InputError: if the folder cannot be written, there is no step, or a pool is too small.
         KeyboardInterrupt: if the training is interrupted.
     """
-    if not minutes > 0:
-        raise InputError(f"the demo is given {minutes} minutes; it needs more than 0, and 3 for a good result")
+    if steps < 1:
+        raise InputError(f"the demo is given {steps} steps; it needs at least 1, and {STEPS} for a good result")
     out, console = Path(out), Console()
     prepare_folder(out)
     keep_memory()
-    options = f"--out {shlex.quote(str(out))} --minutes {minutes:g} --seed {seed}"
+    options = f"--out {shlex.quote(str(out))} --steps {steps} --seed {seed}"
     command = f"innerloop demo {options}" if pools is None and tasks == 600 else ""
     pools = pools or glyphs()
-    recipe = make_recipe(pools, minutes, seed, tasks)
+    recipe = make_recipe(pools, steps, seed, tasks)
     for part, values in recipe.items():
         console.print(f"{part}: {json.dumps(values)}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
@@ -74,8 +78,9 @@ def run_demo(
     }
     histories, common = {}, {"seed": seed, **recipe["training"]}
     for name, sampler in samplers.items():
-        console.print(f"Training {name}", style="bold")
-        budget = {"minutes": recipe["minutes"][name], "validate_every": recipe["validate_every"][name]}
+        budget = {"steps": recipe["budget"]["steps"][name], "validate_every": recipe["validate_every"][name]}
+        images = recipe["budget"]["images"]
+        console.print(f"Training {name}: {budget['steps']} steps, {images:,} images", style="bold", highlight=False)
         histories[name] = fit(learners[name], sampler, validate=validate, progress=progress, **budget, **common)
         if histories[name].stopped == "interrupted":
             raise KeyboardInterrupt
@@ -103,29 +108,34 @@ def run_demo(
     )
 
 
-def make_recipe(pools: Pools, minutes: float = 3.0, seed: int = 0, tasks: int = 600) -> dict[str, Any]:
+def make_recipe(pools: Pools, steps: int = STEPS, seed: int = 0, tasks: int = 600) -> dict[str, Any]:
     """What :func:`run_demo` runs, as plain values; small pools get fewer ways and queries.
 
     Args:
         pools: the data. ProtoNet takes the four rotations of a training class for four classes; FineTune, which in this
             time learns better without them, does not.
-        minutes: wall-clock time of the whole demo.
+        steps: outer steps of ProtoNet.
         seed: of all that is random.
         tasks: test tasks of each kind.
     """
     classes = 4 * pools.train.classes
     queries = {part: int(getattr(pools, part).sizes.min()) - 1 for part in ("train", "val", "test")}
     ways = [n for n in (5, 20) if n <= pools.test.classes] or [pools.test.classes]
+    shown = min(60, classes) * (1 + min(5, queries["train"]))
     return {
         "seed": seed,
         "data": {"name": pools.name, "classes": {"ProtoNet": classes, "FineTune": pools.train.classes}},
         "encoder": {"shape": list(pools.train.shape), "width": 64, "norm": "running"},
         "protonet": {"scale": 0.1},
         "episodes": {"ways": min(60, classes), "shots": 1, "queries": min(5, queries["train"])},
-        "batches": {"size": 128},
-        "minutes": {"ProtoNet": round(0.6 * minutes, 6), "FineTune": round(0.25 * minutes, 6)},
-        # By steps and not by the clock, so that a busy machine does not spend its time on validation.
-        "validate_every": {"ProtoNet": 100, "FineTune": 300},
+        "batches": {"size": _BATCH},
+        # In images and not by the clock, so that a slow machine changes nothing but the time.
+        "budget": {
+            "what": "training images through the encoder, as many for both",
+            "images": steps * shown,
+            "steps": {"ProtoNet": steps, "FineTune": max(1, round(steps * shown / _BATCH))},
+        },
+        "validate_every": {"ProtoNet": 100, "FineTune": 150},
         "training": {"tasks_per_step": 1, "lr": 2e-3, "schedule": "cosine", "average": 0.99, "how": "vmap"},
         "validation": {"ways": min(20, pools.val.classes), "shots": 1, "queries": min(5, queries["val"])},
         "test": {f"{n}-way 1-shot": {"ways": n, "shots": 1, "queries": min(15, queries["test"])} for n in ways},

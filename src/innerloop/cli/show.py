@@ -1,0 +1,27 @@
+"""Rows shown as a table."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def show(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Rows as a table that is as wide as the terminal, and in a pipe as wide as it has to be: no name is cut."""
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0] if rows else ():
+        words = name == "what"
+        table.add_column(name, no_wrap=not words, overflow="fold", ratio=1 if words and console.is_terminal else None)
+    for row in rows:
+        table.add_row(*(", ".join(map(str, v)) if isinstance(v, list) else str(v) for v in row.values()))
+    if not console.is_terminal:
+        console = Console(width=Console(width=10_000).measure(table).maximum)
+    console.print(table, highlight=False)
