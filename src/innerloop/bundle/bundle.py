@@ -65,7 +65,8 @@ class Bundle:
     Args:
         path: where it was read.
         record: what ``bundle.json`` says.
-        weights: the learner's tensors by name.
+        weights: the learner's parameters and buffers by name, those that are in no state dict too.
+        arguments: tensors that it is built from.
         tensors: the state's.
         allow: modules whose classes it may name.
         device: where the learner and the state go.
@@ -74,6 +75,7 @@ class Bundle:
     path: Path
     record: Mapping[str, Any]
     weights: Mapping[str, Tensor]
+    arguments: Mapping[str, Tensor]
     tensors: Mapping[str, Tensor]
     allow: tuple[str, ...] = ()
     device: torch.device | str = "cpu"
@@ -138,7 +140,7 @@ class Bundle:
                 f"the bundle {self.path} does not say how its learner is built ({why}): build it yourself and give "
                 f"il.load(path, learner=your_learner)"
             )
-        made = build(node, self.weights, self.allow)
+        made = build(node, {**self.weights, **self.arguments}, self.allow)
         if not isinstance(made, Learner):
             raise InputError(f"the bundle {self.path} builds a {type(made).__qualname__}, which is no learner")
         return self.into(made)
@@ -149,8 +151,7 @@ class Bundle:
         Raises:
             InputError: naming the first weight that does not fit.
         """
-        own = {name: tensor for name, tensor in self.weights.items() if not name.startswith(ARGUMENT)}
-        problem = fill(learner, own)
+        problem = fill(learner, self.weights)
         if problem is not None:
             raise InputError(f"the bundle {self.path} {problem}: it belongs to another learner")
         frozen = set(self.record.get("frozen", ()))
@@ -182,4 +183,7 @@ def read(path: str | Path, *, allow: Iterable[str] = (), device: torch.device | 
     record, parts = folder.read(path)
     if not isinstance(record.get("kind"), str):
         raise InputError(f"{path / folder.RECORD} says no kind: it is damaged; copy the bundle again")
-    return Bundle(path, record, parts.get("weights", {}), parts.get("state", {}), tuple(allow), device)
+    tensors = parts.get("weights", {})
+    arguments = {name: tensor for name, tensor in tensors.items() if name.startswith(ARGUMENT)}
+    weights = {name: tensor for name, tensor in tensors.items() if name not in arguments}
+    return Bundle(path, record, weights, arguments, parts.get("state", {}), tuple(allow), device)
