@@ -183,7 +183,11 @@ def test_pretrain_then_meta_train(cli: Cli, method: str, batch: int, tmp_path: P
     words = ["--ways", 5, "--shots", 1, "--queries", 2, "--tasks", 4, "--json"]
     assert 0 <= json.loads(cli("evaluate", tmp_path / "first", *words)[1])["accuracy"] <= 1
     start = {n.partition(".")[2]: v for n, v in weights(tmp_path / "first").items() if n.startswith("encoder.")}
-    for learner, at in (("protonet", "encoder."), ("maml", "net."), ("finetune", "encoder.")):
+    others = [("protonet", "encoder."), ("maml", "net."), ("finetune", "encoder.")]
+    if method == "classifier":
+        # The network that they share with it stands within another.
+        others += [("statistician", "encoder.encoder."), ("anml", "encoder.encoder.")]
+    for learner, at in others:
         words = ["--init", tmp_path / "first", "--steps", 0, *SMALL, "--out", tmp_path / learner]
         assert cli("train", learner, *words)[0] == 0
         own = weights(tmp_path / learner)
