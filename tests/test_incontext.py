@@ -193,7 +193,7 @@ def test_large_tables_are_read_in_part_but_every_class_is_there() -> None:
     y = (x[:, 0] > 0).astype(int)
     y[:2] = 2
     model = InContextClassifier(n_estimators=1).fit(x, y)
-    rows = model._tree.top.members[0].rows
+    rows = model._tree.top.views[0].rows
     assert len(rows) == len(set(rows)) == 2000
     assert {0, 1} <= set(rows)
     assert model.score(x[:100], y[:100]) > 0.9

@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 import innerloop as il
 from innerloop.estimators import InContextClassifier, InContextRegressor
 from innerloop.estimators.pretrained import pretrained, shipped
-from innerloop.learners.generative.pfn import InContext, describe
+from innerloop.learners.generative.pfn import InContext, describe, joined
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(90, 4))
@@ -413,3 +413,31 @@ def test_a_table_that_is_encoded_once_is_read_the_same() -> None:
         alone = learner.encode(il.Examples(x[i], y[i]))
         torch.testing.assert_close(torch.cat([learner.read(alone, part)[0] for part in query[i].split(2)]), wanted)
     assert learner.net.held(8, 4) * 3 == sum(part.numel() for memory in table.memory for part in memory)
+
+
+def test_orders_of_the_classes_share_a_description_of_the_rows() -> None:
+    torch.manual_seed(0)
+    learner = InContext(width=16, depth=3, heads=2, classes=3).double().eval()
+    x, query = torch.randn(1, 9, 4, dtype=torch.float64), torch.randn(1, 6, 4, dtype=torch.float64)
+    y = torch.eye(3, dtype=torch.float64).repeat(3, 1)
+    targets = torch.stack([y, y[:, [1, 2, 0]], y[:, [2, 0, 1]]])
+    together = learner.read(learner.encode(il.Examples(x, targets)), query)[0]
+    apart = joined([learner.encode(il.Examples(x, part)) for part in targets.split(1)])
+    torch.testing.assert_close(learner.read(apart, query)[0], together)
+    for got, own in zip(together, targets, strict=True):
+        torch.testing.assert_close(got, learner.predict(il.Examples(x[0], own), query[0])[0])
+
+
+def test_two_classes_are_read_in_both_orders() -> None:
+    model = InContextClassifier().fit(X[:60], Y[:60] > 0)
+    assert [sorted(view.orders.tolist()) for view in model._tree.top.views] == [[[0, 1], [1, 0]]] * 2
+    assert [view.counts for view in InContextRegressor(n_estimators=5).fit(X, Y)._ensemble.views] == [(3,), (2,)]
+
+
+def test_fused_attention_is_attention() -> None:
+    torch.manual_seed(0)
+    learner = InContext(width=16, depth=3, heads=2).double().eval()
+    support, query = il.Examples(torch.randn(8, 4).double(), torch.eye(2).double().repeat(4, 1)), torch.randn(6, 4)
+    wanted = learner.predict(support, query.double())
+    learner.net.fuse()
+    torch.testing.assert_close(learner.predict(support, query.double()), wanted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from innerloop.core.task import Examples, InputError
 from innerloop.estimators.pretrained import pretrained
-from innerloop.learners.generative.pfn import Encoded, standardized
+from innerloop.learners.generative.pfn import Encoded, InContext, joined, standardized
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,29 +27,31 @@ _CELLS = 2**13
 _KEPT = 2**26
 
 
-class Member(NamedTuple):
-    """How one member of the ensemble sees the table."""
+class View(NamedTuple):
+    """How some members of the ensemble see the table: alike, but for the order of the classes."""
 
     rows: npt.NDArray[np.intp]
-    order: npt.NDArray[np.intp]
-    """Which class stands in each column of its targets."""
     warp: QuantileTransformer | None
     """To the quantiles of each standardized column, if it has one."""
+    orders: npt.NDArray[np.intp]
+    """Which class stands in each column of a member's targets, ``[O, D]``, no two alike."""
+    counts: tuple[int, ...]
+    """How many members have each order."""
 
-    def sees(self, x: Floats, table: Floats) -> Floats:
-        """Queries as this member sees them beside the table ``[N, F]``."""
-        if self.warp is None:
-            return x
-        with np.errstate(all="ignore"):
-            return np.asarray(self.warp.transform(_standard(x, table[self.rows])))
+    def sees(self, x: Floats, table: Floats) -> Tensor:
+        """Queries ``[M, F]`` as these members see them beside the table ``[N, F]``: ``[1, M, F]``."""
+        if self.warp is not None:
+            with np.errstate(all="ignore"):
+                x = np.asarray(self.warp.transform(_standard(x, table[self.rows])))
+        return torch.from_numpy(x).unsqueeze(0)
 
 
 class Ensemble:
     """A table as every member sees it. It is encoded once, and each prediction reads that.
 
-    Columns that are constant (or have no cell at all) say nothing and are left out. Pickles and copies hold the table
-    and not what was encoded, which the table gives again; of a table so large that it would fill the memory none is
-    kept.
+    Every other member sees the quantiles of the features. Columns that are constant (or have no cell at all) say
+    nothing and are left out. Pickles and copies hold the table and not what was encoded, which the table gives again;
+    of a table so large that it would fill the memory none is kept.
 
     Args:
         weights: the bundle of the network.
@@ -74,60 +78,73 @@ class Ensemble:
             )
         self.weights, self.regression = weights, regression
         self.x, self.y = x[:, self.varying], y
-        self.members = tuple(self._member(i % 2 == 1, random) for i in range(members))
+        halves = (members + 1) // 2, members // 2
+        if len(x) <= MAX_ROWS:
+            rows = np.arange(len(x))
+            views = [self._view(rows, bool(i), half, random) for i, half in enumerate(halves) if half]
+        else:
+            strata = np.zeros(len(x), dtype=np.intp) if regression else y.argmax(1).numpy()
+            views = [self._view(_sample(random, strata), i % 2 == 1, 1, random) for i in range(members)]
+        self.views = tuple(views)
         self._encoded: list[Encoded] = []
         self._keep()
 
     def raw(self, x: Floats) -> Tensor:
         """Each member's raw outputs for queries ``[M, F]``: ``[B, M, P]``, classes in the order of the targets."""
         self._keep()
-        learner = pretrained(self.weights, regression=self.regression)
         x, raw = x[:, self.varying], []
-        for i, group in enumerate(self._groups()):
-            table = self._encoded[i] if self._encoded else self._encode(group)
-            query = torch.from_numpy(np.stack([member.sees(x, self.x) for member in group]))
-            parts = query.split(max(1, _CELLS // (len(group) * self._columns)), 1)
-            outputs = torch.cat([learner.read(table, part)[0] for part in parts], 1)
+        for i, view in enumerate(self.views):
+            tables = [self._encoded[i]] if self._encoded else self._encode(view)
+            outputs = self._read(tables, view.sees(x, self.x))
             if not self.regression:
-                outputs = torch.stack([o[:, np.argsort(m.order)] for o, m in zip(outputs, group, strict=True)])
-            raw.append(outputs)
+                back = torch.from_numpy(view.orders.argsort(1)).unsqueeze(1)
+                outputs = outputs.gather(2, back.expand(-1, outputs.shape[1], -1))
+            raw.append(outputs.repeat_interleave(torch.tensor(view.counts), 0))
         return torch.cat(raw)
 
-    @property
-    def _columns(self) -> int:
-        return self.x.shape[1] + 1
+    def _learner(self) -> InContext:
+        return pretrained(self.weights, regression=self.regression)
 
-    def _groups(self) -> list[tuple[Member, ...]]:
-        """The members that go through the network together: all for a small table, one by one for a large one."""
-        size = max(1, _CELLS // 2 // (len(self.members[0].rows) * self._columns))
-        return [self.members[start : start + size] for start in range(0, len(self.members), size)]
+    def _read(self, tables: Iterable[Encoded], query: Tensor) -> Tensor:
+        learner, raw = self._learner(), []
+        for table in tables:
+            size = max(1, _CELLS // (len(table.y) * (query.shape[2] + 1)))
+            raw.append(torch.cat([learner.read(table, part)[0] for part in query.split(size, 1)], 1))
+        return torch.cat(raw)
 
     def _keep(self) -> None:
-        numbers = pretrained(self.weights, regression=self.regression).net.held(
-            len(self.members[0].rows), self._columns - 1
-        )
-        if not self._encoded and len(self.members) * numbers <= _KEPT:
-            self._encoded = [self._encode(group) for group in self._groups()]
+        numbers = self._learner().net.held(len(self.views[0].rows), self.x.shape[1])
+        if not self._encoded and numbers * sum(len(view.orders) for view in self.views) <= _KEPT:
+            self._encoded = [joined(list(self._encode(view))) for view in self.views]
 
-    def _encode(self, group: tuple[Member, ...]) -> Encoded:
-        x = torch.from_numpy(np.stack([member.sees(self.x[member.rows], self.x) for member in group]))
-        y = torch.stack([self.y[member.rows][:, member.order] for member in group])
-        learner = pretrained(self.weights, regression=self.regression)
-        return learner.encode(Examples(x, y))
+    def _encode(self, view: View) -> Iterator[Encoded]:
+        """The table by the view's orders: several at a time if it is small, one by one if it is large."""
+        x, learner = view.sees(self.x[view.rows], self.x), self._learner()
+        size = max(1, _CELLS // 2 // (len(view.rows) * (x.shape[2] + 1)))
+        for orders in torch.from_numpy(view.orders).split(size):
+            yield learner.encode(Examples(x, self.y[view.rows][:, orders].transpose(0, 1)))
 
-    def _member(self, warped: bool, random: np.random.RandomState) -> Member:
-        rows = np.arange(len(self.x))
-        if len(rows) > MAX_ROWS:
-            rows = _sample(random, np.zeros_like(rows) if self.regression else self.y.argmax(1).numpy())
+    def _view(self, rows: npt.NDArray[np.intp], warped: bool, members: int, random: np.random.RandomState) -> View:
         warp = None
         if warped and self.x.shape[1]:
             warp = QuantileTransformer(n_quantiles=min(len(rows), 200), output_distribution="normal", subsample=None)
             with np.errstate(all="ignore"):
                 warp.fit(_standard(self.x[rows], self.x[rows]))
-        return Member(rows, random.permutation(self.y.shape[1]), warp)
+        orders, counts = _orders(self.y.shape[1], members, random)
+        return View(rows, warp, orders, counts)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_encoded": []}
+
+
+def _orders(classes: int, members: int, random: np.random.RandomState) -> tuple[npt.NDArray[np.intp], tuple[int, ...]]:
+    """Different orders of the classes, and how many members take each: as evenly as there are orders enough."""
+    known: dict[tuple[int, ...], int] = {}
+    enough = min(members, math.factorial(classes))
+    while len(known) < enough:
+        known.setdefault(tuple(random.permutation(classes).tolist()), 0)
+    share, rest = divmod(members, enough)
+    return np.array(list(known), dtype=np.intp), tuple(share + (i < rest) for i in range(enough))
 
 
 def _standard(x: Floats, table: Floats) -> Floats:

@@ -48,4 +48,5 @@ def _read(path: Path, written: int) -> InContext:
         learner = load(path)
     if not isinstance(learner, InContext):
         raise InputError(f"{path} holds a {type(learner).__name__}: these estimators take the bundle of an InContext")
+    learner.net.fuse()
     return learner.float().requires_grad_(False)

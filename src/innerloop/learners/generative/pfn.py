@@ -41,6 +41,15 @@ class Encoded(NamedTuple):
     memory: tuple[Memory, ...]
 
 
+def joined(tables: list[Encoded]) -> Encoded:
+    """Tables of the same rows and other targets as one batch, ``x [1, N, F]``, ``y [O, N, D]``."""
+    if len(tables) == 1:
+        return tables[0]
+    memories = zip(*(table.memory for table in tables), strict=True)
+    memory = (Memory(*(torch.cat(parts) for parts in zip(*same, strict=True))) for same in memories)
+    return Encoded(tables[0].x, torch.cat([table.y for table in tables]), tuple(memory))
+
+
 class InContext(Learner):
     """In-context learner for tables: a prior-fitted network.
 
@@ -118,7 +127,8 @@ class InContext(Learner):
         """Read a table once, for any number of predictions.
 
         Args:
-            state: what :meth:`adapt` kept, or a batch of tables: ``x [..., N, F]``, ``y [..., N, D]``.
+            state: what :meth:`adapt` kept, or a batch of tables: ``x [..., N, F]``, ``y [..., N, D]``. Where their rows
+                are the same and only the targets differ, ``x [1, N, F]`` is described once.
         """
         x, y = state
         return Encoded(x, y, self.net.encode(self._weighable(describe(x, x)), self._weighable(y)))
