@@ -168,7 +168,7 @@ CLASSIFIERS += ["anil", "boil", "metasgd", "multitask"]
 @pytest.mark.parametrize("learner", CLASSIFIERS)
 def test_each_learner_trains_and_is_scored(cli: Cli, learner: str, tmp_path: Path) -> None:
     extra = {
-        "reptile": [*TINY, "--queries", "0", "--shots", "2", "--inner-steps", "2"],
+        "reptile": [*TINY, "--queries", "0", "--shots", "2", "--inner-steps", "2", "--set", "options.test_steps=2"],
         "finetune": ["--set", "net.width=8", "--set", "episodes.size=8", "--set", "validation.tasks=4"],
     }.get(learner, TINY)
     assert cli("train", learner, "--steps", 2, "--out", tmp_path / "run", "--quiet", *extra)[0] == 0
