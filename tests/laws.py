@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import pytest
 import torch
 from torch import Generator, Tensor
 from torch.utils import _pytree as pytree
@@ -140,9 +141,18 @@ def assert_backward_is_the_gradient(learner: il.Learner, tasks: il.Task) -> None
 
 
 def assert_nothing_to_train(learner: il.Learner, tasks: il.Task) -> None:
-    """No way of lifting gives a loss that depends on a parameter, which is why there is no gradient to check."""
+    """No way of lifting gives a loss that depends on a parameter; whoever asks for its gradient is told so."""
     for how, chunk in WAYS_TO_LIFT:
         assert not il.lift(learner, how, chunk).loss(tasks).requires_grad
+        with pytest.raises(il.InputError, match=f"{type(learner).__name__} .*nothing to train"):
+            il.lift(learner, how, chunk).backward(tasks)
+
+
+def assert_training_is_refused(learner: il.Learner, sampler: Sampler, folder: Path, **options: Any) -> None:
+    """A learner with nothing to train is refused by name, before anything is written."""
+    with pytest.raises(il.InputError, match=type(learner).__name__):
+        il.fit(learner, sampler, steps=1, out=folder / "run", progress=False, **options)
+    assert not (folder / "run").exists()
 
 
 def assert_loss_is_its_own(learner: il.Learner, tasks: il.Task) -> None:

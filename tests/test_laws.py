@@ -145,7 +145,7 @@ def test_prediction_is_deterministic(case: Case, device: torch.device) -> None:
 def test_resumed_is_uninterrupted(case: Case, device: torch.device, tmp_path: Path) -> None:
     """Interrupted and resumed = uninterrupted, bit for bit: Adam, cosine, clipping, averaged weights, dropout."""
     if case.untrained:
-        laws.assert_nothing_to_train(learner_of(case, device).train(), tasks_of(case.train(), device))
+        laws.assert_training_is_refused(case.make(), case.train(), tmp_path, device=device)
     else:
         laws.assert_resumed_is_uninterrupted(case.make, case.train(), tmp_path, tasks_per_step=2, device=device)
 

@@ -286,6 +286,11 @@ class Lifted:
 
     def _backward_plain(self, tasks: Task, scale: float) -> Tensor:
         losses = self._losses(tasks)
+        if not losses.requires_grad:
+            raise InputError(
+                f"the loss of {type(self.learner).__name__} depends on no parameter that is trained: there is nothing "
+                f"to train, adapt and evaluate it as it is"
+            )
         (losses.sum() * scale).backward()
         return losses.detach()
 
