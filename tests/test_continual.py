@@ -253,6 +253,15 @@ def test_mnist_is_read_from_both_kinds_of_file(tmp_path: Path) -> None:
     for wrong in (tmp_path / "nothing.npz", tmp_path):
         with pytest.raises(il.InputError, match="no MNIST"):
             mnist(wrong)
+    whole = (tmp_path / "mnist.npz").read_bytes()
+    (tmp_path / "mnist.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(il.InputError, match="no MNIST"):
+        mnist(tmp_path / "mnist.npz")
+    packed = folder / "t10k-labels-idx1-ubyte.gz"
+    for damaged in (b"", packed.read_bytes()[:12]):
+        packed.write_bytes(damaged)
+        with pytest.raises(il.InputError, match="no MNIST"):
+            mnist(folder)
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,21 @@ def test_what_cannot_be_written_is_refused_and_leaves_nothing(tmp_path: Path, cl
     assert list(tmp_path.iterdir()) == []
 
 
+def test_folders_that_cannot_be_made_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(il.InputError, match="cannot be made"):
+            write_pool(folder, [("a", torch.zeros(2, 3))])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x.bin.part").symlink_to("/dev/full")
+    with pytest.raises(il.InputError, match=r"x\.bin\.part cannot be written \(No space left"):
+        write_pool(tmp_path, [("a", torch.zeros(2, 3))])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_pool_is_not_overwritten(both: tuple[Pool, MappedPool], tmp_path: Path) -> None:
     before = (tmp_path / "pool" / "x.bin").read_bytes()
     with pytest.raises(il.InputError, match="already holds a pool"):
@@ -197,9 +212,15 @@ def test_damage_is_refused(both: tuple[Pool, MappedPool], tmp_path: Path) -> Non
     facts = json.loads(text)
     wrong: list[object] = [text[:-9], "[]", "{}", *({k: v for k, v in facts.items() if k != gone} for gone in facts)]
     wrong += [{**facts, "sizes": [0] * 8}, {**facts, "names": ["a"] * 8}, {**facts, "dtype": "int3"}]
+    wrong += [
+        {**facts, "sizes": [n + 0.5 for n in facts["sizes"]]},
+        {**facts, "shape": [-1, 6, 6]},
+        text.encode("utf-16"),
+    ]
     wrong += [{**facts, "format": 2}, {**facts, "sizes": "many"}, {**facts, "shape": None}]
     for damage in wrong:
-        (folder / "pool.json").write_text(damage if isinstance(damage, str) else json.dumps(damage))
+        content = damage if isinstance(damage, (str, bytes)) else json.dumps(damage)
+        (folder / "pool.json").write_bytes(content.encode() if isinstance(content, str) else content)
         with pytest.raises(il.InputError, match="it is damaged; write the pool again"):
             open_pool(folder)
     (folder / "pool.json").unlink()

@@ -194,11 +194,53 @@ def test_without_goes_by_fingerprint(tmp_path: Path, small: Molecules) -> None:
         ({"labels": np.zeros((MOLECULES, 7), np.int8)}, "one name an assay"),
         ({"fp_packed": np.zeros((MOLECULES, 2))}, "fingerprints float64"),
         ({"tasks": np.array(["a"])}, "1 names"),
+        ({"tasks": np.array("a")}, "does not hold fp_packed"),
+        ({"tasks": np.array(["a"] * 8)}, "names an assay twice"),
+        ({"labels": np.full((MOLECULES, 8), np.nan)}, "has the label nan"),
+        ({"labels": np.full((MOLECULES, 8), "a")}, "has the label a"),
+        ({"labels": np.full((MOLECULES, 8), None)}, "does not hold fp_packed"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, changes: dict, words: str) -> None:
     with pytest.raises(il.InputError, match=words):
         Molecules.read(write(tmp_path, **changes))
+
+
+def test_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
+    """Wherever the file is cut or a byte of it is another; and what is no such file at all."""
+    path = write(tmp_path)
+    data = path.read_bytes()
+    damaged = [data[:length] for length in range(0, len(data) - 1, len(data) // 40)]
+    for place in range(0, len(data), len(data) // 150):
+        broken = bytearray(data)
+        broken[place] ^= 0xFF
+        damaged.append(bytes(broken))
+    refused = []
+    for content in damaged:
+        path.write_bytes(content)
+        try:
+            Molecules.read(path)
+        except il.InputError as error:
+            refused.append(str(error))
+    assert len(refused) > 100
+    assert all("small.npz" in message for message in refused)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    with pytest.raises(il.InputError, match=r"array\.npy does not hold fp_packed"):
+        Molecules.read(tmp_path / "array.npy")
+
+
+def test_the_digest_follows_the_content_and_the_splits(tmp_path: Path) -> None:
+    one, same = Molecules.read(write(tmp_path)), Molecules.read(write(tmp_path, "again.npz"))
+    assert one.digest == same.digest
+    others = [Molecules.read(write(tmp_path), seed=1), Molecules.read(write(tmp_path), disjoint=False)]
+    others.append(one.without(same, "test"))
+    others.append(Molecules.read(write(tmp_path, labels=np.zeros((MOLECULES, 8), np.int8))))
+    assert len({one.digest, *(other.digest for other in others)}) == 5
+    options = [{"shots": 2}, {"queries": 3}, {"balanced": False}]
+    few = {"shots": 1, "queries": 4}
+    samplers = [one.sampler("train", **few), one.sampler("test", **few)]
+    samplers += [one.sampler("train", **{**few, **option}) for option in options]
+    assert len({sampler.digest for sampler in samplers}) == 5
 
 
 def test_bad_input_is_refused(tmp_path: Path, small: Molecules) -> None:

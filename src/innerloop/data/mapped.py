@@ -123,8 +123,11 @@ def write_pool(folder: str | Path, classes: Iterable[tuple[str, Tensor | Iterabl
         >>> pool.names, pool.examples, pool.get(torch.tensor([0, 4])).mean((1, 2, 3))
         (('a', 'b'), 5, tensor([0., 1.]))
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(folder).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {folder} cannot be made ({error.strerror}): give another one") from None
     if (folder / "pool.json").exists():
         raise InputError(f"{folder} already holds a pool: give another folder, or delete this one first")
     sizes: dict[str, int] = {}
@@ -150,6 +153,10 @@ def write_pool(folder: str | Path, classes: Iterable[tuple[str, Tensor | Iterabl
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, folder / "x.bin")
+    except OSError as error:
+        raise InputError(
+            f"{part} cannot be written ({error.strerror or error}): make room, or give another folder"
+        ) from error
     finally:
         part.unlink(missing_ok=True)
     word = next(word for word, dtype in _DTYPES.items() if dtype == kind[0])
@@ -217,8 +224,12 @@ def open_pool(folder: str | Path) -> MappedPool:
         facts = json.loads(path.read_text())
         dtype, shape, names = _DTYPES[facts["dtype"]], [int(n) for n in facts["shape"]], tuple(map(str, facts["names"]))
         sizes, content = torch.tensor(facts["sizes"], dtype=torch.int64), str(facts["sha256"])
+        if any(not isinstance(n, int) for n in (*facts["shape"], *facts["sizes"])) or min(shape, default=1) < 1:
+            raise ValueError("its shape and sizes must be whole numbers above 0")
         if facts["format"] != 1 or sizes.shape != (len(set(names)),) or len(names) != len(sizes) or sizes.min() < 1:
             raise ValueError("its names and sizes do not fit together")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check its rights") from None
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{path} cannot be read ({error!r}): it is damaged; write the pool again") from None
     found, wanted = data.stat().st_size if data.is_file() else 0, int(sizes.sum()) * prod(shape) * dtype.itemsize
@@ -232,9 +243,12 @@ def open_pool(folder: str | Path) -> MappedPool:
 
 
 def _mapped(path: Path, dtype: torch.dtype, each: int) -> Tensor:
-    with path.open("rb") as file:
-        # Read-only: the system would have to promise memory for a mapping that can be written.
-        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        with path.open("rb") as file:
+            # Read-only: the system would have to promise memory for a mapping that can be written.
+            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check its rights") from None
     if each < _SMALL and hasattr(mmap, "MADV_RANDOM"):
         memory.madvise(mmap.MADV_RANDOM)
     with warnings.catch_warnings():

@@ -7,6 +7,7 @@ relabeled.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -293,15 +294,22 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     if not path.is_file():
         raise InputError(f"there is no file {path}: check the path")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: NumPy leaves the file of a damaged archive open.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             packed, labels, names = file["fp_packed"], file["labels"], tuple(map(str, file["tasks"]))
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} does not hold fp_packed, labels and tasks ({error}): see Molecules.read") from None
+    except PermissionError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check its rights") from None
+    except (KeyError, ValueError, TypeError, EOFError, OSError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} does not hold fp_packed, labels and tasks, or is damaged ({error}): see Molecules.read"
+        ) from None
     if packed.dtype != np.uint8 or packed.ndim != 2 or not len(packed) or labels.shape != (len(packed), len(names)):
         raise InputError(
             f"{path.name} has fingerprints {packed.dtype} {packed.shape}, labels {labels.shape} and {len(names)} "
             f"names; it needs uint8 [n, bits / 8], [n, assays] and one name an assay"
         )
+    if len(set(names)) < len(names):
+        raise InputError(f"{path.name} names an assay twice: rename one, or leave it out")
     odd = np.setdiff1d(labels, (-1, 0, 1))
     if len(odd):
         raise InputError(f"{path.name} has the label {odd[0]}; 1 is active, 0 is inactive, -1 is not measured")

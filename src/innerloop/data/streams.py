@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gzip
 import math
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -307,7 +309,7 @@ def mnist(path: str | Path) -> Images:
         else:
             with np.load(path) as file:
                 parts = [file[name] for name in ("x_train", "y_train", "x_test", "y_test")]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError, EOFError, IndexError, zlib.error, zipfile.BadZipFile) as error:
         raise InputError(
             f"no MNIST at {path} ({error}): give an .npz file with x_train, y_train, x_test and y_test, or a folder "
             f"with the four idx files"

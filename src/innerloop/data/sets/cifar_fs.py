@@ -78,7 +78,7 @@ def _sheets(root: Path) -> dict[str, tuple[str, int]]:
     try:
         listed = json.loads(index.read_text("utf-8"))
         sheets = {name: (str(listed[name]["split"]), int(listed[name]["n"])) for name in sorted(listed)}
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f'{index} cannot be read ({error!r}): it must be an object {{CLASS: {{"split": ..., "n": ...}}}}'
         ) from error

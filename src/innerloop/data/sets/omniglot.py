@@ -159,26 +159,26 @@ def _open(archive: Path) -> zipfile.ZipFile:
         ) from error
 
 
-def _contents(part: _Part) -> Iterator[tuple[str, bytes]]:
+def _contents(part: _Part) -> Iterator[tuple[str, Path | io.BytesIO]]:
     members = [member for drawings in part.drawings.values() for member in drawings]
     if part.path.is_dir():
-        yield from ((member, (part.path.parent / member).read_bytes()) for member in members)
+        yield from ((member, part.path.parent / member) for member in members)
         return
     with _open(part.path) as file:
         for member in members:
             try:
                 data = file.read(member)
-            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
                 raise InputError(
                     f"{part.path} is damaged at {member} ({error}): delete it and fetch it again, with download=True"
                 ) from error
-            yield member, data
+            yield member, io.BytesIO(data)
 
 
 def _decode(part: _Part, size: int) -> Tensor:
     x = torch.empty(len(part.drawings) * _DRAWINGS, 1, size, size, dtype=torch.uint8)
     for i, (member, data) in enumerate(_contents(part)):
-        x[i] = 255 - read_image(io.BytesIO(data), size=size, channels=1, name=f"{member} in {part.path}")
+        x[i] = 255 - read_image(data, size=size, channels=1, name=f"{member} in {part.path}")
     return x
 
 
