@@ -307,7 +307,8 @@ def mnist(path: str | Path) -> Images:
                 for kind in ("images-idx3", "labels-idx1")
             ]
         else:
-            with np.load(path) as file:
+            # Opened here: NumPy leaves the file of a damaged archive open.
+            with path.open("rb") as stream, np.load(stream) as file:
                 parts = [file[name] for name in ("x_train", "y_train", "x_test", "y_test")]
     except (OSError, KeyError, ValueError, TypeError, EOFError, IndexError, zlib.error, zipfile.BadZipFile) as error:
         raise InputError(
