@@ -74,6 +74,12 @@ def test_heavy_tails_that_the_features_explain_are_followed() -> None:
     assert ((low <= middle) & (middle <= high)).all()
 
 
+def test_a_prediction_does_not_depend_on_what_else_is_asked() -> None:
+    model = InContextRegressor().fit(X[:60], Y[:60])
+    alone = np.concatenate([model.predict(X[i : i + 1]) for i in range(60, 70)])
+    np.testing.assert_allclose(alone, model.predict(X[60:70]), rtol=1e-10, atol=1e-10)
+
+
 def test_targets_that_are_no_numbers_are_refused() -> None:
     dates = np.datetime64("2020-01-01") + np.arange(90)
     with pytest.raises(il.InputError, match="datetime64"):

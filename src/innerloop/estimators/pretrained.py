@@ -20,7 +20,9 @@ def shipped(*, regression: bool) -> Path:
 
 
 def pretrained(path: Path, *, regression: bool) -> InContext:
-    """The learner of a bundle, in float32 on the CPU, without gradients.
+    """The learner of a bundle, on the CPU, without gradients: a classifier in float32, a regressor in float64.
+
+    Real numbers are compared to more digits than probabilities: in float64 they do not depend on what else is asked.
 
     Args:
         path: the bundle, or the folder of a run.
@@ -49,4 +51,4 @@ def _read(path: Path, written: int) -> InContext:
     if not isinstance(learner, InContext):
         raise InputError(f"{path} holds a {type(learner).__name__}: these estimators take the bundle of an InContext")
     learner.net.fuse()
-    return learner.float().requires_grad_(False)
+    return learner.to(torch.float64 if learner.regression else torch.float32).requires_grad_(False)

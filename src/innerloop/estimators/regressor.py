@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -111,4 +110,4 @@ class InContextRegressor(RegressorMixin, InContextEstimator):  # type: ignore[mi
             raise InputError(
                 f"the weights {self._ensemble.weights} have no bars: train them with the default likelihood"
             )
-        return copy.deepcopy(bars).double(), self._ensemble.raw(x).double()
+        return bars, self._ensemble.raw(x)

@@ -127,7 +127,7 @@ class TableTransformer(Recorded):
         return raw @ self.target.weight[:, :targets].to(raw.dtype) / math.sqrt(raw.shape[-1])
 
     def fuse(self) -> None:
-        """Attend by PyTorch's own kernel from here on: faster, but with no second derivative and no rule for ``vmap``."""
+        """Attend by PyTorch's own kernel from here on: faster; no second derivatives, no rule for ``vmap``."""
         for block in self._steps():
             block.columns.fused = block.rows.fused = True
 

@@ -207,7 +207,8 @@ def _ranks(x: Tensor, support: Tensor) -> Tensor:
     others = support.unsqueeze(-3)
     rows = max(1, _COMPARISONS // max(1, others.numel()))
     parts = [(others < part).sum(-2) - (others > part).sum(-2) for part in x.unsqueeze(-2).split(rows, dim=-3)]
-    return torch.cat(parts, -2) / support.isfinite().sum(-2, keepdim=True).clamp(min=1)
+    # Of whole numbers the share would be of PyTorch's default type.
+    return torch.cat(parts, -2).to(x.dtype) / support.isfinite().sum(-2, keepdim=True).clamp(min=1)
 
 
 def _precise(x: Tensor) -> Tensor:
