@@ -116,9 +116,10 @@ def maker(
         return lambda seed: learner
     kind = learner_class(name)
     example = family.draw(0)
-    encoder = load(init).split()[0] if init is not None else None
-    if init is not None and encoder is None:
+    start = load(init) if init is not None else None
+    if start is not None and start.split()[0] is None:
         raise InputError(f"the learner of {init} has no encoder: give a run of protonet, finetune or oml, say")
+    encoder = start.backbone() if start is not None else None
     chosen = learner_options(kind, options, name)
     if name == "ewc":
         chosen.setdefault("every", len(example.batches) // example.length)
