@@ -231,6 +231,10 @@ def test_samplers_say_whether_they_augment(name: str) -> None:
             return self.inner.draw(generator, tasks)
 
     assert Wrapped(sampler).augmented == sampler.augmented
+    if sampler.augmented:
+        for augmenting in (sampler, Wrapped(sampler)):
+            with pytest.raises(il.InputError, match="not augmented"):
+                il.evaluate(il.ProtoNet(il.nets.conv4((3, 8, 8), width=4, pools=1)), augmenting, tasks=2)
 
 
 def test_a_digest_follows_from_content_and_options(known: tuple[Sampler, Facts], tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def check_sampler(sampler: Sampler) -> None:
     Raises:
         InputError: if it augments, or gives no queries.
     """
-    if any(getattr(sampler, name, None) is not None for name in ("augment", "support_augment", "query_augment")):
+    if sampler.augmented:
         raise InputError("evaluation episodes are not augmented: build the sampler without augment")
     if getattr(sampler, "queries", None) == 0:
         raise no_queries()
