@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -70,9 +71,8 @@ def _judged(sample: _Sample, tasks: Task, loop: Run, other: Run, wanted: dict[st
     if difference(sample(one, loop), sample(one, other)) is None:
         return Finding(None)
     sample.learner.eval()
-    before = _random_state(tasks)
-    wanted = sample(tasks, loop)
-    if not torch.equal(before, _random_state(tasks)):
+    wanted, drew = _drawn(sample, tasks, loop)
+    if drew:
         return Finding(None, "its random numbers differ from the loop's, so they could not be compared")
     return Finding(
         difference(wanted, sample(tasks, other)), "compared in evaluation mode, since training draws at random"
@@ -135,10 +135,7 @@ def _sampled(
     for dtype, near in ((torch.float64, True), (torch.float64, False), (None, True), (None, False)):
         try:
             sample = _Sample(learner, dtype, near, by_inputs, values)
-            torch.manual_seed(0)
-            before = _random_state(tasks)
-            wanted = sample(tasks, loop)
-            drew = not torch.equal(before, _random_state(tasks))
+            wanted, drew = _drawn(sample, tasks, loop)
         except Exception:
             # Not every learner runs in float64.
             continue
@@ -157,9 +154,13 @@ def _near(tensor: Tensor, generator: torch.Generator) -> Tensor:
     return value * (1 + 0.05 * first) + 0.01 * torch.where(size > 0, size, torch.ones_like(size)) * second
 
 
-def _random_state(tasks: Task) -> Tensor:
+def _drawn(sample: _Sample, tasks: Task, run: Run) -> tuple[dict[str, Tensor], bool]:
+    """A run's results, and whether it drew random numbers."""
     device = tasks.query.x.device
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+    state = partial(torch.cuda.get_rng_state, device) if device.type == "cuda" else torch.get_rng_state
+    torch.manual_seed(0)
+    before = state()
+    return sample(tasks, run), not torch.equal(before, state())
 
 
 def difference(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], tolerance: float | None = None) -> str | None:
@@ -181,12 +182,13 @@ def difference(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], tolera
         if found[key].shape != tensor.shape:
             return f"{key} has the shape {tuple(found[key].shape)} in place of {tuple(tensor.shape)}"
         share = float((found[key].double() - tensor.double()).norm()) / max(norms[key], floor, 1e-300)
-        if not share <= worst:
+        share = math.inf if math.isnan(share) else share
+        if share > worst:
             worst, name = share, key
     if worst <= tolerance:
         return None
-    what = name if name in ("losses", "predictions") else f"gradient by {name!r}"
-    return f"the {what} differs from the loop's by {100 * worst:.2g} %"
+    what = f"{name} differ" if name in ("losses", "predictions") else f"gradient by {name!r} differs"
+    return f"the {what} from the loop's by {100 * worst:.2g} %"
 
 
 def _line(error: Exception) -> str:

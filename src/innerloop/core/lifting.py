@@ -172,19 +172,17 @@ class Lifted:
         kind = "predict" if work == "predict" else "gradient"
         if kind in self._settled or torch.is_inference_mode_enabled() or torch._C._functorch.peek_interpreter_stack():
             return
-        self._settled.add(kind)
         self._try_folding(tasks)
         self._warn_of_precision(tasks)
         if self.how == "auto" or self.precision == "auto":
             self._choose(tasks, work, afresh=False)
-            return
-        if self.how == "loop" and not (self.compiled and work == "backward"):
-            return
-        complaint, note = self._doubt(tasks, work)
-        if complaint is not None:
-            raise InputError(complaint)
-        if note is not None:
-            self.why = f"{self.why}; {note}"
+        elif self.how != "loop" or (self.compiled and work == "backward"):
+            complaint, note = self._doubt(tasks, work)
+            if complaint is not None:
+                raise InputError(complaint)
+            if note is not None:
+                self.why = f"{self.why}; {note}"
+        self._settled.add(kind)
 
     def _choose(self, tasks: Task, work: Work, afresh: bool) -> None:
         """Take the fastest way that can be believed."""
