@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from innerloop.core import distributed, norm
+from innerloop.core import distributed
+from innerloop.core.alone import folds, looks_at_other_queries
 from innerloop.core.learner import Learner
 from innerloop.core.lifting import How, embed, lift
 from innerloop.core.metric import Metric
@@ -115,7 +116,7 @@ def _evaluate(
     device: torch.device,
 ) -> Report:
     generator = torch.Generator().manual_seed(seed)
-    facts: dict[str, Any] = {"norm": learner.norm, "transductive": learner.transductive, "seed": seed}
+    facts: dict[str, Any] = {"norm": learner.norm, "seed": seed}
     facts |= {name: getattr(sampler, name, None) for name in ("ways", "shots", "queries")}
     facts |= {"asked": tuple(metric.name for metric in asked), "weights": digest_of(learner.state_dict())}
     wanted = Wanted(sampler.classifies, facts["ways"] == 2, sampler.metric, asked)
@@ -123,6 +124,8 @@ def _evaluate(
         episodes = sampler.episodes(generator, tasks)
         drawn = [episodes, *([sampler.disjoint(generator, tasks)] if open else [])]
         facts["episodes"] = digest_of(content_digest(sampler.pool), list(episodes))
+        first = _gathered(sampler, Episodes(*(part[:1] for part in episodes)), device)
+        facts["transductive"] = looks_at_other_queries(learner, take(first, 0))
         whole = learner
         sampler, learner, (used, *independent) = _embed_once(learner, sampler, drawn, device)
         lifted, features = lift(learner, how), learner is not whole
@@ -136,7 +139,9 @@ def _evaluate(
         seen = hashlib.sha256()
         batches = (_hashed(batch, seen) for batch in sampler.batches(generator, tasks))
         slices = (part for batch in batches for part in _slices(batch, chunk or 256, device))
-        scores = score(lift(learner, how), slices, wanted)
+        first = next(slices)()
+        facts["transductive"] = looks_at_other_queries(learner, take(first, 0))
+        scores = score(lift(learner, how), chain([lambda: first], slices), wanted)
         facts["episodes"] = seen.hexdigest()[:16]
     return Report(
         metric=scores.metric, per_task=scores.per_task, metrics=scores.metrics, failed=scores.failed,
@@ -157,9 +162,9 @@ def _embed_once(
 ) -> tuple[FewShot, Learner, list[Episodes]]:
     """The same episodes over features, and the learner on features, where the encoder sees each example alone."""
     encoder, head = learner.split()
-    if encoder is None or not norm.folds(encoder):
-        return sampler, learner, used
     index = torch.cat([part.flatten() for episodes in used for part in episodes[1:]]).unique()
+    if encoder is None or not folds(encoder, sampler.pool.get(index[:4]).to(device)):
+        return sampler, learner, used
     features = embed_all(encoder, sampler.pool, index, device)
     if not torch.isfinite(features).any():
         raise InputError(

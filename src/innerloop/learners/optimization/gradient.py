@@ -182,13 +182,13 @@ def names(net: nn.Module, adapts: str | Sequence[str], shared_head: str | None =
         _check_untied(net, adapts, lambda name: (name.rpartition(".")[0] == last) == (adapts == "head"))
         return chosen
     patterns = [adapts] if isinstance(adapts, str) else list(adapts)
+    _check_untied(net, adapts, lambda name: any(fnmatchcase(name, pattern) for pattern in patterns))
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
             raise InputError(
                 f"adapts={pattern!r} matches no parameter of the network: choose 'all', 'head', 'body', 'none', or a "
                 f"pattern of {', '.join(known)}"
             )
-    _check_untied(net, adapts, lambda name: any(fnmatchcase(name, pattern) for pattern in patterns))
     return [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
