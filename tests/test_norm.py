@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -390,3 +392,104 @@ def test_one_number_has_no_variance() -> None:
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         net(torch.rand(1, 1, 1, 1))
     assert all(buffer.isfinite().all() for buffer in net.buffers())
+
+
+KINDS = [
+    *(
+        lambda kind=kind, **o: kind(8, **o)
+        for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    ),
+    *(
+        lambda kind=kind, **o: kind(8, track_running_stats=True, **{"affine": True, **o})
+        for kind in (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+    ),
+]
+
+
+@pytest.mark.parametrize("through", [["support"], ["batch"], ["batch", "support"]], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"eps": 0.25, "momentum": 0.4}, {"affine": False, "eps": 0.5}, {"momentum": None}], ids=str
+)
+@pytest.mark.parametrize("make", KINDS, ids=lambda make: type(make()).__name__)
+def test_convert_comes_back(make: Callable[..., nn.Module], options: dict[str, Any], through: list[str]) -> None:
+    """Kind, eps, momentum, scale and shift, frozen or not, mode and type survive a way there and back."""
+    old = make(**options).double().eval()
+    if old.weight is not None:
+        old.weight.data.uniform_(0.5, 2)
+        old.bias.requires_grad_(False)
+    net = nn.Sequential(old, nn.Linear(1, 1).double())
+    for policy in through:
+        assert norm.policy(norm.convert(net, policy)) == policy
+        assert net[0].eps == old.eps
+    new = norm.convert(net, "running")[0]
+    assert type(new) is type(old)
+    assert repr(new) == repr(old)
+    assert not new.training
+    assert new.running_mean.dtype == torch.float64
+    if old.weight is not None:
+        assert torch.equal(new.weight, old.weight)
+        assert (new.weight.requires_grad, new.bias.requires_grad) == (True, False)
+
+
+@pytest.mark.parametrize("policy", ["support", "batch", "group"])
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_converted_layer_has_the_eps_of_the_old_one(policy: str, affine: bool) -> None:
+    """Seen in what it computes: torch's own with that eps."""
+    x = torch.randn(6, 8, 3, dtype=torch.float64)
+    old = nn.BatchNorm1d(8, eps=2.0, affine=affine).double()
+    wanted = nn.GroupNorm(8, 8, eps=2.0, affine=False)(x) if policy == "group" else old.train()(x)
+    torch.testing.assert_close(norm.convert(old, policy)(x), wanted)
+
+
+def test_instance_norm_becomes_groups_of_one_channel() -> None:
+    """What it computes in training mode stays."""
+    x = torch.randn(6, 8, 3, dtype=torch.float64)
+    old = nn.InstanceNorm1d(8, affine=True, track_running_stats=True, eps=0.5).double()
+    torch.testing.assert_close(norm.convert(old, "group")(x), old(x))
+
+
+def test_a_layer_in_two_places_is_replaced_by_one() -> None:
+    """In one module under two names, or in two modules."""
+    layer = nn.BatchNorm2d(8)
+    net = nn.Sequential(layer, block(layer), layer)
+    norm.convert(net, "support")
+    assert isinstance(net[0], norm.SupportNorm)
+    assert net[0] is net[1][1] is net[2]
+
+
+@pytest.mark.parametrize("kind", [nn.LazyBatchNorm1d, nn.LazyBatchNorm2d, nn.LazyBatchNorm3d])
+def test_lazy_layers_are_converted_once_they_know_their_channels(kind: type[nn.Module]) -> None:
+    """Before that they are refused by name, and nothing is changed."""
+    net = nn.Sequential(nn.BatchNorm2d(8), kind(eps=0.5))
+    with pytest.raises(il.InputError, match=r"layer '1' \(Lazy.*run one batch"):
+        norm.convert(net, "support")
+    assert norm.policy(net[0]) == "running"
+    net[1](torch.rand(2, 3, *[4] * (int(kind.__name__[-2]) if kind is not nn.LazyBatchNorm1d else 1)))
+    assert norm.convert(net, "support")[1].eps == 0.5
+
+
+def test_a_policy_is_checked_before_anything_is_changed() -> None:
+    """Also where there is nothing to convert."""
+    with pytest.raises(il.InputError, match="'layer' is unknown"):
+        norm.convert(nn.Linear(1, 1), "layer")
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_calibrate_averages_instance_norm_too(momentum: float | None) -> None:
+    """Its running statistics are the averages over examples and batches; an inner loop then takes it."""
+    net = nn.Sequential(nn.InstanceNorm1d(2, track_running_stats=True, momentum=momentum)).double()
+    batches = [torch.randn(4, 2, 5).double() + n for n in range(3)]
+    norm.calibrate(net, batches)
+    means = torch.stack([x.mean((0, 2)) for x in batches]).mean(0)
+    torch.testing.assert_close(net[0].running_mean, means)
+    assert net[0].momentum == momentum
+    norm.check_inner_loop(net)
+
+
+def test_a_calibration_that_fails_leaves_modes_and_momenta() -> None:
+    """What a pass over broken inputs leaves is the network as it was, but for the statistics."""
+    net = nn.Sequential(nn.BatchNorm1d(2, momentum=0.3), nn.Linear(2, 2)).eval()
+    with pytest.raises(RuntimeError):
+        norm.calibrate(net, [torch.randn(4, 3)])
+    assert net[0].momentum == 0.3
+    assert not net[0].training

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from innerloop.core.construction import maker, record
@@ -44,6 +45,8 @@ def convert(module: nn.Module, policy: str) -> nn.Module:
     if policy not in POLICIES:
         raise InputError(f"norm policy {policy!r} is unknown; choose one of {', '.join(POLICIES)}")
     replaced: dict[nn.Module, nn.Module] = {}
+    known = (t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point() and not is_lazy(t))
+    like = next(known, torch.empty(0))
     for name, part in module.named_modules():
         kind = policy_of(part)
         if kind not in ("running", "batch", "support") or kind == policy == "running":
@@ -53,7 +56,7 @@ def convert(module: nn.Module, policy: str) -> nn.Module:
                 f"layer {name!r} ({type(part).__name__}) does not know its channels yet: run one batch through the "
                 f"network first, then convert it"
             )
-        replaced[part] = _replacement(part, policy)
+        replaced[part] = _replacement(part, policy, like)
     for part in list(module.modules()):
         # Not named_children: a layer that stands in two places of one module has two names there.
         for name, child in part._modules.items():
@@ -66,7 +69,7 @@ def convert(module: nn.Module, policy: str) -> nn.Module:
     return replaced.get(module, module)
 
 
-def _replacement(old: Any, policy: str) -> nn.Module:
+def _replacement(old: Any, policy: str, like: Tensor) -> nn.Module:
     channels, scaled = int(old.num_features), old.weight is not None
     origin = next((kind for kind in _KINDS if isinstance(old, kind)), nn.BatchNorm2d)
     if isinstance(old, BatchNorm | SupportNorm):
@@ -83,9 +86,9 @@ def _replacement(old: Any, policy: str) -> nn.Module:
         new = nn.Identity()
     else:
         new = (SupportNorm if policy == "support" else BatchNorm)(channels, old.eps, scaled, origin, old.momentum)
-    like = old.weight if scaled else getattr(old, "running_mean", None)
-    if like is not None:
-        new.to(like.device, like.dtype)
+    # A layer without tensors has the type of the network.
+    own = old.weight if scaled else getattr(old, "running_mean", None)
+    new.to(like.device if own is None else own.device, like.dtype if own is None else own.dtype)
     for name in ("weight", "bias") if scaled and policy != "none" else ():
         value = getattr(old, name)
         if value is None:
