@@ -215,3 +215,68 @@ def test_inner_gradients_reach_what_the_loss_reads_beside_its_arguments() -> Non
     found = inner.gradient(lambda at: (scale * at["w"] ** 2).sum(), at, through=[scale])["w"]
     (outer,) = torch.autograd.grad(found.sum(), scale)
     torch.testing.assert_close(outer, 2 * at["w"].sum())
+
+
+def told(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
+    """Let PyTorch say that the processor has instructions for bfloat16, or has none."""
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: has, raising=False)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+
+
+def encoded() -> tuple[il.ProtoNet, il.Task]:
+    x, y = torch.randn(4, 6, 1, 8, 8), torch.eye(3).repeat(2, 1).expand(4, 6, 3)
+    tasks = il.Task(il.Examples(x, y), il.Examples(x + 0.1, y))
+    return il.ProtoNet(il.nets.conv4((1, 8, 8), width=8, pools=2)), tasks
+
+
+def test_bfloat16_that_is_emulated_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning with the remedy, once a lift, where the processor has no instructions; none where it has."""
+    learner, tasks = encoded()
+    told(monkeypatch, False)
+    lifted = il.lift(learner, "loop", precision="bfloat16")
+    with pytest.warns(RuntimeWarning, match="no instructions for bfloat16 and emulates it.*precision='auto'"):
+        lifted.backward(tasks)
+    lifted.backward(tasks)
+    told(monkeypatch, True)
+    il.lift(learner, "loop", precision="bfloat16").backward(tasks)
+
+
+@pytest.mark.parametrize("how", ["auto", "loop"])
+def test_precision_auto_takes_what_the_processor_has(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Without the instructions float32, and nothing else is tried; with them whichever is faster, and both are said."""
+    learner, tasks = encoded()
+    wanted = il.lift(learner, "loop").backward(tasks)
+    told(monkeypatch, False)
+    lifted = il.lift(learner, how, precision="auto")
+    torch.testing.assert_close(lifted.backward(tasks), wanted)
+    assert lifted.precision is None
+    assert "bfloat16" not in lifted.why
+    told(monkeypatch, True)
+    # The batch of another number of tasks is nothing that is remembered.
+    more = il.Task(*(il.Examples(torch.cat((part.x, part.x)), torch.cat((part.y, part.y))) for part in tasks))
+    lifted = il.lift(learner, how, precision="auto")
+    torch.testing.assert_close(lifted.backward(more)[:4], wanted, rtol=0.1, atol=0.1)
+    assert lifted.precision in (None, "bfloat16")
+    assert "in bfloat16" in lifted.why
+
+
+def test_precision_auto_is_for_every_learner() -> None:
+    """Where there is no encoder there is nothing to choose."""
+    lifted = il.lift(sinusoid_maml(), "loop", precision="auto")
+    lifted.backward(sinusoids(3))
+    assert lifted.precision is None
+    with pytest.raises(il.InputError, match="choose auto, bfloat16 or float16"):
+        il.lift(sinusoid_maml(), precision="half")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_bars_read_every_type(dtype: torch.dtype) -> None:
+    """Density, distribution function, mean and quantile in the widest type: float32's, up to rounding of what comes."""
+    bars = il.Bars(torch.linspace(-3, 3, 13))
+    raw, y = torch.randn(2, 5, 12).to(dtype), torch.randn(5, 1).to(dtype)
+    for name, rest in (("log_prob", [y]), ("cdf", [y]), ("mean", []), ("quantile", [0.3])):
+        found = getattr(bars, name)(raw, *rest)
+        wanted = getattr(bars, name)(raw.float(), *(v.float() if isinstance(v, torch.Tensor) else v for v in rest))
+        assert found.dtype == torch.promote_types(dtype, torch.float32)
+        torch.testing.assert_close(found.float(), wanted)

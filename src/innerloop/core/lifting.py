@@ -219,7 +219,7 @@ class Lifted:
                 step,
                 doubt,
                 tasks,
-                key_of(self.learner, tasks, work, {**self._asked, "memory": self.memory}),
+                key_of(self.learner, tasks, work, {**self._asked, "memory": self.memory, "precisions": precisions}),
                 ways=("loop", "vmap") if how == "auto" else (how,),
                 chunk=self._asked["chunk"],
                 whole=encoder is not None and norm.couples(encoder),
