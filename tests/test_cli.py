@@ -270,6 +270,7 @@ def test_training_starts_from_the_network_of_another_run(cli: Cli, run_folder: P
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.filterwarnings("ignore:this cpu has no instructions for bfloat16:RuntimeWarning")
 def test_mixed_precision_is_for_encoders(cli: Cli, tmp_path: Path) -> None:
     words = ["--steps", 2, "--quiet", *TINY, "--set", "training.precision=bfloat16"]
     assert cli("train", "protonet", *words, "--out", tmp_path / "run")[0] == 0

@@ -435,7 +435,9 @@ def test_a_pool_is_embedded_once() -> None:
 
     class Watched(nn.Flatten):
         def forward(self, x: Tensor) -> Tensor:
-            seen.append(x)
+            # A trial of whether examples see each other runs in double precision.
+            if x.dtype == torch.float32:
+                seen.append(x)
             return super().forward(x)
 
     report = il.evaluate(il.ProtoNet(Watched()), blobs(), tasks=50, how="vmap", open=False)
