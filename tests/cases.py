@@ -253,6 +253,51 @@ PROTONETS = [
     ),
 ]
 
+FEATURE_HEADS = [
+    Case(
+        "ridge",
+        lambda: il.Embedded(il.nets.mlp(8, 32, 16), il.Ridge()),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
+        "logistic",
+        lambda: il.Embedded(il.nets.mlp(8, 32, 16), il.LogisticRegression(C=10.0)),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
+        "gaussian",
+        lambda: il.Embedded(il.nets.mlp(8, 32, 16), il.GaussianClasses()),
+        **BLOBS,
+        margin=0.2,
+        folds=True,
+        exempt={"encoder.2.bias": SHIFT},
+        fit={"steps": 80, "lr": 1e-2},
+    ),
+    Case(
+        "gaussian-base",
+        lambda: il.Embedded(il.nets.mlp(8, 32, 16), il.GaussianClasses(base=5.0, features=16)),
+        **BLOBS,
+        margin=0.2,
+        folds=True,
+        exempt={"encoder.2.bias": SHIFT},
+        fit={"steps": 80, "lr": 1e-2},
+    ),
+    Case(
+        "nearest",
+        lambda: il.Embedded(il.nets.mlp(8, 32, 16), il.NearestNeighbor()),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+]
+
 RELATIONNETS = [
     Case(
         "relationnet-scores",
@@ -878,6 +923,7 @@ PROCESSES = [
 
 CASES = [
     *PROTONETS,
+    *FEATURE_HEADS,
     *RELATIONNETS,
     *MAMLS,
     *REPTILES,

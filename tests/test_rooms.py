@@ -24,6 +24,7 @@ STOREYS = [
     {"bundle"},
     {"evaluation"},
     {"training"},
+    {"evidence"},
     {"acting", "continual", "estimators", "optimizers", "recipes", "report"},
     {"demo", "sweep"},
     {"cli"},

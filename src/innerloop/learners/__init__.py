@@ -23,8 +23,12 @@ from innerloop.learners.generative.statistician import Statistician, Statisticia
 from innerloop.learners.generative.tnp import TNP
 from innerloop.learners.generative.versa import AmortizedHead, Versa
 from innerloop.learners.head import Head
+from innerloop.learners.heads.gaussian import GaussianClasses
 from innerloop.learners.heads.linear import LinearHead
+from innerloop.learners.heads.logistic import LogisticRegression
+from innerloop.learners.heads.nearest import NearestNeighbor
 from innerloop.learners.heads.prototypes import Prototypes
+from innerloop.learners.heads.ridge import Ridge
 from innerloop.learners.metric.protonet import ProtoNet
 from innerloop.learners.metric.relationnet import RelationNet, Relations
 from innerloop.learners.optimization.anil import ANIL
@@ -67,6 +71,7 @@ __all__ = [
     "ExactGP",
     "ExperienceReplay",
     "FineTune",
+    "GaussianClasses",
     "GradientLearner",
     "GridConvCNP",
     "Hallucinating",
@@ -76,11 +81,13 @@ __all__ = [
     "Joint",
     "LaMAML",
     "LinearHead",
+    "LogisticRegression",
     "MarginalGP",
     "MetaGAN",
     "MetaSGD",
     "MultiTask",
     "Naive",
+    "NearestNeighbor",
     "OnlineHead",
     "ProtoNet",
     "Prototypes",
@@ -88,6 +95,7 @@ __all__ = [
     "RelationNet",
     "Relations",
     "Reptile",
+    "Ridge",
     "Rotation",
     "Statistician",
     "StatisticianHead",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
-from torch import nn
+from torch import Tensor, nn
 
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.learner import Learner
@@ -34,6 +34,17 @@ class Head(Learner):
     def check(self, support: Examples) -> None:
         """As any learner, except that features may be those of an encoder that diverged: its scores tell."""
         check_examples(support, classes=self.likelihood.classifies, finite=False)
+
+    def held_out(self, support: Examples) -> Tensor | None:
+        """What each support example would get from all the others, ``[N, P]``, where a closed form gives it exactly.
+
+        Where there is none, and in any case, :func:`innerloop.evidence.leave_one_out` gives it.
+        """
+        return None
+
+    def numbers(self, examples: int, classes: int, features: int) -> int:
+        """How many numbers learning from such a support set holds at a time, roughly: what refits are cut by."""
+        return examples * (features + examples + classes)
 
     @property
     def looks(self) -> bool:

@@ -102,20 +102,38 @@ class Prototypes(Head):
         return ClassSums.of(self._vectors(support.x), support.y, state)
 
     def predict(self, state: ClassSums, x: Tensor) -> Tensor:  # noqa: D102
-        z, prototypes = self._vectors(x), state.means
-        if self.distance == "cosine":
-            logits = F.normalize(z, dim=1) @ F.normalize(prototypes, dim=1).mT
-        else:
-            # Differences and not |z|^2 - 2 z.c + |c|^2, which loses the small distances that decide.
-            logits = -(z.unsqueeze(1) - prototypes).square().sum(2)
+        return self._logits(self._vectors(x), state).unsqueeze(0)
+
+    def held_out(self, support: Examples) -> Tensor:
+        """An example is missing from its own class's sum alone."""
+        z, y = self._vectors(support.x), support.y
+        whole = ClassSums.of(z, y)
+        # One row of sums for each example, of its own class without it.
+        rest = ClassSums(y @ whole.sums - z, y @ whole.counts - 1)
+        own = self._similarity(z.unsqueeze(1), rest.means.unsqueeze(1)).squeeze(1)
+        own = (self.scale * own).masked_fill(rest.counts.unsqueeze(1) < 0.5, -math.inf)
+        return torch.where(y > 0, own, self._logits(z, whole))
+
+    def _logits(self, z: Tensor, state: ClassSums) -> Tensor:
         # A class that has no support example cannot be the answer.
-        return (self.scale * logits).masked_fill(state.counts == 0, -math.inf).unsqueeze(0)
+        return (self.scale * self._similarity(z, state.means)).masked_fill(state.counts == 0, -math.inf)
+
+    def _similarity(self, z: Tensor, prototypes: Tensor) -> Tensor:
+        """Of vectors ``[..., Q, H]`` and prototypes ``[..., D, H]``: ``[..., Q, D]``."""
+        if self.distance == "cosine":
+            return F.normalize(z, dim=-1) @ F.normalize(prototypes, dim=-1).mT
+        # Differences and not |z|^2 - 2 z.c + |c|^2, which loses the small distances that decide.
+        return -(z.unsqueeze(-2) - prototypes.unsqueeze(-3)).square().sum(-1)
 
     def _vectors(self, x: Tensor) -> Tensor:
         z = x.flatten(1)
         # In training the features still move, and the encoder finds a center of its own.
         z = z if self.center is None or self.training else z - self.center
         return F.normalize(z, dim=1) if self.distance == "cosine" else z
+
+    def numbers(self, examples: int, classes: int, features: int) -> int:
+        """Every pair's differences are the most."""
+        return examples * classes * (features + 1)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"distance={self.distance!r}, scale={self.scale}"

@@ -1,0 +1,140 @@
+"""Gaussian classes that share a covariance (Bateni et al., CVPR 2020, https://arxiv.org/abs/1912.03432).
+
+Each class is a normal distribution about the mean of its features. A handful of examples says little about a
+covariance, so that of the task is shared by its classes, starts from the one that meta-training features have within
+their classes, and is shrunk towards equal variances. With equal variances alone it is Euclidean prototypes; with no
+base it is the classical linear discriminant analysis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.task import Examples, InputError, Task, join
+from innerloop.learners.head import Head, required
+from innerloop.learners.heads.prototypes import ClassSums
+
+
+class GaussianFit(NamedTuple):
+    """The examples, since a further one changes the whole fit, and the squared distance that they give.
+
+    It is ``|a|^2 - |inner a|^2``, where ``a`` is a difference of features times ``widths``.
+    """
+
+    examples: Examples
+    means: Tensor
+    """Of each class, ``[D, H]``."""
+    widths: Tensor
+    """One over the deviation of each feature, ``[H]``, before the examples' covariance comes in."""
+    inner: Tensor
+    """The part of the examples' covariance, ``[N, H]``."""
+
+
+class GaussianClasses(Head):
+    """Normal distributions with a shared, shrunken covariance; classes are equally likely beforehand.
+
+    The covariance is the squared deviations from the class means, over N, as N examples more than those of the base.
+
+    Args:
+        shrinkage: how far it is pulled towards equal variances of the same sum, above 0 to 1 (Euclidean prototypes).
+        base: the number of examples that the covariance of the meta-training features counts for, which
+            :meth:`calibrate` finds; 0 for none.
+        features: H, numbers in a feature vector; only a ``base`` needs it.
+        likelihood: default :class:`~innerloop.Categorical`.
+
+    Raises:
+        InputError: for a shrinkage outside of its range, or a base that is negative.
+
+    Example:
+        >>> head = GaussianClasses(shrinkage=1.0)
+        >>> x, y = torch.tensor([[0.0], [2.0], [6.0], [8.0]]), torch.eye(2)[[0, 0, 1, 1]]
+        >>> head.predict(head.adapt(Examples(x, y)), torch.tensor([[2.0]]))
+        tensor([[[ -0.5000, -12.5000]]])
+
+    References:
+        Bateni, Goyal, Masrani, Wood, Sigal, *Improved Few-Shot Visual Classification*, CVPR 2020,
+        https://arxiv.org/abs/1912.03432. Friedman, *Regularized Discriminant Analysis*, JASA 1989.
+    """
+
+    basis: Tensor | None
+    variances: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        shrinkage: float = 0.5,
+        base: float = 0.0,
+        features: int | None = None,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(likelihood or Categorical())
+        if not 0 < shrinkage <= 1:
+            raise InputError(f"the shrinkage is {shrinkage}; it must lie above 0 and be at most 1")
+        if not (math.isfinite(base) and base >= 0):
+            raise InputError(f"the base counts for {base} examples; it must be 0 or more, and finite")
+        self.shrinkage, self.base = shrinkage, base
+        # Kept by its eigenvectors: in their basis it is a row of variances, and so is what it is shrunk towards.
+        size = required(features, self) if base else 0
+        self.register_buffer("basis", torch.eye(size) if base else None)
+        self.register_buffer("variances", torch.ones(size) if base else None)
+
+    @property
+    def looks(self) -> bool:  # noqa: D102
+        return self.basis is not None
+
+    @torch.no_grad()
+    def calibrate(self, tasks: Iterable[Task]) -> None:
+        """Keep the covariance of the meta-training features within their classes, where it is wanted."""
+        if self.basis is None or self.variances is None:
+            return
+        scatter, free = torch.zeros_like(self.basis), 0
+        for batch in tasks:
+            for x, y in zip(*(torch.cat(parts, 1) for parts in zip(*batch, strict=True)), strict=True):
+                z = x.flatten(1)
+                apart = z - y @ ClassSums.of(z, y).means
+                scatter, free = scatter + apart.mT @ apart, free + len(z) - int((y.sum(0) > 0).sum())
+        if free > 0:
+            variances, basis = torch.linalg.eigh(scatter / free)
+            self.variances.copy_(variances.clamp(min=0))
+            self.basis.copy_(basis)
+
+    def adapt(self, support: Examples, state: GaussianFit | None = None) -> GaussianFit:  # noqa: D102
+        support = join(state.examples if state else None, support)
+        z, y = self._vectors(support.x), support.y
+        means = ClassSums.of(z, y).means
+        apart = z - y @ means
+        known = self.base * self.variances if self.variances is not None else torch.zeros_like(means[0])
+        count = len(z) + self.base
+        variance = (apart.square().sum() + known.sum()) / (count * z.shape[1])
+        # Single examples without a base say nothing of the spread within classes: the spread of all is taken.
+        spread = (z - z.mean(0)).square().mean()
+        variance = torch.where(variance > 0, variance, torch.where(spread > 0, spread, torch.ones_like(spread)))
+        own = 1 - self.shrinkage
+        widths = (own / count * known + self.shrinkage * variance).rsqrt()
+        # The inverse of a diagonal plus N outer products: a system of N equations and not of H.
+        inner = math.sqrt(own / count) * apart * widths
+        gram = inner @ inner.mT + torch.eye(len(z), dtype=z.dtype, device=z.device)
+        inner = torch.linalg.solve_triangular(torch.linalg.cholesky(gram), inner, upper=False)
+        return GaussianFit(support, means, widths, inner)
+
+    def predict(self, state: GaussianFit, x: Tensor) -> Tensor:  # noqa: D102
+        # A point near the features to count from: squares of large numbers lose the differences that decide.
+        center = state.examples.y.sum(0) @ state.means / len(state.examples.y)
+        z, means = ((part - center) * state.widths for part in (self._vectors(x), state.means))
+        outer = (z.unsqueeze(1) - means).square().sum(2)
+        within = ((z @ state.inner.mT).unsqueeze(1) - means @ state.inner.mT).square().sum(2)
+        # A class that has no support example cannot be the answer.
+        return (-0.5 * (outer - within)).masked_fill(state.examples.y.sum(0) == 0, -math.inf).unsqueeze(0)
+
+    def _vectors(self, x: Tensor) -> Tensor:
+        z = x.flatten(1)
+        return z if self.basis is None else z @ self.basis
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"shrinkage={self.shrinkage}, base={self.base}"

@@ -1,0 +1,81 @@
+"""The nearest neighbor (Cover and Hart, 1967): a query is of the class of the most similar support example."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.task import Examples, InputError, join
+from innerloop.learners.head import Head
+
+
+class NearestNeighbor(Head):
+    """The logit of a class is the similarity of its most similar support example.
+
+    Args:
+        distance: ``"euclidean"`` (squared) or ``"cosine"``.
+        scale: factor of the logits, which are minus the squared distances or the cosines; default 1 for squared
+            distances, 10 for cosines.
+        likelihood: default :class:`~innerloop.Categorical`.
+
+    Raises:
+        InputError: for an unknown distance, or a scale that is not positive.
+
+    Example:
+        >>> head = NearestNeighbor()
+        >>> state = head.adapt(Examples(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.eye(2)))
+        >>> head.predict(state, torch.tensor([[3.0, 0.0]]))
+        tensor([[[10.,  0.]]])
+
+    References:
+        Cover, Hart, *Nearest Neighbor Pattern Classification*, IEEE Transactions on Information Theory 1967.
+    """
+
+    def __init__(
+        self,
+        *,
+        distance: Literal["euclidean", "cosine"] = "cosine",
+        scale: float | None = None,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(likelihood or Categorical())
+        if distance not in ("euclidean", "cosine"):
+            raise InputError(f"distance {distance!r} is unknown; choose 'euclidean' or 'cosine'")
+        if scale is not None and not (math.isfinite(scale) and scale > 0):
+            raise InputError(f"the scale of the distance is {scale}; it must be positive and finite")
+        self.distance = distance
+        self.scale = scale if scale is not None else (1.0 if distance == "euclidean" else 10.0)
+
+    def adapt(self, support: Examples, state: Examples | None = None) -> Examples:  # noqa: D102
+        return join(state, support)
+
+    def predict(self, state: Examples, x: Tensor) -> Tensor:  # noqa: D102
+        return self._best(self._similarities(x, state.x), state.y).unsqueeze(0)
+
+    def held_out(self, support: Examples) -> Tensor:
+        """No example is its own neighbor."""
+        itself = torch.eye(len(support.x), dtype=torch.bool, device=support.x.device)
+        return self._best(self._similarities(support.x, support.x).masked_fill(itself, -math.inf), support.y)
+
+    def _similarities(self, x: Tensor, known: Tensor) -> Tensor:
+        z, known = x.flatten(1), known.flatten(1)
+        if self.distance == "cosine":
+            return self.scale * F.normalize(z, dim=1) @ F.normalize(known, dim=1).mT
+        # Differences and not |z|^2 - 2 z.k + |k|^2, which loses the small distances that decide.
+        return -self.scale * (z.unsqueeze(1) - known).square().sum(2)
+
+    def _best(self, similarities: Tensor, y: Tensor) -> Tensor:
+        """The largest of each class, ``[Q, N] -> [Q, D]``; a class without an example cannot be the answer."""
+        return similarities.unsqueeze(1).masked_fill(y.mT == 0, -math.inf).amax(2)
+
+    def numbers(self, examples: int, classes: int, features: int) -> int:
+        """Every pair's differences are the most."""
+        return examples * examples * (features + classes)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"distance={self.distance!r}, scale={self.scale}"

@@ -1,0 +1,107 @@
+"""Ridge regression on one-hot targets, in closed form (Bertinetto et al., ICLR 2019, https://arxiv.org/abs/1805.08136).
+
+A linear map from features to the rows of the classes, by least squares with a penalty. Its solution is one linear
+system of the size of the support set, however long the features are, and gradients pass through it; what each example
+would get from all the others follows from the same system, exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.task import Examples, InputError, join
+from innerloop.learners.head import Head
+
+
+class LinearFit(NamedTuple):
+    """The examples, since a further one changes the whole fit, and the classifier: weight ``[D, H]``, bias ``[D]``."""
+
+    examples: Examples
+    weight: Tensor
+    bias: Tensor
+
+
+class Ridge(Head):
+    """Least squares from features to one-hot rows, with a penalty on the weights and none on the bias.
+
+    Penalty and scale are meta-parameters, kept as logarithms.
+
+    Args:
+        penalty: what the squared weights count beside the squared errors, as it is before meta-training.
+        scale: factor of the logits, which are the fitted rows, as it is before meta-training.
+        normalize: whether features are scaled to unit length first.
+        likelihood: default :class:`~innerloop.Categorical`.
+
+    Raises:
+        InputError: for a penalty or a scale that is not positive and finite.
+
+    Example:
+        >>> head = Ridge(penalty=0.1, scale=1.0).requires_grad_(False)
+        >>> state = head.adapt(Examples(torch.eye(2), torch.eye(2)))
+        >>> head.predict(state, torch.eye(2)).argmax(2)
+        tensor([[0, 1]])
+
+    References:
+        Bertinetto, Henriques, Torr, Vedaldi, *Meta-learning with differentiable closed-form solvers*, ICLR 2019,
+        https://arxiv.org/abs/1805.08136. Allen, *The relationship between variable selection and data augmentation*,
+        Technometrics 1974 (the residuals of examples left out).
+    """
+
+    def __init__(
+        self,
+        *,
+        penalty: float = 1.0,
+        scale: float = 10.0,
+        normalize: bool = True,
+        likelihood: Likelihood | None = None,
+    ) -> None:
+        super().__init__(likelihood or Categorical())
+        for name, value in (("penalty", penalty), ("scale", scale)):
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"the {name} of the ridge is {value}; it must be positive and finite")
+        self.normalize = normalize
+        self.log_penalty = nn.Parameter(torch.tensor(math.log(penalty)))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+
+    def adapt(self, support: Examples, state: LinearFit | None = None) -> LinearFit:  # noqa: D102
+        support = join(state.examples if state else None, support)
+        z, y = self._vectors(support.x), support.y
+        center, level = z.mean(0), y.mean(0)
+        # A system of N equations and not of H: there are fewer examples than numbers in a feature vector.
+        dual = self._solve((z - center) @ (z - center).mT, y - level)
+        weight = dual.mT @ (z - center)
+        return LinearFit(support, weight, level - weight @ center)
+
+    def predict(self, state: LinearFit, x: Tensor) -> Tensor:  # noqa: D102
+        logits = self._logits(F.linear(self._vectors(x), state.weight, state.bias))
+        # A class that has no support example cannot be the answer.
+        return logits.masked_fill(state.examples.y.sum(0) == 0, -math.inf).unsqueeze(0)
+
+    def held_out(self, support: Examples) -> Tensor:
+        """By the diagonal of the hat matrix."""
+        z, y = self._vectors(support.x), support.y
+        centered = z - z.mean(0)
+        gram = centered @ centered.mT
+        hat = self._solve(gram, gram).mT + 1 / len(z)
+        free = (1 - hat.diagonal()).clamp(min=torch.finfo(z.dtype).eps).unsqueeze(1)
+        return self._logits(y - (y - hat @ y) / free).masked_fill(y.sum(0) - y == 0, -math.inf)
+
+    def _solve(self, gram: Tensor, right: Tensor) -> Tensor:
+        penalty = self.log_penalty.exp().to(gram)
+        return torch.linalg.solve(gram + penalty * torch.eye(len(gram), dtype=gram.dtype, device=gram.device), right)
+
+    def _logits(self, rows: Tensor) -> Tensor:
+        return self.log_scale.exp().to(rows) * rows
+
+    def _vectors(self, x: Tensor) -> Tensor:
+        z = x.flatten(1)
+        return F.normalize(z, dim=1) if self.normalize else z
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"penalty={self.log_penalty.exp().item():.4g}, scale={self.log_scale.exp().item():.4g}"
