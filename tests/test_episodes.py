@@ -165,6 +165,9 @@ def test_whole_classes_are_used_up() -> None:
         ({"ways": 3}, "3 ways need 3 classes, the pool has 2"),
         ({"ways": 0}, "ways is 0"),
         ({"shots": 0}, "shots is 0"),
+        ({"ways": 2.0}, "ways is 2.0; it must be a whole number"),
+        ({"ways": True}, "ways is True; it must be a whole number"),
+        ({"queries": "1"}, "queries is '1'; it must be a whole number"),
         ({"queries": -1}, "queries is -1"),
         ({"shots": 2, "queries": 2}, "need 4 examples a class, class 'c0' has 3"),
     ],
@@ -257,6 +260,13 @@ def test_pool_refuses(parts: tuple[Tensor, list[int], tuple[str, ...]], message:
     x, sizes, names = parts
     with pytest.raises(il.InputError, match=message):
         Pool(x, torch.tensor(sizes), names)
+
+
+@pytest.mark.parametrize("names", ["ab", {"a", "b"}, {"a": 0, "b": 1}, ["a"], ["a", "b", "c"]])
+def test_pool_of_refuses_names_that_do_not_fit(names: Any) -> None:
+    """One for each label, in an order."""
+    with pytest.raises(il.InputError, match=r"have no order|names for 2 classes"):
+        Pool.of(torch.zeros(3, 2), [0, 1, 0], names)
 
 
 def test_pool_of_refuses_missing_labels() -> None:

@@ -118,7 +118,7 @@ def examples(x: Any, y: Any, ways: int | Sequence[Any] | None = None) -> Example
     """
     inputs = inputs_of(x)
     part = Examples(inputs, targets_of(y, ways).to(inputs))
-    check_examples(part, "the examples")
+    check_examples(part, "the set of examples")
     return part
 
 

@@ -7,9 +7,9 @@ from torch import Generator, Tensor
 
 from innerloop.core.facts import Facts
 from innerloop.core.targets import one_hot
-from innerloop.core.task import Examples, InputError, Task
+from innerloop.core.task import Examples, Task
 from innerloop.data.augment import Augment
-from innerloop.data.episodes import FewShot, Sampler, augmented
+from innerloop.data.episodes import FewShot, Sampler, augmented, check_count
 from innerloop.data.pool import Pool
 
 
@@ -51,8 +51,7 @@ class ClassStream(Sampler):
         remember: int = 0,
         augment: Augment | None = None,
     ) -> None:
-        if remember < 0:
-            raise InputError(f"the remember set has {remember} examples; it must have at least 0")
+        check_count("remember", remember, 0)
         self._episodes = FewShot(pool, ways=ways, shots=shots, queries=queries)
         self.pool, self.ways, self.shots, self.queries = pool, ways, shots, queries
         self.remember, self.augment = remember, augment

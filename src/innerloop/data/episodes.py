@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from numbers import Integral
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -25,6 +26,18 @@ from innerloop.data.pool import Pool
 _NUMBERS = 2**24
 #: What the tasks of one draw of an evaluation take at most.
 _BYTES = 2**28
+
+
+def check_count(name: str, value: Any, least: int) -> None:
+    """Refuse what is no whole number, or too small a one.
+
+    Raises:
+        InputError: naming the value and the limit.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise InputError(f"{name} is {value!r}; it must be a whole number, at least {least}")
+    if int(value) < least:
+        raise InputError(f"{name} is {value}; it must be at least {least}")
 
 
 class Sampler(ABC):
@@ -128,8 +141,7 @@ class FewShot(Sampler):
         query_augment: Augment | None = None,
     ) -> None:
         for name, value, least in (("ways", ways, 1), ("shots", shots, 1), ("queries", queries, 0)):
-            if value < least:
-                raise InputError(f"{name} is {value}; it must be at least {least}")
+            check_count(name, value, least)
         if pool.classes < ways:
             raise InputError(
                 f"{ways} ways need {ways} classes, the pool has {pool.classes}: lower the ways or take a larger pool"
@@ -238,8 +250,9 @@ class Batches(Sampler):
     _views = 1
 
     def __init__(self, pool: Pool, *, size: int, augment: Augment | None = None) -> None:
-        if size < 1:
-            raise InputError(f"the batch size is {size}; it must be at least 1")
+        check_count("the batch size", size, 1)
+        if not pool.examples:
+            raise InputError("the pool holds no example: batches need at least one")
         self.pool, self.size, self.augment = pool, size, augment
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -83,10 +83,12 @@ class Pool:
         found, known = labels_of(labels)
         if len(found) != len(x):
             raise InputError(f"{len(x)} examples have {len(found)} labels: give each example one label")
+        if isinstance(names, (str, Set, Mapping)):
+            raise InputError(f"names={names!r} have no order: give a list of one name a class")
         if names is not None and len(names) != len(known):
             raise InputError(f"{len(names)} names for {len(known)} classes: give each label that occurs one name")
         order, sizes = torch.argsort(found, stable=True), torch.bincount(found, minlength=len(known))
-        return cls(x[order.to(x.device)], sizes, tuple(names) if names is not None else known)
+        return cls(x[order.to(x.device)], sizes, tuple(map(str, names)) if names is not None else known)
 
     @classmethod
     def from_dataset(
