@@ -671,3 +671,14 @@ def test_a_class_without_support_costs_a_finite_log_loss() -> None:
     assert numpy.isfinite(report.per_task["nll"]).all()
     assert (report.per_task["nll"] > 744.4 / 3).all()
     assert report.value <= 2 / 3
+
+
+def test_what_cannot_be_judged_on_is_known_before_a_run(tmp_path: Path) -> None:
+    """Augmented validation tasks are refused before the first step, and nothing is written."""
+    images = pool("pictures", "test")
+    validate = FewShot(images, ways=3, shots=1, queries=1, augment=Augment(flip=True))
+    learner = il.ProtoNet(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)))
+    plain = FewShot(images, ways=3, shots=1, queries=1)
+    with pytest.raises(il.InputError, match="validation: evaluation episodes are not augmented"):
+        il.fit(learner, plain, steps=50, validate=validate, out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()

@@ -1,43 +1,45 @@
-"""A digest of a pool's content, by which evaluations know whether they saw the same examples."""
+"""Digests of episodes, by which evaluations know whether they saw the same tasks."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
 
-from innerloop.data.mapped import MappedPool
+from innerloop.core import distributed
+from innerloop.data.digest import digest_of
+from innerloop.data.episodes import Episodes
 from innerloop.data.pool import Pool
 
-_KNOWN: WeakKeyDictionary[Pool, str] = WeakKeyDictionary()
-#: Examples that are read at once, and of a mapped pool in all.
+#: What is known, by pool and digest of the indices: a run's validations have the same episodes.
+_KNOWN: WeakKeyDictionary[Pool, dict[str, str]] = WeakKeyDictionary()
+#: Examples that are read at once.
 _BLOCK = 1024
 
 
-def content_digest(pool: Pool) -> str:
-    """A digest of a pool's examples, class sizes and names, computed once a pool.
+def episodes_digest(pool: Pool, episodes: Episodes) -> str:
+    """A digest of episodes: of their indices, and of the examples that these mean.
 
-    Of a mapped pool, whose examples may exceed what one wants to read, evenly spread examples stand for all.
+    Examples count as they are read, and only those that are used: bytes and the same images as floats, in memory or in
+    a mapped file, are the same tasks, however large the pool is. In a process group the first rank reads them.
 
     Example:
-        >>> pool = Pool.of(torch.zeros(4, 2), [0, 0, 1, 1])
-        >>> content_digest(pool) == content_digest(Pool.of(torch.ones(4, 2), [0, 0, 1, 1]))
-        False
+        >>> import innerloop as il
+        >>> pools = [il.Pool.of(torch.full((8, 2), value), [0, 1] * 4) for value in (0.0, 1.0)]
+        >>> samplers = [il.FewShot(pool, ways=2, shots=1, queries=1) for pool in pools]
+        >>> one, other = (sampler.episodes(torch.Generator().manual_seed(0), 3) for sampler in samplers)
+        >>> torch.equal(one.query, other.query), episodes_digest(pools[0], one) == episodes_digest(pools[1], other)
+        (True, False)
     """
-    if pool not in _KNOWN:
-        found = hashlib.sha256(json.dumps([pool.names, pool.sizes.tolist(), pool.shape]).encode())
-        for index in _read(pool):
-            # As they are read, so that bytes and the same examples as floats are one content.
+    return distributed.first(lambda: _digest(pool, episodes))
+
+
+def _digest(pool: Pool, episodes: Episodes) -> str:
+    known, key = _KNOWN.setdefault(pool, {}), digest_of(list(episodes))
+    if key not in known:
+        found = hashlib.sha256(key.encode())
+        for index in torch.cat([part.flatten() for part in episodes[1:]]).unique().split(_BLOCK):
             found.update(pool.get(index).detach().cpu().contiguous().numpy().data)
-        _KNOWN[pool] = found.hexdigest()[:16]
-    return _KNOWN[pool]
-
-
-def _read(pool: Pool) -> Iterable[Tensor]:
-    if isinstance(pool, MappedPool):
-        return [torch.linspace(0, pool.examples - 1, min(_BLOCK, pool.examples), dtype=torch.float64).long()]
-    return torch.arange(pool.examples).split(_BLOCK)
+        known[key] = found.hexdigest()[:16]
+    return known[key]

@@ -23,7 +23,7 @@ from innerloop.core.task import InputError, Task, count, move, take
 from innerloop.data.digest import digest_of
 from innerloop.data.episodes import Episodes, FewShot, Sampler
 from innerloop.data.pool import Pool
-from innerloop.evaluation.content import content_digest
+from innerloop.evaluation.content import episodes_digest
 from innerloop.evaluation.metrics import AnyMetric, as_metrics
 from innerloop.evaluation.reports import Report
 from innerloop.evaluation.scoring import Batch, Wanted, no_queries, score
@@ -123,7 +123,7 @@ def _evaluate(
     if isinstance(sampler, FewShot):
         episodes = sampler.episodes(generator, tasks)
         drawn = [episodes, *([sampler.disjoint(generator, tasks)] if open else [])]
-        facts["episodes"] = digest_of(content_digest(sampler.pool), list(episodes))
+        facts["episodes"] = episodes_digest(sampler.pool, episodes)
         first = _gathered(sampler, Episodes(*(part[:1] for part in episodes)), device)
         facts["transductive"] = looks_at_other_queries(learner, take(first, 0))
         whole = learner
