@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from torch import nn
 
@@ -38,8 +40,8 @@ def find_device(name: torch.device | str) -> torch.device:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where a module's parameters are; the CPU for one without any."""
-    return next(module.parameters(), torch.zeros(0)).device
+    """Where a module's parameters are, or its buffers; the CPU for one without any."""
+    return next(chain(module.parameters(), module.buffers()), torch.zeros(0)).device
 
 
 def _refusal(name: torch.device | str, reason: str) -> str:

@@ -39,12 +39,15 @@ def check_folder(folder: Path) -> None:
     if str(folder) in ("", "."):
         raise InputError("the folder has no name: give one of its own, not the folder that you are in")
     try:
-        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        reason = None if there.is_dir() else f"{there} is a file"
-        if reason is None and not os.access(there, os.W_OK | os.X_OK):
-            reason = f"no right to write in {there}"
-    except OSError as error:
-        reason = error.strerror or str(error)
+        folder.lstat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        raise InputError(_refusal(folder, getattr(error, "strerror", None) or str(error))) from None
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    reason = None if there.is_dir() else f"{there} is a file"
+    if reason is None and not os.access(there, os.W_OK | os.X_OK):
+        reason = f"no right to write in {there}"
     if reason is not None:
         raise InputError(_refusal(folder, reason))
 

@@ -55,7 +55,11 @@ class Sampler(ABC):
     @property
     def facts(self) -> Facts:
         """What its tasks are made of; here as one task that is drawn shows."""
-        query = self.plain(Generator().manual_seed(0), 1).query
+        return self.facts_of(self.plain(Generator().manual_seed(0), 1))
+
+    def facts_of(self, tasks: Task) -> Facts:
+        """What tasks are made of, as a batch that is at hand shows: the way of samplers that do not say it."""
+        query = tasks.query
         shape = tuple(query.x.shape[2:])
         kind: Kind = "images" if len(shape) == 3 else "vectors"
         return Facts(kind, shape, query.y.shape[2], "classification" if self.classifies else "regression")

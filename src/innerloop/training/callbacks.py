@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from innerloop.core import checkpoint, distributed
+from innerloop import bundle
+from innerloop.core import distributed
 from innerloop.core.learner import Learner
 from innerloop.core.task import InputError
 from innerloop.evaluation.reports import Report
@@ -127,9 +128,9 @@ class LogEvery(Callback):
 
 
 class CheckpointEvery(Callback):
-    """Keeps the weights of every so many steps, as ``step-00000100.safetensors`` in the run folder.
+    """Keeps the learner of every so many steps, as a bundle ``step-00000100`` in the run folder.
 
-    They are those that a validation would see, an average of weights if one was asked for; running statistics are as
+    Its weights are those that a validation would see, an average if one was asked for; running statistics are as
     training left them.
 
     Args:
@@ -153,8 +154,8 @@ class CheckpointEvery(Callback):
 
     def on_step(self, step: int, metrics: Mapping[str, float]) -> None:  # noqa: D102
         if step % self.steps == 0 and distributed.rank() == 0 and self._learner is not None and self._folder:
-            path = self._folder / f"step-{step:08d}.safetensors"
-            checkpoint.save(path, self._learner.state_dict(), {"step": step})
+            place = self._folder / f"step-{step:08d}"
+            bundle.save(place, self._learner, origin={"step": step}, replace=True, anonymous=True)
 
 
 def _print(step: int, metrics: Mapping[str, float]) -> None:

@@ -36,6 +36,17 @@ def fingerprint(tasks: Task) -> dict[str, dict[str, Any]]:
     return found
 
 
+def contents(sampler: Sampler) -> list[str]:
+    """The digests of what a sampler draws from, and the samplers within it, where these have one."""
+    found = []
+    for part in vars(sampler).values():
+        if isinstance(part, Sampler):
+            found += contents(part)
+        elif isinstance(digest := getattr(part, "digest", None), str):
+            found.append(digest)
+    return sorted(found)
+
+
 def check_data(sampler: Sampler, seed: int, began: Mapping[str, Any]) -> None:
     """See that a sampler draws the tasks that a run began with.
 
@@ -49,6 +60,8 @@ def check_data(sampler: Sampler, seed: int, began: Mapping[str, Any]) -> None:
     """
     if seed != began["seed"]:
         raise InputError(f"the run was begun with seed={began['seed']}, not {seed}: resume it with its own seed")
+    if contents(sampler) != began["contents"]:
+        raise InputError(_refusal("what tasks are drawn from has another content"))
     now = fingerprint(sampler.draw(generator(seed, "train", 0), began["tasks"]))
     for name, was in began["first"].items():
         if now[name]["shape"] != was["shape"]:
@@ -57,15 +70,19 @@ def check_data(sampler: Sampler, seed: int, began: Mapping[str, Any]) -> None:
             what = f"{name} of the first step has other values than when the run began"
         else:
             continue
-        raise InputError(
-            f"the data or the sampler of this run has changed ({what}): resume it with those that it began with, or "
-            f"begin a new run in another folder"
-        )
+        raise InputError(_refusal(what))
 
 
-def beginning(tasks: Task, count: int, seed: int) -> dict[str, Any]:
-    """What a checkpoint keeps of the first step's tasks, for :func:`check_data`."""
-    return {"seed": seed, "tasks": count, "first": fingerprint(tasks)}
+def _refusal(what: str) -> str:
+    return (
+        f"the data or the sampler of this run has changed ({what}): resume it with those that it began with, or begin "
+        f"a new run in another folder"
+    )
+
+
+def beginning(sampler: Sampler, tasks: Task, count: int, seed: int) -> dict[str, Any]:
+    """What a checkpoint keeps of the data and the first step's tasks, for :func:`check_data`."""
+    return {"seed": seed, "tasks": count, "contents": contents(sampler), "first": fingerprint(tasks)}
 
 
 def _close(now: list[float], was: list[float]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from innerloop.core import distributed
+from innerloop.core import checkpoint, distributed
 from innerloop.core.device import device_of, find_device
 from innerloop.core.duplicate import duplicate
 from innerloop.core.learner import Learner
@@ -29,7 +29,7 @@ from innerloop.training.objective import Objective
 from innerloop.training.outer import Budget, OuterLoop, Update
 from innerloop.training.schedule import schedule_factor
 from innerloop.training.settings import OptimizerFactory, SchedulerFactory, Settings, optimizers
-from innerloop.training.store import Store
+from innerloop.training.store import BEST, Store
 from innerloop.training.validation import Validation, check_learner
 
 
@@ -64,6 +64,7 @@ def fit(
     out: str | Path | None = None,
     resume: bool = False,
     save_seconds: float = 60.0,
+    origin: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> History:
     """Meta-train a learner in place; it ends with its best weights on the validation episodes.
@@ -104,9 +105,11 @@ def fit(
         callbacks: called at each step and validation; they may end the run (:class:`innerloop.training.Callback`).
         seed: of all that is random.
         device: where to train; default where the learner is.
-        out: folder for ``last.safetensors``, ``best.safetensors`` and ``metrics.jsonl``.
+        out: folder for ``last.safetensors``, to resume from, ``metrics.jsonl``, and ``best``, the bundle of the best
+            weights (:func:`innerloop.load` takes the folder).
         resume: go on from ``out``'s last checkpoint.
         save_seconds: time between checkpoints.
+        origin: what the bundle is to say of where it comes from, beside seed, step and score: the data set, say.
         progress: show a bar with rate, time left and current score.
 
     Returns:
@@ -151,15 +154,22 @@ def fit(
             lifted.why = history.why
         if store.began is not None:
             check_data(sampler, seed, store.began)
-        validation = Validation(kept, sampler, validate, settings, place, history, store, callbacks)
         first = sampler.draw(generator(seed, "train", history.step), tasks_per_step)
         check(first, learner.missing)
         own = move(ranks.own(first, tasks_per_step), place)
         check_learner(learner, own)
+        # One that does not say what its tasks are made of would draw some to see.
+        facts = sampler.facts_of(first) if type(sampler).facts is Sampler.facts else sampler.facts
+        validation = Validation(
+            kept, sampler, validate, settings, place, history, store, callbacks, facts, origin or {}
+        )
         validation.check()
         ranks.settle(lifted, own)
-        began = beginning(first, tasks_per_step, seed)
-        with OuterLoop(update, budget, history, callbacks=callbacks, progress=progress, kept=store.where) as loop:
+        began = beginning(sampler, first, tasks_per_step, seed)
+        with OuterLoop(
+            update, budget, history, callbacks=callbacks, progress=progress,
+            begin=lambda: store.begin(kept, began), kept=store.where,
+        ) as loop:  # fmt: skip
             learner.train()
             for step, _ in loop:
                 if step > history.resumed:
@@ -167,8 +177,6 @@ def fit(
                     own = move(ranks.own(drawn, tasks_per_step), place)
                 torch.manual_seed(mix(seed, f"draws{distributed.rank() or ''}", step))
                 loss = objective.backward(own)
-                if step == history.resumed:
-                    store.begin(kept, began)
                 used = loop.take(loss)
                 history.how, history.chunk, history.compiled = lifted.how, lifted.chunk, lifted.compiled
                 history.why = lifted.why
@@ -177,8 +185,6 @@ def fit(
                     learner.train()
                     store.save()
                 store.save_in_time()
-            if history.step == history.resumed:
-                store.begin(kept, began)
             store.save()
             validation.end()
             if history.stopped != "interrupted":
@@ -186,7 +192,7 @@ def fit(
             for callback in callbacks:
                 callback.on_end(history)
     if validation.best is not None:
-        learner.load_state_dict(validation.best)
+        checkpoint.load_weights(learner, validation.best, f"{out}/{BEST}")
     learner.eval()
     return history
 

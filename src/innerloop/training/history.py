@@ -20,6 +20,8 @@ class History:
     """The best score, of the weights that are kept; ``None`` where no validation gave one: the last weights are."""
     best_step: int = 0
     """The step of the weights that are kept."""
+    unscored: str = ""
+    """Why the last validation that gave no score gave none."""
     seconds: float = 0.0
     """Wall-clock time of training, over all resumptions."""
     how: How = "auto"

@@ -106,6 +106,7 @@ class OuterLoop:
         history: gets a row a step; where it has some, the loop goes on after them.
         callbacks: called after each step.
         progress: show a bar.
+        begin: called once, when the first gradient is there and before it changes a weight.
         kept: says where the last good weights are, for messages.
 
     Example:
@@ -127,10 +128,11 @@ class OuterLoop:
         *,
         callbacks: Sequence[Callback] = (),
         progress: bool = False,
+        begin: Callable[[], None] | None = None,
         kept: Callable[[], str] | None = None,
     ) -> None:
         self.update, self.budget, self.history = update, budget, history
-        self.callbacks, self.progress, self.kept = callbacks, progress, kept
+        self.callbacks, self.progress, self.begin, self.kept = callbacks, progress, begin, kept
         self._start, self._before = time.monotonic(), history.seconds
         self._open = ExitStack()
         self._stop, self._bar = Stop(), Bar()
@@ -158,6 +160,12 @@ class OuterLoop:
             self.update.begin(used)
             yield self.history.step, used
         self._ended()
+        self._begin()
+
+    def _begin(self) -> None:
+        if self.begin is not None:
+            self.begin()
+            self.begin = None
 
     def _ended(self) -> bool:
         """Whether a signal or a callback ends the run before its budget."""
@@ -187,6 +195,7 @@ class OuterLoop:
         size = self.update.bound()
         if not math.isfinite(size):
             raise NonFiniteLoss(self._refusal(f"the loss is {loss} and its gradient's norm {size}", step))
+        self._begin()
         self.update.step()
         row = {"step": step, "loss": loss, "lr": self.update.rate, **more}
         self.history.rows.append(row)

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: the last and the best checkpoint, and the metrics as JSON lines."""
+"""What a run leaves on disk: the last checkpoint, the best weights as a bundle, and the metrics as JSON lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from innerloop import bundle
 from innerloop.core import checkpoint, distributed
+from innerloop.core.facts import Facts
 from innerloop.core.files import write_text_atomically, writing
 from innerloop.core.folder import check_folder, locked
 from innerloop.core.learner import Learner
@@ -23,7 +25,7 @@ from innerloop.core.task import InputError
 from innerloop.training.callbacks import Callback
 from innerloop.training.history import History
 
-LAST, BEST, METRICS = "last.safetensors", "best.safetensors", "metrics.jsonl"
+LAST, BEST, METRICS = "last.safetensors", "best", "metrics.jsonl"
 
 #: A checkpoint's tensors and facts, and the metrics that it counts.
 Found = tuple[dict[str, Tensor], dict[str, Any], list[dict[str, float]]]
@@ -201,14 +203,20 @@ class Store:
         }
         return tensors | moments | clocks, facts
 
-    def keep(self, weights: dict[str, Tensor]) -> None:
-        """Write the best weights so far; every rank goes on when it is done."""
+    def keep(self, learner: Learner, facts: Facts, origin: Mapping[str, Any]) -> None:
+        """Write the best weights so far as a bundle; every rank goes on when it is done.
+
+        Args:
+            learner: with these weights.
+            facts: of the tasks that it is trained on.
+            origin: where it comes from; the step and the score are added.
+        """
 
         def write() -> None:
-            if self.folder is None:
-                return
-            facts = {"step": self.history.best_step, "score": self.history.best}
-            checkpoint.save(self._path(BEST), weights, facts)
+            if self.folder is not None:
+                found = {**origin, "step": self.history.best_step, "score": self.history.best}
+                # A learner of one's own may not say how it is built: its weights are kept all the same.
+                bundle.save(self._path(BEST), learner, facts=facts, origin=found, replace=True, anonymous=True)
 
         distributed.first(write)
 
@@ -216,7 +224,9 @@ class Store:
         """The best weights on disk, of a run that is resumed, if a validation has chosen them."""
         if not self.resume or self.history.best is None:
             return None
-        return distributed.first(lambda: checkpoint.load(self._path(BEST))[0])
+        learner: Learner = self.parts["learner"]
+        kept = distributed.first(lambda: bundle.read(self._path(BEST)).weights)
+        return {name: kept[name] for name in learner.state_dict() if name in kept}
 
     def _read(self) -> Found:
         """The last checkpoint and the metrics that it counts; those after it are taken off the file."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from innerloop.core.facts import Facts
 from innerloop.core.learner import Learner
 from innerloop.core.random import generator
 from innerloop.core.task import InputError, Task, check, move, take
 from innerloop.data.episodes import Sampler
 from innerloop.evaluation.evaluate import check_sampler, evaluate
+from innerloop.evaluation.reports import Report
 from innerloop.evaluation.scoring import check_outputs
 from innerloop.training.callbacks import Callback
 from innerloop.training.history import History
@@ -39,6 +42,8 @@ class Validation:
         history: gets the scores.
         store: gets the best weights.
         callbacks: called after each validation.
+        facts: of the meta-training tasks, kept with the best weights.
+        origin: likewise, where they come from.
     """
 
     def __init__(
@@ -50,10 +55,13 @@ class Validation:
         device: torch.device,
         history: History,
         store: Store,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Sequence[Callback],
+        facts: Facts,
+        origin: Mapping[str, Any],
     ) -> None:
         self.learner, self.sampler, self.validate, self.settings = learner, sampler, validate, settings
         self.device, self.history, self.store, self.callbacks = device, history, store, callbacks
+        self.facts, self.origin = facts, {"seed": settings.seed, **origin}
         #: The best weights so far.
         self.best: dict[str, Tensor] | None = store.best()
 
@@ -61,16 +69,16 @@ class Validation:
         """See, before a run, that the learner can be scored on the first validation tasks.
 
         Raises:
-            InputError: for malformed tasks, tasks without queries, or a learner whose outputs do not fit.
+            InputError: for malformed or augmented tasks, tasks without queries, or a learner whose outputs do not fit.
         """
         if self.validate is None:
             return
         count = min(self.settings.validate_tasks, _FIRST_TASKS)
         try:
             check_sampler(self.validate)
-            tasks = self.validate.draw(torch.Generator().manual_seed(self.settings.seed), count)
+            tasks = self.validate.plain(torch.Generator().manual_seed(self.settings.seed), count)
             check(tasks, self.learner.missing)
-            check_learner(self.learner, move(tasks, self.device), scored=True)
+            self._report(count)
         except InputError as error:
             raise InputError(f"validation: {error}") from None
 
@@ -92,10 +100,13 @@ class Validation:
         self._calibrate()
         if self.validate is None:
             return
-        report = evaluate(
-            self.learner, self.validate, tasks=self.settings.validate_tasks, seed=self.settings.seed,
-            how=self.settings.how, chunk=self.settings.chunk, open=False,
-        )  # fmt: skip
+        try:
+            report = self._report(self.settings.validate_tasks)
+        except InputError as error:
+            # The first tasks could be scored before the run: it is what has been learned that gives no answers.
+            history.scores.append((history.step, math.nan))
+            history.unscored = str(error)
+            return
         history.scores.append((history.step, report.score))
         # A score that is not a number is none: the last good weights stay.
         if math.isfinite(report.score) and (history.best is None or report.score >= history.best):
@@ -103,6 +114,15 @@ class Validation:
             self._keep()
         for callback in self.callbacks:
             callback.on_validation(history.step, report)
+
+    def _report(self, tasks: int) -> Report:
+        assert self.validate is not None
+        settings = self.settings
+        with torch.random.fork_rng():
+            return evaluate(
+                self.learner, self.validate, tasks=tasks, seed=settings.seed, how=settings.how, chunk=settings.chunk,
+                open=False,
+            )  # fmt: skip
 
     def end(self) -> None:
         """Judge the last weights, unless the run is to go on; without any score they are the ones that are kept."""
@@ -117,7 +137,7 @@ class Validation:
     def _keep(self) -> None:
         self.history.best_step = self.history.step
         self.best = {name: value.detach().clone() for name, value in self.learner.state_dict().items()}
-        self.store.keep(self.best)
+        self.store.keep(self.learner, self.facts, self.origin)
 
     def _calibrate(self) -> None:
         """Let the learner look at unaugmented meta-training tasks."""
