@@ -301,7 +301,7 @@ def omniglot_bench() -> Bench:
     pools = il.data.omniglot(DATA / "omniglot", rotations=False)
     tuning, test = Split(pools.val, classes=100), Split(pools.test, classes=MARKS[-1])
     there = {"oml": OML, "anml": ANML, "joint-oml": OML}
-    rows = {k: row for k, row in OMNIGLOT.items() if (there.get(k, START) / "best.safetensors").exists()}
+    rows = {k: row for k, row in OMNIGLOT.items() if (there.get(k, START) / "best").exists()}
     return Bench("omniglot", rows, tuning, (100,), test, MARKS)
 
 

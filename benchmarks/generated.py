@@ -37,7 +37,7 @@ CHOICE = 200
 def encoder(data: str, steps: int) -> tuple[torch.nn.Module, il.Pools]:
     """A classifier's encoder, trained by its recipe where it is not there, and the pools."""
     folder = RUNS / ("finetune-seed0" if data == "omniglot" else f"finetune-{data}-seed0")
-    if not (folder / "best.safetensors").exists():
+    if not (folder / "best").exists():
         words = ["--data", data, "--root", str(DATA / data), "--steps", str(steps), "--seed", "0"]
         run(["train", "finetune", *words, "--out", str(folder)])
     network, _ = load(folder).split()

@@ -180,7 +180,7 @@ def run(arguments: list[str]) -> str:
 def steps_done(folder: Path) -> int:
     """Outer steps of a run so far, -1 where there is none."""
     metrics = folder / "metrics.jsonl"
-    return len(metrics.read_text().splitlines()) if (folder / "best.safetensors").exists() else -1
+    return len(metrics.read_text().splitlines()) if (folder / "best").exists() else -1
 
 
 def train(name: str, seed: int) -> Path:
@@ -264,7 +264,7 @@ def sinusoid_table(seeds: list[int]) -> str:
     lines = [f"| seed | {' | '.join(f'{k} steps' for k in INNER_STEPS)} |", "|---" * (1 + len(INNER_STEPS)) + "|"]
     for seed in seeds:
         folder = RUNS / f"sinusoid-seed{seed}"
-        if not (folder / "best.safetensors").exists():
+        if not (folder / "best").exists():
             continue
         cells = []
         for k in INNER_STEPS:

@@ -26,7 +26,6 @@ import torch
 from results import DATA, PAGE, RUNS, put, run, steps_done
 
 import innerloop as il
-from innerloop.core import checkpoint
 from innerloop.core.allocator import keep_memory
 from innerloop.data import Pools, registry
 from innerloop.evaluation import stats
@@ -135,7 +134,7 @@ def pretrained(plan: Plan, data: str, seed: int, start: str) -> Path | None:
 def chosen(plan: Plan, data: str, seed: int, learner: str, start: str) -> Path | None:
     """The variant of a learner with the best score on validation tasks."""
     folders = [trained(plan, data, seed, learner, start, variant) for variant in LEARNERS[learner][1]]
-    scores = [-np.inf if f is None else checkpoint.load(f / "best.safetensors")[1]["score"] for f in folders]
+    scores = [-np.inf if f is None else il.bundle.read(f).origin["score"] for f in folders]
     return None if None in folders else folders[int(np.argmax(scores))]
 
 

@@ -63,7 +63,7 @@ def test_train_leaves_recipe_metrics_and_checkpoints(run_folder: Path) -> None:
     rows = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert checkpoint.load(run_folder / "last.safetensors")[1]["step"] == 6
-    assert (run_folder / "best.safetensors").is_file()
+    assert il.bundle.read(run_folder).origin["data"] == facts["recipe"]["data"]
 
 
 def test_evaluate_prints_the_promised_keys_and_the_same_twice(cli: Cli, run_folder: Path) -> None:
@@ -259,8 +259,7 @@ def test_a_run_becomes_weights_of_the_estimator(cli: Cli, tmp_path: Path) -> Non
 def test_training_starts_from_the_network_of_another_run(cli: Cli, run_folder: Path, tmp_path: Path) -> None:
     words = ["train", "maml", "--steps", 0, "--quiet", *TINY]
     assert cli(*words, "--init", run_folder, "--out", tmp_path / "run")[0] == 0
-    given, _ = checkpoint.load(run_folder / "best.safetensors")
-    got, _ = checkpoint.load(tmp_path / "run" / "best.safetensors")
+    given, got = (il.bundle.read(run).weights for run in (run_folder, tmp_path / "run"))
     for layer in range(4):
         weight = given[f"encoder.convolutions.{layer}.weight"]
         assert torch.equal(got[f"net.convolutions.{layer}.weight"], weight)
@@ -316,7 +315,7 @@ def test_resume_has_the_losses_of_an_uninterrupted_run(cli: Cli, tmp_path: Path)
     assert cli("resume", folder, "--quiet")[0] == 0
     assert cli(*words, "--out", whole, "--quiet")[0] == 0
     assert (folder / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
-    resumed, uninterrupted = (checkpoint.load(run / "best.safetensors")[0] for run in (folder, whole))
+    resumed, uninterrupted = (il.bundle.read(run).weights for run in (folder, whole))
     assert all(torch.equal(resumed[name], uninterrupted[name]) for name in uninterrupted)
 
 
@@ -362,15 +361,16 @@ def test_bad_input_is_one_message_and_exit_code_2(
 
 def damaged(run_folder: Path, place: Path) -> Path:
     place.mkdir()
-    for name in ("recipe.json", "best.safetensors", "last.safetensors", "metrics.jsonl"):
+    for name in ("recipe.json", "last.safetensors", "metrics.jsonl"):
         (place / name).write_bytes((run_folder / name).read_bytes())
+    shutil.copytree(run_folder / "best", place / "best")
     return place
 
 
 def test_a_damaged_or_foreign_run_folder_is_refused(cli: Cli, run_folder: Path, tmp_path: Path) -> None:
     truncated = damaged(run_folder, tmp_path / "truncated")
-    whole = (truncated / "best.safetensors").read_bytes()
-    (truncated / "best.safetensors").write_bytes(whole[: len(whole) // 2])
+    (kept,) = (truncated / "best").glob("weights-*")
+    kept.write_bytes(kept.read_bytes()[: kept.stat().st_size // 2])
     code, _, err = cli("evaluate", truncated)
     assert code == 2
     assert "corrupt or truncated" in err

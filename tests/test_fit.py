@@ -432,12 +432,12 @@ def test_metrics_have_a_line_a_step(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "run"
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert rows == history.rows
-    assert sorted(path.name for path in folder.iterdir()) == ["best.safetensors", "last.safetensors", "metrics.jsonl"]
+    assert sorted(path.name for path in folder.iterdir()) == ["best", "last.safetensors", "metrics.jsonl"]
     other = maml()
-    best, facts = checkpoint.load(folder / "best.safetensors")
-    checkpoint.load_weights(other, best, folder)
+    best = il.bundle.read(folder)
+    checkpoint.load_weights(other, dict(best.weights), folder)
     assert torch.equal(weights(other), weights(learner))
-    assert facts == {"step": 5, "score": None}
+    assert best.origin == {"seed": 0, "step": 5, "score": None}
 
 
 class Exploding(Sampler):
@@ -489,12 +489,12 @@ def test_weights_that_are_not_finite_are_never_kept(tmp_path: Path, validate: Sa
     tensors, facts = checkpoint.load(tmp_path / "last.safetensors")
     assert facts["step"] == 0
     assert torch.equal(tensors["learner.net.0.weight"], maml().state_dict()["net.0.weight"])
-    assert not (tmp_path / "best.safetensors").exists()
+    assert not (tmp_path / "best").exists()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Each file of a folder."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_folder_in_use_is_refused_and_unchanged(tmp_path: Path) -> None:
@@ -559,7 +559,7 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path: Path, metadata: dic
 def test_another_learners_checkpoint_is_refused(tmp_path: Path, other: Any, message: str) -> None:
     """The first weight that does not fit is named."""
     il.fit(maml(), Sinusoid(), steps=1, out=tmp_path, **QUIET)
-    best = checkpoint.load(tmp_path / "best.safetensors")[0]
+    best = dict(il.bundle.read(tmp_path).weights)
     with pytest.raises(il.InputError, match=message):
         checkpoint.load_weights(other(), best, tmp_path)
 

@@ -15,7 +15,6 @@ from test_cli import Cli
 from torch import Tensor
 
 import innerloop as il
-from innerloop.core import checkpoint
 from innerloop.core.task import InputError
 from innerloop.data import Augment, Batches, Turned, Views
 from innerloop.recipes import defaults, load
@@ -31,7 +30,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def weights(folder: Path) -> dict[str, Tensor]:
     """The best weights of a run."""
-    return checkpoint.load(folder / "best.safetensors")[0]
+    return dict(il.bundle.read(folder).weights)
 
 
 def moved(after: dict[str, Tensor], before: dict[str, Tensor]) -> set[str]:

@@ -191,7 +191,7 @@ def _train(study: Any, trial: Any, recipe: Recipe, source: Source, folder: Path)
         tasks = recipe.validation.get("tasks", 200)
         history = fit(
             learner, sampler, **recipe.training, validate=validation, validate_tasks=tasks, seed=recipe.seed,
-            out=folder, progress=False,
+            out=folder, progress=False, origin={"data": recipe.data},
         )  # fmt: skip
     except (NonFiniteLoss, InputError) as error:
         trial.set_user_attr("why", str(error))

@@ -114,10 +114,8 @@ def trained(recipe: Recipe, out: Path, *, resume: bool, quiet: bool) -> int:
 
     All that can be refused is refused before anything is written.
     """
-    from innerloop.core import distributed
     from innerloop.core.allocator import keep_memory
-    from innerloop.core.folder import prepare_folder
-    from innerloop.recipes import save_run, start_from
+    from innerloop.recipes import RecipeWriter, start_from
     from innerloop.training.fit import fit
 
     keep_memory()
@@ -126,17 +124,11 @@ def trained(recipe: Recipe, out: Path, *, resume: bool, quiet: bool) -> int:
     learner = recipe.build(sampler.facts)
     if recipe.init is not None and not resume:
         start_from(learner, recipe.init)
-    if not resume:
-
-        def begin() -> None:
-            prepare_folder(out)
-            save_run(recipe, out, sampler.facts)
-
-        distributed.first(begin)
     tasks = recipe.validation.get("tasks", 200)
     history = fit(
         learner, sampler, **recipe.training, validate=validation, validate_tasks=tasks, seed=recipe.seed,
-        out=out, resume=resume, progress=not quiet,
+        out=out, resume=resume, progress=not quiet, origin={"data": recipe.data},
+        callbacks=[] if resume else [RecipeWriter(recipe, sampler.facts)],
     )  # fmt: skip
     say = partial(console().print, highlight=False, soft_wrap=True)
     say(f"{history.stopped} after {history.step} steps, {history.seconds / 60:.1f} minutes")

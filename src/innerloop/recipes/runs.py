@@ -12,7 +12,7 @@ import numpy
 import torch
 
 from innerloop import bundle
-from innerloop.core import checkpoint, norm
+from innerloop.core import checkpoint, distributed, norm
 from innerloop.core.facts import Facts
 from innerloop.core.files import write_text_atomically
 from innerloop.core.learner import Learner
@@ -20,6 +20,7 @@ from innerloop.core.parts import is_own
 from innerloop.core.task import InputError
 from innerloop.core.version import VERSION
 from innerloop.recipes.recipe import Recipe
+from innerloop.training.callbacks import Callback
 
 RECIPE_FILE = "recipe.json"
 
@@ -34,6 +35,22 @@ def save_run(recipe: Recipe, folder: Path, facts: Facts, command: list[str] | No
         "command": command if command is not None else sys.argv,
     }
     write_text_atomically(folder / RECIPE_FILE, json.dumps(values, indent=2) + "\n")
+
+
+class RecipeWriter(Callback):
+    """Writes the recipe into the run folder when a run begins, which is after all that could be refused.
+
+    Args:
+        recipe: of the run.
+        facts: of its meta-training tasks.
+    """
+
+    def __init__(self, recipe: Recipe, facts: Facts) -> None:
+        self.recipe, self.facts = recipe, facts
+
+    def on_start(self, learner: Learner, folder: Path | None) -> None:  # noqa: D102
+        if folder is not None and distributed.rank() == 0:
+            save_run(self.recipe, folder, self.facts)
 
 
 def versions() -> dict[str, str]:
@@ -86,16 +103,10 @@ def load(folder: str | Path, *, policy: str | None = None, test_steps: int | Non
     Raises:
         InputError: if the folder holds no run, a damaged one, or one of another version.
     """
-    recipe, values = load_run(folder)
+    recipe, _ = load_run(folder)
     # What a recipe names by package.module:Name was asked for by whoever trained it.
     own = {name.partition(":")[0] for name in recipe.parts() if is_own(name)}
-    best = Path(folder) / "best"
-    if not best.exists():
-        learner = recipe.build(Facts.read(values["facts"]))
-        tensors, _ = checkpoint.load(Path(folder) / "best.safetensors")
-        checkpoint.load_weights(learner, tensors, folder)
-    else:
-        learner = bundle.load(best, allow=own)
+    learner: Learner = bundle.load(folder, allow=own)
     if test_steps is not None:
         if not hasattr(learner, "test_steps"):
             raise InputError(f"{recipe.learner} takes no inner steps: leave their number ({test_steps}) out")

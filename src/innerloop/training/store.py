@@ -131,7 +131,7 @@ class Store:
             callback.on_start(learner, self.folder)
         if not self._begun:
             self._begun = True
-            self.save()
+            distributed.first(self._first)
 
     def _make(self) -> None:
         if self.folder is None:
@@ -142,8 +142,12 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
         self._lock()
         self._refuse_taken()
-        with writing(self._path(METRICS)):
-            self._path(METRICS).write_text("")
+
+    def _first(self) -> None:
+        if self.folder is not None:
+            with writing(self._path(METRICS)):
+                self._path(METRICS).write_text("")
+        self._save()
 
     def where(self) -> str:
         """Where the last good weights are, in words."""
