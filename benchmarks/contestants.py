@@ -146,7 +146,7 @@ def maml_higher_our_net() -> Step:
     """The same with innerloop's network, memory layout and allocator."""
     import innerloop as il
     from innerloop.core.allocator import keep_memory
-    from innerloop.core.ways import fast_layout
+    from innerloop.core.layout import fast_layout
 
     class Fast(nn.Module):
         def __init__(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from innerloop import bundle, learners, nets
+from innerloop.core.duplicate import duplicate
 from innerloop.core.learner import Learner
 from innerloop.core.options import keywords
 from innerloop.core.parts import is_own
@@ -72,7 +72,7 @@ class Body:
         """From examples to raw outputs: convolutions for images, otherwise a 100-100 perceptron."""
         if self.trained is not None:
             size = torch.Size(nets.feature_size(self.trained, shape)).numel()
-            return nn.Sequential(copy.deepcopy(self.trained), nn.Flatten(), nn.Linear(size, outputs))
+            return nn.Sequential(duplicate(self.trained), nn.Flatten(), nn.Linear(size, outputs))
         if len(shape) == 3:
             return nets.NetSpec(norm="group").classifier(shape, outputs)
         return nets.NetSpec(norm="none", options={"width": [100, 100]}).classifier(shape, outputs)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from innerloop.core import norm
 from innerloop.core.construction import Recorded
 from innerloop.core.facts import Facts, Networks
+from innerloop.core.layout import fast_layout
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import Examples, Task, check_examples
 
@@ -112,7 +113,7 @@ class Learner(Recorded, ABC):
             or not any(p.requires_grad for p in encoder.parameters())
         ):
             return
-        inputs = (torch.cat((t.support.x.flatten(0, 1), t.query.x.flatten(0, 1))) for t in tasks)
+        inputs = (fast_layout(torch.cat((t.support.x.flatten(0, 1), t.query.x.flatten(0, 1)))) for t in tasks)
         norm.calibrate(encoder, inputs, keep=norm.frozen(encoder))
 
     def proba(self, state: State, x: Tensor) -> Tensor:

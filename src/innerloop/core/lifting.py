@@ -17,12 +17,13 @@ from innerloop.core import alone, norm, trust
 from innerloop.core.auto import Choice, choose
 from innerloop.core.compiled import Compiled
 from innerloop.core.fingerprint import key_of
+from innerloop.core.layout import fast_layout
 from innerloop.core.lazy import check_materialized
 from innerloop.core.learner import Learner
 from innerloop.core.precision import computes
 from innerloop.core.swap import undisturbed
 from innerloop.core.task import Examples, InputError, Task, count, take
-from innerloop.core.ways import fast_layout, like_inputs, mapped, predictor
+from innerloop.core.ways import like_inputs, mapped, predictor
 
 How = Literal["auto", "vmap", "loop", "chunk"]
 Work = Literal["loss", "predict", "backward"]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from innerloop.core import norm
+from innerloop.core.layout import fast_layout
 from innerloop.core.learner import Learner
 from innerloop.core.task import Examples, Task, count, take
 
@@ -35,17 +36,3 @@ def like_inputs(tasks: Task) -> Task:
     """Targets in the type of the inputs, where these are real numbers."""
     parts = [Examples(x, y.to(x.dtype) if x.is_floating_point() else y) for x, y in tasks]
     return Task(*parts)
-
-
-def fast_layout(x: Tensor) -> Tensor:
-    """Images in channels-last order on the CPU, where convolution, pooling and batch norm are faster for it.
-
-    With a single channel both orders are the same bytes, and PyTorch takes such a tensor for channels-first; strides
-    that only channels-last can have keep every later layer in the fast order.
-    """
-    if x.ndim != 4 or x.device.type != "cpu":
-        return x
-    if x.shape[1] > 1:
-        return x.contiguous(memory_format=torch.channels_last)
-    _, c, h, w = x.shape
-    return x.contiguous().as_strided(x.shape, (c * h * w, 1, w * c, c))

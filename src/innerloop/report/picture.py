@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from html import escape
 from typing import NamedTuple
 
 from torch import Tensor
 
+from innerloop.core.duplicate import duplicate
 from innerloop.core.learner import Learner
 from innerloop.core.lifting import lift
 from innerloop.core.task import InputError, Task, take
@@ -45,7 +45,7 @@ def picture(learner: Learner, sampler: FewShot, report: Report, number: int = 0)
         raise InputError(f"a picture needs images [1 or 3, H, W], the examples have shape {sampler.pool.shape}")
     episode = Episodes(*(part[number : number + 1] for part in report.indices))
     task = sampler.gather(episode)
-    raw = lift(copy.deepcopy(learner).to(task.query.x.device).eval(), "loop").predict(task)[0]
+    raw = lift(duplicate(learner).to(task.query.x.device).eval(), "loop").predict(task)[0]
     names = tuple(sampler.pool.names[c] for c in episode.classes[0].tolist())
     return Picture(names, take(task, 0), learner.likelihood.mean(raw))
 
