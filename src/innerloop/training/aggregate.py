@@ -223,6 +223,7 @@ def backward_weighted(lifted: Lifted, tasks: Task, weights: Weighting, total: in
 
     Over ranks, each of which has its slice of ``total`` tasks, every one weights all the losses.
     """
+    lifted.settle(tasks)
     with ranks.statistics(lifted.learner):
         losses = ranks.gather(lifted.loss(tasks), total if total is not None else count(tasks))
     weights(losses).backward()

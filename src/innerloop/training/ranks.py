@@ -100,6 +100,8 @@ def backward(lifted: Lifted, tasks: Task, total: int, reduction: Literal["mean",
     """``lifted.backward`` over all ranks' tasks: the losses ``[total]``, detached; the gradient is on every rank."""
     if distributed.size() == 1:
         return lifted.backward(tasks, reduction)
+    # Before ranks wait for each other in every layer: trials are each rank's own.
+    lifted.settle(tasks)
     with statistics(lifted.learner):
         losses = lifted.backward(tasks, "sum")
     add_gradients(lifted.learner, 1 / total if reduction == "mean" else 1.0)
