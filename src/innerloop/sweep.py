@@ -190,7 +190,7 @@ def _train(study: Any, trial: Any, recipe: Recipe, source: Source, folder: Path)
         save_run(recipe, folder, sampler.facts)
         tasks = recipe.validation.get("tasks", 200)
         history = fit(
-            learner, sampler, **recipe.training, validate=validation, validate_tasks=tasks, seed=recipe.seed,
+            learner, sampler, **recipe.fit_options(), validate=validation, validate_tasks=tasks, seed=recipe.seed,
             out=folder, progress=False, origin={"data": recipe.data},
         )  # fmt: skip
     except (NonFiniteLoss, InputError) as error:

@@ -126,7 +126,7 @@ def trained(recipe: Recipe, out: Path, *, resume: bool, quiet: bool) -> int:
         start_from(learner, recipe.init)
     tasks = recipe.validation.get("tasks", 200)
     history = fit(
-        learner, sampler, **recipe.training, validate=validation, validate_tasks=tasks, seed=recipe.seed,
+        learner, sampler, **recipe.fit_options(), validate=validation, validate_tasks=tasks, seed=recipe.seed,
         out=out, resume=resume, progress=not quiet, origin={"data": recipe.data},
         callbacks=[] if resume else [RecipeWriter(recipe, sampler.facts)],
     )  # fmt: skip

@@ -99,7 +99,7 @@ class Recipe:
                     raise InputError(f"{part.name}.{name} is {one}; it must be finite")
         learner_options(learner_class(self.learner), self._given("options"), self.learner)
         check_options(Augment, self._given("augment"), "augment")
-        training = self._given("training")
+        training = self.fit_options()
         check_options(fit, training, "training", given=_NOT_TRAINING, complete=False)
         Settings(**{"steps": 1, **{name: value for name, value in training.items() if name != "device"}})
         check_options(_validation, self._given("validation"), "validation")
@@ -110,6 +110,10 @@ class Recipe:
     def _given(self, table: str) -> dict[str, Any]:
         """A table, without what an empty word takes back of a recipe that it is like: TOML has no null."""
         return {name: value for name, value in getattr(self, table).items() if value != ""}
+
+    def fit_options(self) -> dict[str, Any]:
+        """The training table as arguments of :func:`innerloop.fit`."""
+        return self._given("training")
 
     def parts(self) -> list[str]:
         """The names of what it is made of: learner, data set, network, kind of tasks."""
