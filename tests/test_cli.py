@@ -98,8 +98,8 @@ def test_an_evaluation_of_other_weights_is_kept_beside_the_first(cli: Cli, run_f
     for _ in range(2):
         assert cli("evaluate", run, *words)[0] == 0
     ((first, content),) = contents(run / "evaluations").items()
-    tensors, facts = checkpoint.load(run / "best.safetensors")
-    checkpoint.save(run / "best.safetensors", {name: 2 * value for name, value in tensors.items()}, facts)
+    best = il.load(run)
+    il.save(run / "best", best, weights={name: 2 * value for name, value in best.state_dict().items()}, replace=True)
     assert cli("evaluate", run, *words)[0] == 0
     kept = contents(run / "evaluations")
     assert len(kept) == 2

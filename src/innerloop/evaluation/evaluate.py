@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from innerloop.core import distributed
 from innerloop.core.alone import folds, looks_at_other_queries
+from innerloop.core.device import device_of, find_device
 from innerloop.core.learner import Learner
 from innerloop.core.lifting import How, embed, lift
 from innerloop.core.metric import Metric
@@ -79,9 +80,7 @@ def evaluate(
         raise InputError(f"evaluation needs at least 1 task, not {tasks}")
     check_sampler(sampler)
     asked = as_metrics(metrics, sampler.classifies)
-    if device is None:
-        device = next(chain(learner.parameters(), learner.buffers()), torch.zeros(0)).device
-    device = torch.device(device)
+    device = find_device(device) if device is not None else device_of(learner)
     modes = {part: part.training for part in learner.modules()}
     learner.to(device).eval()
     try:
