@@ -14,7 +14,7 @@ from innerloop.bundle.names import callable_of, name_of, value_of
 from innerloop.bundle.nest import Packer, unpack
 from innerloop.bundle.verify import same
 from innerloop.bundle.weights import fill, tensors_of
-from innerloop.core.construction import Construction, Unknown, construction
+from innerloop.core.construction import Construction, Unknown, construction, record
 from innerloop.core.task import InputError, did_you_mean
 
 #: Before the names of tensors that are arguments and no weights.
@@ -171,7 +171,7 @@ def build(node: Any, tensors: Mapping[str, Tensor], allow: Iterable[str] = ()) -
         values = {key: unpack(value, tensors, allow, other) for key, value in node["with"].items()}
         try:
             bound = _bound(make, name, values)
-            return make(*bound.args, **bound.kwargs)
+            found = make(*bound.args, **bound.kwargs)
         except InputError:
             raise
         except Exception as error:
@@ -179,6 +179,9 @@ def build(node: Any, tensors: Mapping[str, Tensor], allow: Iterable[str] = ()) -
                 f"{name} cannot be built from the bundle's arguments ({type(error).__name__}: {error}): use the "
                 f"version that wrote it"
             ) from error
+        # What somebody else's function gives does not say how it was called, and is to be kept again.
+        unsaid = isinstance(found, nn.Module) and construction(found) is None
+        return record(found, make, *bound.args, **bound.kwargs) if unsaid else found
 
     with torch.random.fork_rng(devices=[]):
         return other(node)
