@@ -22,13 +22,14 @@ from innerloop.data.pool import Pool
 from innerloop.data.pools import Pools
 from innerloop.data.prior import TablePrior
 from innerloop.data.sets.cifar_fs import cifar_fs
+from innerloop.data.sets.digits import Images, Rotated, digits, mnist
 from innerloop.data.sets.folder import folder
 from innerloop.data.sets.glyphs import glyphs
 from innerloop.data.sets.molecules import KNOWN, molecules
 from innerloop.data.sets.multitask import FAMILIES, multitask
 from innerloop.data.sets.omniglot import omniglot
 from innerloop.data.source import Source
-from innerloop.data.streams import Images, Rotated, Sines, Split, digits, mnist
+from innerloop.data.streams import Sines, Split
 from innerloop.data.tables import TableTasks
 
 
