@@ -244,6 +244,21 @@ def test_callbacks_refuse_what_cannot_be(make: Any, message: str) -> None:
         make()
 
 
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        (EarlyStopping(2), "is no list"),
+        ([lambda step, metrics: None], "is no callback.*LogEvery"),
+        ([LogEvery], "is no callback"),
+        ([EarlyStopping(2)], "EarlyStopping looks at validations, and there are none"),
+    ],
+)
+def test_what_is_no_callback_or_of_no_use_is_refused(callbacks: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(il.InputError, match=message):
+        il.fit(maml(), Sinusoid(), steps=2, callbacks=callbacks, out=tmp_path / "run", **QUIET)
+    assert list(tmp_path.iterdir()) == []
+
+
 class Bowl(il.Learner):
     """A bowl, flat one way and curved the other: plain descent diverges above a rate of 2 / curvature."""
 

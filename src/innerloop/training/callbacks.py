@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from innerloop import bundle
 from innerloop.core import distributed
@@ -33,6 +33,8 @@ class Callback:
 
     #: Whether the run is to end.
     stop: bool = False
+    #: Whether it is of no use in a run without validation.
+    validates: ClassVar[bool] = False
 
     def on_start(self, learner: Learner, folder: Path | None) -> None:
         """Before anything is written: all options are known to be good.
@@ -74,6 +76,8 @@ class EarlyStopping(Callback):
         >>> stopping.stop
         False
     """
+
+    validates = True
 
     def __init__(self, patience: int, least: float = 0.0) -> None:
         if patience < 1 or not least >= 0:
@@ -156,6 +160,24 @@ class CheckpointEvery(Callback):
         if step % self.steps == 0 and distributed.rank() == 0 and self._learner is not None and self._folder:
             place = self._folder / f"step-{step:08d}"
             bundle.save(place, self._learner, origin={"step": step}, replace=True, anonymous=True)
+
+
+def check_callbacks(callbacks: Sequence[Callback], validated: bool) -> None:
+    """Refuse what is no list of callbacks, or of no use.
+
+    Raises:
+        InputError: naming the first one that is none, or that waits for validations that are not asked for.
+    """
+    if not isinstance(callbacks, Sequence):
+        raise InputError(f"callbacks={callbacks!r} is no list: give callbacks=[...], with one or several in it")
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise InputError(
+                f"{callback!r} is no callback: derive a class from il.training.Callback, or wrap a function of step "
+                f"and metrics in il.training.LogEvery(1, function)"
+            )
+        if callback.validates and not validated:
+            raise InputError(f"{type(callback).__name__} looks at validations, and there are none: give validate=")
 
 
 def _print(step: int, metrics: Mapping[str, float]) -> None:

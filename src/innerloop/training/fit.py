@@ -22,7 +22,7 @@ from innerloop.core.task import InputError, check, move
 from innerloop.data.episodes import Sampler
 from innerloop.training import ranks
 from innerloop.training.aggregate import Aggregator
-from innerloop.training.callbacks import Callback
+from innerloop.training.callbacks import Callback, check_callbacks
 from innerloop.training.fingerprint import beginning, check_data
 from innerloop.training.history import History
 from innerloop.training.objective import Objective
@@ -133,6 +133,7 @@ def fit(
         memory=memory, validate_every=validate_every, validate_tasks=validate_tasks, seed=seed,
         save_seconds=save_seconds,
     )  # fmt: skip
+    check_callbacks(callbacks, validate is not None)
     check_trainable(learner)
     place = find_device(device) if device is not None else device_of(learner)
     lifted = lift(learner.to(place), how, chunk, precision, compiled, memory)
