@@ -19,6 +19,7 @@ from innerloop.data import FewShot, Pool, Pools
 from innerloop.demo import make_recipe, run_demo
 from innerloop.report.page import write_report
 from innerloop.report.picture import Picture, picture
+from innerloop.report.plots import curves
 from innerloop.report.tables import pairs
 
 VOID = {"meta", "link", "img", "wbr", "br"}
@@ -336,3 +337,12 @@ def test_demo_refuses_bad_input(tmp_path, pools):
     with pytest.raises(il.InputError, match="cannot be written"):
         run_demo(tmp_path / "file", pools=pools)
     assert [file.name for file in Path(tmp_path).iterdir()] == ["file"]
+
+
+def test_curves_leave_out_validations_without_a_score() -> None:
+    """The best is that of the finite ones; a run without any has no line, and without lines there is no chart."""
+    rows = [{"step": step, "loss": 1.0 / step, "lr": 0.1} for step in range(1, 5)]
+    scores = [(1, float("-inf")), (2, 0.5), (3, float("nan")), (4, 0.25)]
+    drawn = curves({"some": il.History(rows=rows, scores=scores), "none": il.History(rows=rows, scores=scores[:1])})
+    assert "Validation score: some 0.5000 at best." in drawn
+    assert "Validation score" not in curves({"none": il.History(rows=rows, scores=scores[:1])})

@@ -29,7 +29,9 @@ def image(x: Tensor, alt: str) -> str:
 def curves(histories: Mapping[str, History]) -> str:
     """The learning curves of all runs: losses and, where there are any, validation scores."""
     losses = {name: _blocks(history) for name, history in histories.items()}
-    scores = {name: tuple(zip(*history.scores, strict=True)) for name, history in histories.items() if history.scores}
+    # A validation may have given no score.
+    known = {name: [one for one in history.scores if np.isfinite(one[1])] for name, history in histories.items()}
+    scores = {name: tuple(zip(*points, strict=True)) for name, points in known.items() if points}
     ends = "; ".join(f"{name} from {y[0]:.3f} to {y[-1]:.3f}" for name, (_, y) in losses.items())
     best = "; ".join(f"{name} {max(y):.4f} at best" for name, (_, y) in scores.items())
     note = f"Training loss, smoothed over blocks of steps: {ends}. Two learners' losses need not measure the same."
