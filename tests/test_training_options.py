@@ -86,7 +86,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "message"), BAD, ids=[str(options) for options, _ in BAD])
+@pytest.mark.parametrize(("options", "message"), BAD, ids=[f"{n}-{next(iter(one))}" for n, (one, _) in enumerate(BAD)])
 def test_a_bad_option_is_refused_before_anything_is_written(
     options: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
