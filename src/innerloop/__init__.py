@@ -90,7 +90,7 @@ from innerloop.training.history import History
 from innerloop.training.outer import NonFiniteLoss
 
 if TYPE_CHECKING:
-    from innerloop.estimators import InContextClassifier, InContextRegressor
+    from innerloop.estimators import FewShotClassifier, InContextClassifier, InContextRegressor
 
 __version__ = VERSION
 
@@ -125,6 +125,7 @@ __all__ = [
     "Examples",
     "ExperienceReplay",
     "FewShot",
+    "FewShotClassifier",
     "FineTune",
     "Gaussian",
     "GaussianClasses",
@@ -202,7 +203,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # scikit-learn is slow to import and serves the estimators alone: it waits until one is asked for.
-    if name in ("InContextClassifier", "InContextRegressor"):
+    if name in ("FewShotClassifier", "InContextClassifier", "InContextRegressor"):
         from innerloop import estimators
 
         return getattr(estimators, name)

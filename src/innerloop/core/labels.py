@@ -75,7 +75,9 @@ class Coded(NamedTuple):
 
 def label_array(values: Any) -> LabelArray:
     """Any labels as an array without a missing value; a single column is taken out of its matrix."""
-    if isinstance(values, (str, bytes, Mapping, Set)) or not (isinstance(values, Iterable) or hasattr(values, "dtype")):
+    if isinstance(values, (str, bytes, Mapping, Set)) or not (
+        isinstance(values, Iterable) or hasattr(values, "__array__")
+    ):
         raise InputError(f"{_short(values)} are no labels: give a list, an array, a tensor or a column of them")
     if isinstance(values, Tensor):
         if values.is_complex():

@@ -1,6 +1,7 @@
 """scikit-learn estimators."""
 
 from innerloop.estimators.classifier import InContextClassifier
+from innerloop.estimators.fewshot import FewShotClassifier
 from innerloop.estimators.regressor import InContextRegressor
 
-__all__ = ["InContextClassifier", "InContextRegressor"]
+__all__ = ["FewShotClassifier", "InContextClassifier", "InContextRegressor"]

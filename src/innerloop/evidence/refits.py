@@ -53,18 +53,19 @@ def others(count: int, device: torch.device | str = "cpu") -> Tensor:
     return place + (place >= torch.arange(count, device=device).unsqueeze(1))
 
 
-def leave_one_out(head: Head, support: Examples, chunk: int | None = None) -> Tensor:
+def leave_one_out(head: Head, support: Examples, rows: Tensor | None = None, *, chunk: int | None = None) -> Tensor:
     """The raw prediction of each example by a head that has learned from all the others, exactly.
 
-    By the head's closed form where it has one, by N refits elsewhere.
+    By the head's closed form where it has one, by refits elsewhere.
 
     Args:
         head: deterministic (one draw), in evaluation mode.
         support: features ``[N, H]``, rows ``[N, D]``, of two examples at least.
+        rows: which examples, int64 ``[R]``; default all.
         chunk: refits at a time, as in :func:`refits`.
 
     Returns:
-        ``[N, P]``. A class whose only example is left out has the logit minus infinity.
+        ``[N, P]``, or ``[R, P]``. A class whose only example is left out has the logit minus infinity.
 
     Example:
         >>> import innerloop as il
@@ -79,10 +80,12 @@ def leave_one_out(head: Head, support: Examples, chunk: int | None = None) -> Te
     with torch.no_grad():
         found = head.held_out(support)
         if found is not None:
-            return found
+            return found if rows is None else found[rows]
+        kept, x = others(len(support.x), support.x.device), support.x
+        kept, x = (kept, x) if rows is None else (kept[rows], x[rows])
         raw = [
-            torch.func.vmap(head.predict)(state, support.x[rows].unsqueeze(1))[:, 0, 0]
-            for rows, state in _chunks(head, support, others(len(support.x), support.x.device), chunk)
+            torch.func.vmap(head.predict)(state, x[part].unsqueeze(1))[:, 0, 0]
+            for part, state in _chunks(head, support, kept, chunk)
         ]
         return torch.cat(raw)
 

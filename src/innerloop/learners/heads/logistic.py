@@ -19,7 +19,7 @@ from innerloop.learners.head import Head
 from innerloop.learners.heads.ridge import LinearFit
 
 #: Unknowns of a Newton step, examples times classes, of which a dense system fits into the memory and the time at hand.
-MOST = 4096
+MOST = 1024
 _SHRINKS = 8
 
 
@@ -34,7 +34,7 @@ class LogisticRegression(Head):
 
     Raises:
         InputError: for a C that is not positive or too few steps; and from ``adapt`` for a support set whose examples
-            times classes are more than 4096.
+            times classes are more than 1024.
 
     Example:
         >>> head = LogisticRegression()

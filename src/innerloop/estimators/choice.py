@@ -1,0 +1,169 @@
+"""Which head a few examples speak for: chosen by exact leave-one-out, with an estimate that knows it was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from innerloop.core.task import Examples
+from innerloop.evidence import leave_one_out
+from innerloop.learners.head import Head
+from innerloop.learners.heads.gaussian import GaussianClasses
+from innerloop.learners.heads.logistic import LogisticRegression
+from innerloop.learners.heads.nearest import NearestNeighbor
+from innerloop.learners.heads.prototypes import Prototypes
+from innerloop.learners.heads.ridge import Ridge
+
+#: The heads by name, in the order that decides between equally good ones.
+HEADS: dict[str, Callable[[], Head]] = {
+    "ridge": Ridge,
+    "logistic": LogisticRegression,
+    "prototypes": lambda: Prototypes(distance="cosine"),
+    "gaussian": GaussianClasses,
+    "prototypes-euclidean": Prototypes,
+    "nearest": NearestNeighbor,
+    "nearest-euclidean": lambda: NearestNeighbor(distance="euclidean"),
+}
+#: What is taken where every class has a single example, so that nothing can be left out.
+SINGLE = "prototypes"
+
+#: Numbers that all refits of a head may hold together, for it to be tried, and for one that is asked for by name.
+_TRIED, _ASKED = 2**22, 2**24
+#: Numbers that a head without refits may hold, for it to be tried.
+_LARGEST = 2**26
+_DRAWS = 500
+
+
+class Choice(NamedTuple):
+    """The head, and what leave-one-out says of it."""
+
+    name: str
+    accuracy: float
+    """Expected share of right answers; NaN where nothing can be left out."""
+    interval: tuple[float, float]
+    """95 %."""
+    temperature: float
+    """What its logits are divided by."""
+
+
+def ready(head: Head) -> Head:
+    """A head in float64, for evaluation."""
+    return head.double().eval().requires_grad_(False)
+
+
+def closed(head: Head) -> bool:
+    """Whether leave-one-out takes no refits."""
+    return type(head).held_out is not Head.held_out
+
+
+def candidates(examples: int, classes: int, features: int) -> dict[str, Head]:
+    """The heads that are tried on so many examples: those that need refits for few examples only."""
+    heads = {name: ready(make()) for name, make in HEADS.items()}
+    sizes = {name: head.numbers(examples, classes, features) for name, head in heads.items()}
+    return {
+        name: head
+        for name, head in heads.items()
+        if name == SINGLE or (sizes[name] <= _LARGEST if closed(head) else examples * sizes[name] <= _TRIED)
+    }
+
+
+def countable(y: Tensor) -> Tensor:
+    """Which examples are not the only one of their class, bool ``[N]``: the others cannot be told once left out."""
+    return y @ y.sum(0) > 1.5
+
+
+def choose(heads: Mapping[str, Head], support: Examples) -> Choice:
+    """The head that tells most examples right that were left out; the first of those that tell equally many.
+
+    Examples that are the only one of their class are not counted. Where no class has two, it is the first of ``SINGLE``
+    and all.
+
+    The accuracy of the best of several heads is too good: it was chosen on the same examples. The estimate is that of
+    choosing on a bootstrap sample of the examples and scoring on the rest (Tsamardinos, Greasidou, Borboudakis,
+    *Bootstrapping the out-of-sample predictions for efficient and accurate cross-validation*, Machine Learning 2018),
+    which needs no further refits.
+    """
+    rows = countable(support.y).nonzero().squeeze(1)
+    if not len(rows):
+        return Choice(SINGLE if SINGLE in heads else next(iter(heads)), float("nan"), (0.0, 1.0), 1.0)
+    if len(heads) == 1:
+        (head,) = heads.values()
+        rows = _sample(head, support, rows)
+    raws = {name: leave_one_out(head, support, rows) for name, head in heads.items()}
+    truth = support.y[rows].argmax(1)
+    right = np.stack([(raw.argmax(1) == truth).numpy() for raw in raws.values()]).astype(np.float64)
+    best = int(right.sum(1).argmax())
+    name = list(heads)[best]
+    accuracy = _corrected(right, best)
+    return Choice(name, accuracy, _interval(accuracy, len(rows)), _temperature(raws[name], support.y[rows]))
+
+
+def held_out(heads: Mapping[str, Head]) -> Callable[[Examples], Tensor]:
+    """The logits of left-out examples by the head that is best for the examples at hand, whatever their order.
+
+    For conformal ranks, which are exact only where the choice is made anew with each query among the examples.
+    """
+
+    def logits(part: Examples) -> Tensor:
+        raw = torch.stack([leave_one_out(head, part) for head in heads.values()])
+        right = ((raw.argmax(2) == part.y.argmax(1)) & countable(part.y)).sum(1)
+        # The first of equals has the most.
+        order = torch.arange(len(heads) - 1, -1, -1, device=right.device)
+        best = (right * len(heads) + order).argmax()
+        return raw.gather(0, best.view(1, 1, 1).expand(1, *raw.shape[1:]))[0]
+
+    return logits
+
+
+def _sample(head: Head, support: Examples, rows: Tensor) -> Tensor:
+    """The examples that are left out of a head that was asked for: all that there is time to refit it for."""
+    if closed(head):
+        return rows
+    examples, classes = support.y.shape
+    most = max(8, _ASKED // head.numbers(examples, classes, support.x[0].numel()))
+    return rows if len(rows) <= most else rows[torch.linspace(0, len(rows) - 1, most).round().long()]
+
+
+def _corrected(right: npt.NDArray[np.float64], best: int) -> float:
+    """The share of right answers of what would have been chosen, on examples that had no part in the choice."""
+    apparent = float(right[best].mean())
+    if len(right) == 1:
+        return apparent
+    count = right.shape[1]
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), _DRAWS)
+    chosen = (drawn @ right.T).argmax(1)
+    rest = drawn == 0
+    tries = rest.sum()
+    return min(apparent, float((right[chosen] * rest).sum() / tries)) if tries else apparent
+
+
+def _interval(share: float, tries: int) -> tuple[float, float]:
+    """The exact binomial interval, 95 %."""
+    from scipy.stats import beta
+
+    hits = share * tries
+    low = float(beta.ppf(0.025, hits, tries - hits + 1)) if hits > 0 else 0.0
+    return low, float(beta.ppf(0.975, hits + 1, tries - hits)) if hits < tries else 1.0
+
+
+def _temperature(raw: Tensor, y: Tensor) -> float:
+    """Of the least log loss, where one example more than n is of any class: so it never claims to be sure."""
+    from scipy.optimize import minimize_scalar
+
+    raw = raw - raw.amax(1, keepdim=True)
+    spread = float(-raw[raw.isfinite()].mean())
+    if not spread > 0:
+        return 1.0
+    share = 1 / (len(y) + 1)
+    target = y * (1 - share) + share / y.shape[1]
+
+    def loss(sharpness: float) -> float:
+        log_p = (raw / spread * float(np.exp(sharpness))).log_softmax(1)
+        return float(-(target * log_p.clamp(min=-1e6)).sum(1).mean())
+
+    return spread / float(np.exp(minimize_scalar(loss, bounds=(-6.0, 8.0), method="bounded").x))

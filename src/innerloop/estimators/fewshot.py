@@ -1,0 +1,337 @@
+"""A classifier from a few examples on features of one's own, as a scikit-learn estimator that knows its limits."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from innerloop.bundle import save
+from innerloop.bundle.bundle import Bundle, Contents
+from innerloop.core.facts import Facts
+from innerloop.core.labels import coded, label_array, listed
+from innerloop.core.task import Examples, InputError, did_you_mean
+from innerloop.estimators.choice import HEADS, candidates, choose, closed, countable, held_out, ready
+from innerloop.evidence import conformal_ranks, leave_one_out
+from innerloop.learners.head import Head
+from innerloop.learners.heads.prototypes import Prototypes
+
+Floats = npt.NDArray[np.float64]
+
+#: What is kept of a fit beside its examples.
+_FITTED = ("classes_", "encoder_", "head_", "accuracy_", "accuracy_interval_", "temperature_", "n_features_in_")
+#: Numbers that a prediction holds at a time.
+_AT_ONCE = 2**23
+
+
+class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Classifies from a few labelled examples on ready features, and says how well, and what it does not know.
+
+    Two classes suffice, single examples and unequal counts too. Features are taken as they are: numbers of several
+    units belong behind a ``StandardScaler`` in a pipeline.
+
+    With ``head="auto"`` heads are tried by exact leave-one-out, and the one that tells most examples right is taken.
+    Of equally good ones it is the first in this order: ridge, logistic, prototypes, gaussian, prototypes-euclidean,
+    nearest, nearest-euclidean (the first three and nearest on features of unit length). Logistic regression and
+    Gaussian classes, which are refitted for it, are tried on few examples only (about 35 of five classes). Where every
+    class has a single example nothing can be left out, and it is the prototypes.
+
+    Args:
+        encoder: what turns X into features: ``"features"``, or ``"auto"``, which takes numbers for ready features.
+        head: ``"auto"``, the name of one, or a :class:`~innerloop.Head`.
+
+    Attributes:
+        classes_: the labels, sorted.
+        encoder_: what X was taken for.
+        head_: the name of the head.
+        accuracy_: the expected share of right answers, by leave-one-out and corrected for having chosen the head; NaN
+            where every class has a single example. An example that is the only one of its class does not count.
+        accuracy_interval_: of 95 %.
+        temperature_: what the logits are divided by, so that probabilities mean something: of the least log loss on the
+            examples left out.
+        X_: the examples, ``[N, H]``.
+        y_: their labels, ``[N]``.
+        n_features_in_: H.
+
+    Raises:
+        InputError: (a ValueError) for labels that are missing or of several kinds, a single class, and an unknown head.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> few = FewShotClassifier().fit(X[::10], y[::10])
+        >>> bool(few.score(X, y) > 0.85)
+        True
+        >>> few.predict_set(X[:2], coverage=0.9)
+        [array([0]), array([0])]
+
+    References:
+        Vovk, Gammerman, Shafer, *Algorithmic Learning in a Random World*, 2005 (prediction sets).
+    """
+
+    def __init__(self, encoder: str = "auto", head: str | Head = "auto") -> None:
+        self.encoder = encoder
+        self.head = head
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn from examples.
+
+        Args:
+            X: features ``[N, H]``: an array, a data frame of numbers, or rows in lists.
+            y: labels ``[N]`` of any kind: numbers, words, booleans, a column of pandas.
+        """
+        x, labels = self._examples(X, y, reset=True)
+        self._learn(x, labels)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
+        """Learn further examples, of known classes and of new ones, as if all had come at once.
+
+        Args:
+            X: features ``[N, H]``.
+            y: labels ``[N]``.
+            classes: the labels that y may have; not needed. A class is known once it has an example.
+        """
+        known = hasattr(self, "X_")
+        x, labels = self._examples(X, y, reset=not known)
+        if classes is not None and (other := sorted({*labels.tolist()} - {*np.asarray(classes).tolist()})):
+            raise InputError(f"y has the label {other[0]!r}, which is none of classes: name it there, or leave it out")
+        if known:
+            if _kind(labels) != _kind(self.y_):
+                raise InputError(
+                    f"the new labels are {_kind(labels)}s (the first is {labels[0]}), the known ones {_kind(self.y_)}s "
+                    f"({self.y_[0]}): give labels of one kind"
+                )
+            x, labels = np.concatenate((self.X_, x)), np.concatenate((self.y_, labels))
+        self._learn(x, labels)
+        return self
+
+    def forget(self, label: Any = None, *, index: Any = None) -> Self:
+        """Unlearn a class or single examples, as if they had never come.
+
+        Args:
+            label: of the class.
+            index: the place, or places, of examples in ``X_``.
+
+        Raises:
+            InputError: for a label or a place that there is not, or if a single class would be left.
+        """
+        check_is_fitted(self)
+        if (label is None) == (index is None):
+            raise InputError("forget takes the label of a class, or index= of examples: give one of both")
+        keep = np.ones(len(self.y_), dtype=bool)
+        if index is None:
+            keep = self.y_ != label
+            if np.all(keep):
+                raise InputError(
+                    f"no example has the label {label!r}: the classes are {listed(map(str, self.classes_))}"
+                )
+        else:
+            places = np.atleast_1d(np.asarray(index))
+            if places.dtype.kind not in "iu" or not ((places >= 0) & (places < len(keep))).all():
+                raise InputError(f"index={index!r}: the examples are 0 to {len(keep) - 1}")
+            keep[places] = False
+        self._learn(self.X_[keep], self.y_[keep])
+        return self
+
+    def predict_proba(self, X: Any) -> Floats:
+        """Class probabilities ``[Q, D]``, columns as in ``classes_``."""
+        x = self._queries(X)
+        proba: Floats = (self._raw(x) / self.temperature_).softmax(1).numpy()
+        return proba
+
+    def predict(self, X: Any, unknown: Literal["reject"] | None = None, error: float = 0.1) -> npt.NDArray[Any]:
+        """The most probable class of each query, ``[Q]``.
+
+        Args:
+            X: features ``[Q, H]``.
+            unknown: ``"reject"`` gives ``None`` for what is like no class, in an array of objects: what is as far from
+                the nearest class mean as a share ``error`` at most of the examples, each left out.
+            error: the share of queries of known classes that may be rejected.
+
+        Raises:
+            InputError: for an ``error`` below what so few examples can tell, ``1 / (n + 1)``.
+        """
+        x = self._queries(X)
+        labels = self.classes_[self._raw(x).argmax(1).numpy()]
+        if unknown is None:
+            return np.asarray(labels)
+        if unknown != "reject":
+            raise InputError(f"unknown={unknown!r}: give 'reject', or leave it out")
+        labels = labels.astype(object)
+        labels[self._strange(x, error)] = None
+        return np.asarray(labels)
+
+    def predict_set(
+        self, X: Any, coverage: float = 0.9, method: Literal["full"] = "full", by_class: bool = False
+    ) -> list[npt.NDArray[Any]]:
+        """The classes that each query may belong to: the true one is among them with a probability of ``coverage``.
+
+        That is a guarantee (full conformal prediction, by exact refits) for queries that come as the examples came:
+        where examples were collected so many a class, and queries are not, take ``by_class``. A set may be empty, where
+        a query is like no class, and holds all classes where nothing is told: of single examples a class. With
+        ``head="auto"`` the head is chosen anew with each query, among those whose leave-one-out is a closed form.
+
+        Args:
+            X: features ``[Q, H]``.
+            coverage: n examples promise ``n / (n + 1)`` at most.
+            method: ``"full"``.
+            by_class: whether the guarantee holds within each class, for which n is the count of the smallest.
+
+        Returns:
+            labels of each query, sorted.
+
+        Raises:
+            InputError: for a coverage that so few examples cannot promise.
+        """
+        if method != "full":
+            raise InputError(f"method={method!r} is unknown: it is 'full'")
+        x = self._queries(X)
+        support, size = self._support(), self._sizes()
+        if isinstance(self.head, str) and self.head == "auto":
+            heads = {name: head for name, head in candidates(*size).items() if closed(head)}
+        else:
+            heads = {self.head_: self._head}
+        more = len(self.X_) + 1
+        numbers = sum(head.numbers(more, *size[1:]) * (1 if closed(head) else more) for head in heads.values())
+        ranks = conformal_ranks(held_out(heads), support, x, by_class=by_class, numbers=numbers)
+        return [self.classes_[row] for row in ranks.sets(coverage).numpy()]
+
+    def save(self, path: str | Path, *, replace: bool = False) -> Path:
+        """Keep it as a bundle, which :func:`innerloop.load` reads anywhere.
+
+        Args:
+            path: the folder, which is made.
+            replace: whether a bundle that is there gives way.
+        """
+        return save(path, self, replace=replace)
+
+    def to_bundle(self) -> Contents:
+        """What it is made of: the head, the examples, and what was found of them."""
+        check_is_fitted(self)
+        names = tuple(map(str, self.classes_))
+        fitted = {name: getattr(self, name) for name in _FITTED}
+        if hasattr(self, "feature_names_in_"):
+            fitted["feature_names_in_"] = self.feature_names_in_
+        asked = {"encoder": self.encoder, "head": self.head if isinstance(self.head, str) else None}
+        state = {"X": self.X_, "y": self.y_, "asked": asked, "fitted": fitted}
+        return Contents(
+            self._head, state, Facts("vectors", (self.n_features_in_,), len(names), "classification", names)
+        )
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle) -> Self:
+        """The classifier again."""
+        state, head = bundle.state, bundle.learner
+        if not isinstance(head, Head):
+            raise InputError(f"{bundle.path} holds a {type(head).__name__}, and this estimator takes a head")
+        asked = state["asked"]
+        made = cls(asked["encoder"], head if asked["head"] is None else asked["head"])
+        for name, value in state["fitted"].items():
+            setattr(made, name, value)
+        made.X_, made.y_ = state["X"], state["y"]
+        made._settle(ready(head))
+        return made
+
+    def _examples(self, X: Any, y: Any, *, reset: bool) -> tuple[Floats, npt.NDArray[Any]]:
+        if self.encoder not in ("auto", "features"):
+            raise InputError(f"encoder={self.encoder!r} is unknown: give 'auto' or 'features'")
+        if isinstance(self.head, str) and self.head not in ("auto", *HEADS):
+            names = ("auto", *HEADS)
+            near = did_you_mean(self.head, names)
+            raise InputError(f"head {self.head!r} is unknown{near}: choose of {', '.join(names)}")
+        if not isinstance(self.head, str | Head):
+            raise InputError(f"head={self.head!r}: give a name, or an innerloop.Head")
+        if y is None:
+            # In scikit-learn's words.
+            validate_data(self, X, y, reset=reset)
+        x = validate_data(self, X, dtype=np.float64, reset=reset)
+        if getattr(y, "ndim", 1) == 2 or type(getattr(y, "dtype", None)).__name__ == "CategoricalDtype":
+            # Categories as they are: those that are numbers stay numbers.
+            y = column_or_1d(y, warn=True)
+        values = label_array(y).values
+        check_classification_targets(values)
+        coded(label_array(values))
+        check_consistent_length(x, values)
+        return np.array(x), values
+
+    def _learn(self, x: Floats, labels: npt.NDArray[Any]) -> None:
+        """From all examples. Nothing is changed before everything was found."""
+        classes, codes = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise InputError(
+                f"y has one class ({classes[0]!r}, {len(labels)} examples), and there is nothing to tell apart: give "
+                f"examples of two classes at least"
+            )
+        support = Examples(torch.from_numpy(x), _rows(codes, len(classes)))
+        if isinstance(self.head, Head):
+            heads: dict[str, Head] = {type(self.head).__name__: ready(copy.deepcopy(self.head))}
+        elif self.head == "auto":
+            heads = candidates(len(x), len(classes), x.shape[1])
+        else:
+            heads = {self.head: ready(HEADS[self.head]())}
+        choice = choose(heads, support)
+        self.X_, self.y_, self.classes_ = x, labels, classes
+        self.encoder_, self.head_ = "features", choice.name
+        self.accuracy_, self.accuracy_interval_ = choice.accuracy, choice.interval
+        self.temperature_ = choice.temperature
+        self._settle(heads[choice.name])
+
+    def _settle(self, head: Head) -> None:
+        self._head = head
+        with torch.no_grad():
+            self._state = head.adapt(self._support())
+
+    def _support(self) -> Examples:
+        codes = np.searchsorted(self.classes_, self.y_)
+        return Examples(torch.from_numpy(np.array(self.X_)), _rows(codes, len(self.classes_)))
+
+    def _sizes(self) -> tuple[int, int, int]:
+        return len(self.X_), len(self.classes_), self.X_.shape[1]
+
+    def _queries(self, X: Any) -> Tensor:
+        check_is_fitted(self)
+        return torch.from_numpy(np.array(validate_data(self, X, dtype=np.float64, reset=False)))
+
+    def _raw(self, x: Tensor) -> Tensor:
+        """Logits ``[Q, D]``."""
+        size = max(1, _AT_ONCE // (len(self.X_) * self.X_.shape[1]))
+        with torch.no_grad():
+            return torch.cat([self._head.predict(self._state, part)[0] for part in x.split(size)])
+
+    def _strange(self, x: Tensor, error: float) -> npt.NDArray[np.bool_]:
+        """Which queries are like no class: their place among the examples, each as far as it is when left out."""
+        support = self._support()
+        rows = countable(support.y)
+        count = int(rows.sum())
+        if not 0 < error < 1 or error * (count + 1) < 1 - 1e-9:
+            raise InputError(
+                f"error={error}: what is unknown is told by the examples of classes that have two at least, here "
+                f"{count}: give an error of 1 / (n + 1) = {1 / (count + 1):.4g} at least and below 1, or more examples"
+            )
+        # Lengths carry nothing for the heads on features of unit length.
+        plain = self.head_ in ("gaussian", "prototypes-euclidean", "nearest-euclidean")
+        nearest = Prototypes(distance="euclidean" if plain else "cosine")
+        known = leave_one_out(nearest, support).amax(1)[rows]
+        with torch.no_grad():
+            found = nearest.predict(nearest.adapt(support), x)[0].amax(1)
+        place = 1 + (known <= found.unsqueeze(1)).sum(1)
+        strange: npt.NDArray[np.bool_] = (place <= error * (count + 1) + 1e-9).numpy()
+        return strange
+
+
+def _kind(labels: npt.NDArray[Any]) -> str:
+    return {"U": "word", "b": "boolean"}.get(labels.dtype.kind, "number")
+
+
+def _rows(codes: npt.NDArray[np.intp], classes: int) -> Tensor:
+    return torch.eye(classes, dtype=torch.float64)[torch.from_numpy(codes)]
