@@ -209,6 +209,23 @@ def test_other_data_are_refused_on_resumption(sampler: Sampler, options: Any, me
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "SGD"}, "begun with optimizer Adam, not SGD"),
+        ({"average": 0.9}, "begun with average None, not AveragedModel"),
+        ({"schedule": lambda o: torch.optim.lr_scheduler.StepLR(o, 1)}, "begun with scheduler None, not StepLR"),
+    ],
+)
+def test_other_parts_are_refused_on_resumption(options: Any, message: str, tmp_path: Path) -> None:
+    """A state of one kind does not go on with another."""
+    stopped(maml(), 2, steps=6, out=tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(il.InputError, match=message):
+        il.fit(maml(), Sinusoid(), steps=6, out=tmp_path, resume=True, **QUIET, **options)
+    assert contents(tmp_path) == before
+
+
 def test_another_pool_is_refused_on_resumption(tmp_path: Path) -> None:
     """A single example that no task of the first step has seen is enough, where a pool knows its content."""
     generator = torch.Generator().manual_seed(0)

@@ -54,12 +54,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"weighting": "uncertain"}, "did you mean uncertainty"),
     ({"optimizer": "Adan"}, "no optimizer 'Adan'.*did you mean Adam"),
     ({"optimizer": "Optimizer"}, "no optimizer 'Optimizer'"),
-    ({"optimizer": "LBFGS"}, "no optimizer 'LBFGS' that follows a gradient"),
+    ({"optimizer": "LBFGS"}, "no optimizer 'LBFGS' that follows a plain gradient"),
     ({"optimizer": "lr_scheduler"}, "no optimizer"),
     ({"optimizer": 3}, "no optimizer 3"),
     ({"optimizer": "Adafactor", "weight_decay": math.nan}, "weight_decay=nan"),
     ({"optimizer": "Rprop", "weight_decay": 0.1}, "Rprop has no weight decay"),
     ({"optimizer": lambda parameters: None}, "gives NoneType"),
+    ({"optimizer": "SparseAdam"}, "no optimizer 'SparseAdam'"),
+    ({"schedule": lambda optimizer: None}, "schedule= gives NoneType"),
+    ({"schedule": torch.optim.lr_scheduler.ReduceLROnPlateau}, "gives ReduceLROnPlateau"),
+    ({"validate": il.Pool.of(torch.zeros(4, 2), [0, 0, 1, 1])}, "validate is a Pool.*FewShot"),
     ({"schedule": "cosin"}, "did you mean cosine"),
     ({"schedule": None}, "schedule None is unknown"),
     ({"how": "vmapp"}, "choose auto, vmap, loop or chunk"),
@@ -110,7 +114,7 @@ def test_numbers_of_any_library_pass(options: dict[str, Any]) -> None:
     assert il.fit(maml(), Sinusoid(), **{**QUIET, **options}).step == 2
 
 
-@pytest.mark.parametrize("name", sorted(optimizers().keys() - {"SparseAdam", "Muon"}))
+@pytest.mark.parametrize("name", sorted(optimizers().keys() - {"Muon"}))
 def test_every_optimizer_by_name(name: str) -> None:
     """Whether it has a weight decay and a fused kernel or not: a step changes the weights."""
     learner = maml()
@@ -159,6 +163,13 @@ def test_a_learner_without_parameters_is_refused() -> None:
 
     with pytest.raises(il.InputError, match="Nearest has no parameters to train"):
         il.fit(Nearest(il.Categorical()), Sinusoid(), **QUIET)
+
+
+def test_what_is_no_learner_or_no_sampler_is_refused() -> None:
+    with pytest.raises(il.InputError, match="a learner, not a Sequential"):
+        il.fit(il.nets.mlp(1, 8, 1), Sinusoid(), **QUIET)
+    with pytest.raises(il.InputError, match="sampler is a Pool"):
+        il.fit(maml(), il.Pool.of(torch.zeros(4, 2), [0, 0, 1, 1]), **QUIET)
 
 
 def test_a_lazy_layer_that_saw_nothing_is_refused() -> None:

@@ -134,6 +134,7 @@ def fit(
         save_seconds=save_seconds,
     )  # fmt: skip
     check_callbacks(callbacks, validate is not None)
+    _check_kinds(learner, sampler, validate)
     check_trainable(learner)
     place = find_device(device) if device is not None else device_of(learner)
     lifted = lift(learner.to(place), how, chunk, precision, compiled, memory)
@@ -217,6 +218,12 @@ def make_update(learner: Learner, weights: nn.Module | None, settings: Settings)
         factor = partial(schedule_factor, settings.schedule, warmup=settings.warmup)
     else:
         scheduler = settings.schedule(optimizer)
+        plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+        if plateau or not isinstance(scheduler, torch.optim.lr_scheduler.LRScheduler):
+            raise InputError(
+                f"the function for schedule= gives {type(scheduler).__name__}: it must give a torch scheduler that "
+                f"steps without a score"
+            )
     averaged = None
     if settings.average is not None:
         averaged = AveragedModel(duplicate(learner), multi_avg_fn=get_ema_multi_avg_fn(settings.average))
@@ -229,6 +236,17 @@ def make_update(learner: Learner, weights: nn.Module | None, settings: Settings)
         learner=learner,
         averaged=averaged,
     )
+
+
+def _check_kinds(learner: Any, sampler: Any, validate: Any) -> None:
+    if not isinstance(learner, Learner):
+        raise InputError(f"fit trains a learner, not a {type(learner).__name__}: il.ProtoNet(network), say")
+    for name, value in (("sampler", sampler), ("validate", validate)):
+        if not isinstance(value, Sampler) and (value is not None or name == "sampler"):
+            raise InputError(
+                f"{name} is a {type(value).__name__}: give what draws tasks, il.FewShot(pool, ways=5, shots=1, "
+                f"queries=15), say"
+            )
 
 
 def check_trainable(learner: Learner) -> None:

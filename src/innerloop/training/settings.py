@@ -135,9 +135,8 @@ def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
         for name, kind in vars(torch.optim).items()
         if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer
     }
-    # It evaluates the loss again and again, at places of its own.
-    found.pop("LBFGS", None)
-    return found
+    # One evaluates the loss again and again, at places of its own; the other takes sparse gradients alone.
+    return {name: kind for name, kind in found.items() if name not in ("LBFGS", "SparseAdam")}
 
 
 def check_optimizer(name: Any) -> None:
@@ -149,8 +148,8 @@ def check_optimizer(name: Any) -> None:
     known = optimizers()
     if name not in known:
         raise InputError(
-            f"torch.optim has no optimizer {name!r} that follows a gradient{did_you_mean(str(name), known)}: use a "
-            f"name such as Adam, AdamW or SGD, or pass a function"
+            f"torch.optim has no optimizer {name!r} that follows a plain gradient{did_you_mean(str(name), known)}: use "
+            f"a name such as Adam, AdamW or SGD, or pass a function"
         )
 
 

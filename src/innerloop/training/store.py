@@ -201,6 +201,7 @@ class Store:
             "compiled": history.compiled,
             "why": history.why,
             "began": self.began,
+            "parts": self._kinds(),
             "callbacks": [[type(callback).__name__, callback.state()] for callback in self.callbacks],
             "optimizer": optimizer,
             "scheduler": scheduled,
@@ -256,8 +257,19 @@ class Store:
             write_text_atomically(path, kept)
         return tensors, facts, rows
 
+    def _kinds(self) -> dict[str, str | None]:
+        """The class of each part beside the learner: what has a state of one does not go on with another."""
+        others = {name: part for name, part in self.parts.items() if name != "learner"}
+        return {name: None if part is None else type(part).__name__ for name, part in others.items()}
+
     def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any], rows: list[dict[str, float]]) -> None:
         history = self.history
+        for part, kind in self._kinds().items():
+            if facts["parts"][part] != kind:
+                raise InputError(
+                    f"the run in {self.folder} was begun with {part} {facts['parts'][part]}, not {kind}: resume it "
+                    f"with the options that it began with"
+                )
         for part in ("learner", "average", "weights"):
             if self.parts[part] is not None:
                 _load_part(self.parts[part], tensors, part, self._path(LAST))
