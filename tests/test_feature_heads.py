@@ -93,6 +93,19 @@ def test_logistic_regression_is_scikit_learns(counts: list[int], c: float) -> No
     np.testing.assert_allclose(found, other.predict_proba(F.normalize(queries(), dim=1)), atol=1e-5)
 
 
+@pytest.mark.parametrize("counts", [UNEQUAL, [1, 1, 1], [5, 5, 5, 5]])
+@pytest.mark.parametrize("c", [0.1, 100.0, 1e4])
+def test_logistic_regression_is_at_the_optimum(counts: list[int], c: float) -> None:
+    """The gradient of its problem is 0 there, also for a C at which scikit-learn's solvers stop short."""
+    x, labels, part = support(counts)
+    state = il.LogisticRegression(C=c).double().adapt(part)
+    weight, bias = (one.clone().requires_grad_() for one in (state.weight, state.bias))
+    logits = F.linear(F.normalize(x, dim=1), weight, bias)
+    value = F.cross_entropy(logits, torch.from_numpy(labels), reduction="sum") + weight.square().sum() / (2 * c)
+    for slope in torch.autograd.grad(value, (weight, bias)):
+        assert slope.abs().max() < 1e-9
+
+
 def test_logistic_regression_of_two_classes_is_scikit_learns() -> None:
     """There a single column of weights stands for two opposite ones, so that its penalty counts twice as much."""
     x, labels, part = support([3, 5])

@@ -29,7 +29,8 @@ class LogisticRegression(Head):
     Args:
         C: what the examples' losses, summed, count beside half the squared weights, as in scikit-learn.
         normalize: whether features are scaled to unit length first.
-        steps: Newton steps at most that are needed; their number is fixed, so that tasks can be lifted.
+        steps: Newton steps, a fixed number, so that tasks can be lifted; default 8, and 15 where C is above 100, which
+            reach the optimum to rounding.
         likelihood: default :class:`~innerloop.Categorical`.
 
     Raises:
@@ -49,11 +50,17 @@ class LogisticRegression(Head):
     """
 
     def __init__(
-        self, *, C: float = 100.0, normalize: bool = True, steps: int = 15, likelihood: Likelihood | None = None
+        self,
+        *,
+        C: float = 100.0,
+        normalize: bool = True,
+        steps: int | None = None,
+        likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
         if not (math.isfinite(C) and C > 0):
             raise InputError(f"C is {C}; it must be positive and finite")
+        steps = (8 if C <= 100 else 15) if steps is None else steps
         if steps < 1:
             raise InputError(f"{steps} Newton steps solve nothing; give at least 1")
         self.C, self.normalize, self.steps = C, normalize, steps
