@@ -71,7 +71,7 @@ def kept(name: str, print_only: bool, make: Callable[..., dict], *arguments: obj
     return json.loads(path.read_text())
 
 
-def finished(history: il.History) -> None:
+def finished(history: il.training.History) -> None:
     """Stop the program where a run was stopped: half a run is no result."""
     if history.stopped != "finished":
         raise SystemExit("interrupted; the seeds that are done are kept")

@@ -137,35 +137,37 @@ REPLAY = {"memory": MEMORY, "replay": 10}
 
 def digits_rows(shots: int) -> dict[str, Row]:
     """The learners, for streams of ``shots`` images a task."""
-    ewc = perceptron(il.EWC, glances=GLANCES, every=shots // BATCH)
+    ewc = perceptron(il.learners.EWC, glances=GLANCES, every=shots // BATCH)
     few, more = (GLANCES,), (2 * GLANCES, 4 * GLANCES)
     return {
-        "naive": Row("naive fine-tuning", perceptron(il.Naive, glances=GLANCES), grid(lr=(0.01, 0.03, 0.1))),
+        "naive": Row("naive fine-tuning", perceptron(il.learners.Naive, glances=GLANCES), grid(lr=(0.01, 0.03, 0.1))),
         "ewc": Row("EWC, online", ewc, grid(lr=(0.03, 0.1), strength=(1.0, 10.0, 100.0))),
-        "agem": Row("A-GEM", perceptron(il.AGEM, glances=GLANCES, **REPLAY), grid(lr=(0.03, 0.1, 0.3))),
+        "agem": Row("A-GEM", perceptron(il.learners.AGEM, glances=GLANCES, **REPLAY), grid(lr=(0.03, 0.1, 0.3))),
         "er": Row(
             "experience replay",
-            perceptron(il.ExperienceReplay, **REPLAY),
+            perceptron(il.learners.ExperienceReplay, **REPLAY),
             grid(lr=(0.1, 0.2, 0.3, 0.5), glances=few + more),
         ),
         "mer": Row(
             "MER",
-            perceptron(il.MER, **REPLAY),
+            perceptron(il.learners.MER, **REPLAY),
             grid(lr=(0.03, 0.1), within=(0.1, 0.3), glances=few) + grid(lr=(0.1,), within=(0.1, 0.3), glances=more),
         ),
         "cmaml": Row(
             "C-MAML",
-            perceptron(il.CMAML, **REPLAY),
+            perceptron(il.learners.CMAML, **REPLAY),
             grid(inner_lr=(0.01, 0.03, 0.1), lr=(0.3, 0.5), glances=few)
             + grid(inner_lr=(0.1,), lr=(0.3, 0.5), glances=more),
         ),
         "lamaml": Row(
             "La-MAML",
-            perceptron(il.LaMAML, **REPLAY),
+            perceptron(il.learners.LaMAML, **REPLAY),
             grid(inner_lr=(0.1, 0.2, 0.3), lr=(0.03, 0.3), glances=few)
             + grid(inner_lr=(0.2, 0.3), lr=(0.3,), glances=more),
         ),
-        "joint": Row("joint (all data kept)", perceptron(il.Joint, epochs=20), grid(lr=(1e-3, 3e-3)), bound=True),
+        "joint": Row(
+            "joint (all data kept)", perceptron(il.learners.Joint, epochs=20), grid(lr=(1e-3, 3e-3)), bound=True
+        ),
     }
 
 
@@ -256,7 +258,7 @@ def last(kind: type[il.Learner], folder: Path, features: int, **fixed: Any) -> C
 
     def make(seed: int, targets: int, **options: Any) -> il.Learner:
         head = kind(nn.Linear(features, targets), seed=seed, **fixed, **options)
-        return il.Embedded(trained(folder).split()[0], head)
+        return il.learners.Embedded(trained(folder).split()[0], head)
 
     return make
 
@@ -278,20 +280,25 @@ RATES = grid(lr=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2))
 LAST = grid(lr=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2))
 ONLINE = grid(test_lr=(0.003, 0.01, 0.03, 0.1, 0.3))
 OMNIGLOT = {
-    "naive-scratch": Row("naive fine-tuning, random weights", scratch(il.Naive), RATES),
-    "naive-start": Row("naive fine-tuning, from the ProtoNet's network", whole(il.Naive, START), RATES),
-    "naive-last": Row("naive, last layer on the ProtoNet's features", last(il.Naive, START, 64), LAST),
+    "naive-scratch": Row("naive fine-tuning, random weights", scratch(il.learners.Naive), RATES),
+    "naive-start": Row("naive fine-tuning, from the ProtoNet's network", whole(il.learners.Naive, START), RATES),
+    "naive-last": Row("naive, last layer on the ProtoNet's features", last(il.learners.Naive, START, 64), LAST),
     "er-last": Row(
         "experience replay (200), last layer on the ProtoNet's features",
-        last(il.ExperienceReplay, START, 64, memory=200),
+        last(il.learners.ExperienceReplay, START, 64, memory=200),
         LAST,
     ),
     "oml": Row("OML", folded(OML), ONLINE),
     "anml": Row("ANML", folded(ANML), ONLINE),
     "protonet": Row("prototype fold (ProtoNet, 64 filters)", folded(START)),
-    "joint-scratch": Row("joint, random weights", scratch(il.Joint, epochs=20), grid(lr=(1e-3, 3e-3)), bound=True),
+    "joint-scratch": Row(
+        "joint, random weights", scratch(il.learners.Joint, epochs=20), grid(lr=(1e-3, 3e-3)), bound=True
+    ),
     "joint-oml": Row(
-        "joint, last layer on OML's features", last(il.Joint, OML, 128, epochs=30), grid(lr=(3e-3, 1e-2)), bound=True
+        "joint, last layer on OML's features",
+        last(il.learners.Joint, OML, 128, epochs=30),
+        grid(lr=(3e-3, 1e-2)),
+        bound=True,
     ),
 }
 

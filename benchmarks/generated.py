@@ -74,7 +74,12 @@ def calibrated(base: il.Pool, val: il.Pool) -> Heads:
     Nothing is trained; how draws lie and spread is chosen on validation classes.
     """
     labels = torch.arange(base.classes).repeat_interleave(base.sizes)
-    head = partial(il.DistributionCalibration, *il.DistributionCalibration.fit_base(base.x, labels), power=1.0, lr=0.5)
+    head = partial(
+        il.learners.DistributionCalibration,
+        *il.learners.DistributionCalibration.fit_base(base.x, labels),
+        power=1.0,
+        lr=0.5,
+    )
     episodes = il.FewShot(val, ways=5, shots=1, queries=10)
     options = [{"neighbors": k, "pull": pull, "alpha": 0.0} for k in (2, 5) for pull in (0.0, 0.2, 0.5)]
     scores = [accuracy(head(count=COUNT, **chosen), episodes, CHOICE, 1).mean() for chosen in options]
@@ -120,9 +125,9 @@ def accuracy(head: il.Learner, episodes: il.FewShot, tasks: int, seed: int) -> n
 
 METHODS = {
     "distribution calibration": calibrated,
-    "hallucinator": partial(trained, il.Hallucinator),
+    "hallucinator": partial(trained, il.learners.Hallucinator),
     # Logits of prototypes are at most 0: "fake" starts where a class of no likeness lies.
-    "MetaGAN": partial(trained, partial(il.MetaGAN, fake=-2 * SCALE)),
+    "MetaGAN": partial(trained, partial(il.learners.MetaGAN, fake=-2 * SCALE)),
 }
 
 

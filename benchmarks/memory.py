@@ -71,7 +71,7 @@ def step(point: Point) -> None:
         "maml": lambda: il.MAML(net, steps=point.steps, lr=0.1),
         "maml-first-order": lambda: il.MAML(net, steps=point.steps, lr=0.1, first_order=True),
         "reptile": lambda: il.Reptile(net, steps=point.steps, optimizer="SGD", lr=0.1),
-        "imaml": lambda: il.IMAML(net, steps=point.steps, lr=0.1, proximal=0.5),
+        "imaml": lambda: il.learners.IMAML(net, steps=point.steps, lr=0.1, proximal=0.5),
     }[point.learner]()
     pool = Pool.of(torch.zeros(100, 1, 28, 28, dtype=torch.uint8), torch.arange(5).repeat_interleave(20))
     queries = 0 if point.learner == "reptile" else 15

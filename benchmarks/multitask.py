@@ -56,7 +56,7 @@ def encoder(*outputs: int) -> torch.nn.Module:
     return il.nets.mlp(2048, 256, 128, *outputs, dropout=0.5)
 
 
-def train(learner: il.Learner, sampler: il.Sampler, seed: int, steps: int, tasks: int) -> il.Learner:
+def train(learner: il.Learner, sampler: il.data.Sampler, seed: int, steps: int, tasks: int) -> il.Learner:
     options = {"optimizer": "AdamW", "lr": 1e-3, "weight_decay": 1e-4, "how": "vmap", "progress": False}
     il.fit(learner, sampler, steps=steps, tasks_per_step=tasks, seed=seed, **options)
     return learner
@@ -235,7 +235,7 @@ OTHERS = (
 )
 
 
-class Fixed(il.Sampler):
+class Fixed(il.data.Sampler):
     """Tasks that were drawn before."""
 
     classifies = False
@@ -269,7 +269,7 @@ def table_seed(name: str, seed: int) -> dict[str, list[float]]:
     body = il.nets.mlp(inputs, 64, 64, 64)
     joint_heads = il.MultiTask(body, targets=targets, tasks=known.tasks, features=64, likelihood=squared)
     maml = il.MAML(il.nets.mlp(inputs, 64, 64, targets), steps=5, lr=0.02, learn_lr=True, likelihood=squared)
-    networks: dict[str, tuple[il.Learner, il.Sampler, int]] = {
+    networks: dict[str, tuple[il.Learner, il.data.Sampler, int]] = {
         "multi-task, new head": (joint_heads, known, 25),
         "MAML": (maml, sampler, 16),
         "CNP": (il.CNP(inputs, targets, width=64), sampler, 16),

@@ -47,11 +47,11 @@ class Family(NamedTuple):
     sizes: tuple[int, ...]
     problems: Sampler
 
-    def run(self, rule: InnerOptimizer, **options: Any) -> il.TrainingRun:
+    def run(self, rule: InnerOptimizer, **options: Any) -> il.optimizers.TrainingRun:
         """Training of the family's network by a rule."""
         torch.manual_seed(0)
         options = {"steps": STEPS, "batch_size": BATCH, "emphasis": 2.0, **options}
-        return il.TrainingRun(mlp(*self.sizes), rule, **options)
+        return il.optimizers.TrainingRun(mlp(*self.sizes), rule, **options)
 
 
 TRAINING = (
@@ -105,7 +105,7 @@ def slug(name: str) -> str:
 
 def start() -> InnerOptimizer:
     """The MLP rule as it begins: about Adam of the tuned rate."""
-    return il.MLPRule(scale=tuned("Adam")[0][1])
+    return il.optimizers.MLPRule(scale=tuned("Adam")[0][1])
 
 
 CUT = {"truncation": 10, "first_order": True}
@@ -113,7 +113,7 @@ RULES = {
     "MLP, untrained": Rule(start, {"steps": 0}, {}),
     "MLP, unrolled": Rule(start, {"steps": 300, "lr": 1e-2}, {}),
     "MLP, PES": Rule(start, {"steps": 1000, "lr": 1e-2, "gradient": "pes", "sigma": 0.03}, CUT),
-    "LSTM, unrolled": Rule(lambda: il.LSTMRule(width=10, scale=0.02), {"steps": 250, "lr": 1e-2}, {}),
+    "LSTM, unrolled": Rule(lambda: il.optimizers.LSTMRule(width=10, scale=0.02), {"steps": 250, "lr": 1e-2}, {}),
 }
 
 

@@ -60,7 +60,7 @@ def score(folder: Path, data: str, tasks: int, recalibrated: bool) -> dict:
     if not kept.exists():
         learner = load(folder)
         report: Report = il.evaluate(
-            il.Recalibrated(learner) if recalibrated else learner,
+            il.learners.Recalibrated(learner) if recalibrated else learner,
             sampler(registry.read(data), "test"),
             tasks=tasks,
             seed=0,
@@ -108,7 +108,7 @@ def ceiling(tasks: int) -> str:
     few = min(tasks, 1600)
     cells = []
     for kernel in KERNELS:
-        report = il.evaluate(il.MarginalGP("rbf"), GaussianProcess(kernel), tasks=few, seed=0, how="loop")
+        report = il.evaluate(il.learners.MarginalGP("rbf"), GaussianProcess(kernel), tasks=few, seed=0, how="loop")
         cells.append(shown(report.json()))
     lines.append(f"| exact GP, RBF, hyperparameters inferred ({few} tasks) | {' | '.join(cells)} | | |")
     return "\n".join(lines) + "\n"

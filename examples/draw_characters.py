@@ -20,11 +20,11 @@ import innerloop as il
 from innerloop import recipes
 
 
-def load(run: Path) -> tuple[il.Statistician, il.Pools]:
+def load(run: Path) -> tuple[il.learners.Statistician, il.Pools]:
     """The trained model and its pools."""
     learner, (recipe, _) = recipes.load(run), recipes.load_run(run)
     pools = recipe.source()
-    if not isinstance(learner, il.Statistician) or not isinstance(pools, il.Pools):
+    if not isinstance(learner, il.learners.Statistician) or not isinstance(pools, il.Pools):
         raise il.InputError(f"{run} holds a run of {recipe.learner}, which draws no examples: give a statistician's")
     return learner, pools
 

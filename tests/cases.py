@@ -187,10 +187,12 @@ def relation(side: int = 4) -> il.nets.RelationModule:
     return il.nets.RelationModule((16, side, side), width=16, hidden=16, norm="none")
 
 
-def calibration() -> il.DistributionCalibration:
+def calibration() -> il.learners.DistributionCalibration:
     """Statistics of classes that lie about the origin: the encoder that they belong to is not trained yet."""
     means = 0.1 * torch.randn(40, 16, generator=torch.Generator().manual_seed(0))
-    return il.DistributionCalibration(means, 0.01 * torch.eye(16).repeat(40, 1, 1), count=5, alpha=0.01, steps=20)
+    return il.learners.DistributionCalibration(
+        means, 0.01 * torch.eye(16).repeat(40, 1, 1), count=5, alpha=0.01, steps=20
+    )
 
 
 SQUARES = {"likelihood": il.Gaussian(scale=1.0)}
@@ -256,7 +258,7 @@ PROTONETS = [
 FEATURE_HEADS = [
     Case(
         "ridge",
-        lambda: il.Embedded(il.nets.mlp(8, 32, 16), il.Ridge()),
+        lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.Ridge()),
         **BLOBS,
         margin=0.3,
         folds=True,
@@ -264,7 +266,7 @@ FEATURE_HEADS = [
     ),
     Case(
         "logistic",
-        lambda: il.Embedded(il.nets.mlp(8, 32, 16), il.LogisticRegression(C=10.0)),
+        lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.LogisticRegression(C=10.0)),
         **BLOBS,
         margin=0.3,
         folds=True,
@@ -272,7 +274,7 @@ FEATURE_HEADS = [
     ),
     Case(
         "gaussian",
-        lambda: il.Embedded(il.nets.mlp(8, 32, 16), il.GaussianClasses()),
+        lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.GaussianClasses()),
         **BLOBS,
         margin=0.2,
         folds=True,
@@ -281,7 +283,7 @@ FEATURE_HEADS = [
     ),
     Case(
         "gaussian-base",
-        lambda: il.Embedded(il.nets.mlp(8, 32, 16), il.GaussianClasses(base=5.0, features=16)),
+        lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.GaussianClasses(base=5.0, features=16)),
         **BLOBS,
         margin=0.2,
         folds=True,
@@ -290,7 +292,7 @@ FEATURE_HEADS = [
     ),
     Case(
         "nearest",
-        lambda: il.Embedded(il.nets.mlp(8, 32, 16), il.NearestNeighbor()),
+        lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.NearestNeighbor()),
         **BLOBS,
         margin=0.3,
         folds=True,
@@ -481,7 +483,7 @@ TRANSFER = [
     ),
     Case(
         "rotation",
-        lambda: il.Rotation(conv("group"), steps=20),
+        lambda: il.learners.Rotation(conv("group"), steps=20),
         train=turned,
         test=episodes("pictures", "test"),
         margin=0.1,
@@ -490,7 +492,7 @@ TRANSFER = [
     ),
     Case(
         "contrastive",
-        lambda: il.Contrastive(conv("running"), steps=20),
+        lambda: il.learners.Contrastive(conv("running"), steps=20),
         train=views,
         test=episodes("moved", "test"),
         margin=0.15,
@@ -524,7 +526,7 @@ GENERATED = [
     ),
     Case(
         "statistician",
-        lambda: il.Statistician(conv("group"), context=8, latent=4, hidden=32, width=8),
+        lambda: il.learners.Statistician(conv("group"), context=8, latent=4, hidden=32, width=8),
         train=episodes("drawings", "train"),
         test=episodes("drawings", "test"),
         margin=0.1,
@@ -535,7 +537,7 @@ GENERATED = [
     ),
     Case(
         "statistician-discriminative",
-        lambda: il.Statistician(
+        lambda: il.learners.Statistician(
             conv("running"), context=8, latent=4, hidden=32, width=8, posterior="support", discriminative=10.0
         ),
         **PICTURES,
@@ -547,7 +549,7 @@ GENERATED = [
     ),
     Case(
         "calibration",
-        lambda: il.Embedded(il.nets.mlp(8, 32, 16), calibration()),
+        lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), calibration()),
         train=batches("blobs"),
         test=episodes("blobs", "test"),
         margin=0.1,
@@ -555,7 +557,7 @@ GENERATED = [
     ),
     Case(
         "hallucinator",
-        lambda: il.Hallucinator(il.nets.mlp(8, 32, 16), features=16, noise=8, count=2),
+        lambda: il.learners.Hallucinator(il.nets.mlp(8, 32, 16), features=16, noise=8, count=2),
         **BLOBS,
         margin=0.3,
         folds=True,
@@ -564,7 +566,7 @@ GENERATED = [
     ),
     Case(
         "metagan",
-        lambda: il.MetaGAN(il.nets.mlp(8, 32, 16), features=16, noise=8),
+        lambda: il.learners.MetaGAN(il.nets.mlp(8, 32, 16), features=16, noise=8),
         **BLOBS,
         margin=0.3,
         folds=True,
@@ -573,8 +575,8 @@ GENERATED = [
     ),
     Case(
         "metagan-relations",
-        lambda: il.MetaGAN(
-            conv("group", maps=True, pools=1), head=il.Relations(relation()), features=256, noise=8, hidden=16
+        lambda: il.learners.MetaGAN(
+            conv("group", maps=True, pools=1), head=il.learners.Relations(relation()), features=256, noise=8, hidden=16
         ),
         **PICTURES,
         margin=0.2,
@@ -605,7 +607,7 @@ class Edges(Sampler):
 OF_ONE_INPUT = {**SINES, "margin": 0.5, "folds": True}
 NEURAL_PROCESSES = [
     Case("cnp", lambda: il.CNP(1, 1, width=32), **OF_ONE_INPUT, fit={"steps": 120, "lr": 3e-3}),
-    Case("canp", lambda: il.CANP(1, 1, width=32, heads=4), **OF_ONE_INPUT, fit={"steps": 120, "lr": 3e-3}),
+    Case("canp", lambda: il.learners.CANP(1, 1, width=32, heads=4), **OF_ONE_INPUT, fit={"steps": 120, "lr": 3e-3}),
     Case("tnp", lambda: il.TNP(1, 1, width=16, layers=2), **OF_ONE_INPUT, fit={"steps": 120, "lr": 1e-2}),
     Case(
         "convcnp",
@@ -615,7 +617,7 @@ NEURAL_PROCESSES = [
     ),
     Case(
         "gridconvcnp",
-        lambda: il.GridConvCNP(2, 1, size=(6, 6), width=8, layers=2),
+        lambda: il.learners.GridConvCNP(2, 1, size=(6, 6), width=8, layers=2),
         train=Edges,
         test=Edges,
         margin=0.5,
@@ -623,31 +625,31 @@ NEURAL_PROCESSES = [
         folds=True,
         fit={"steps": 80, "lr": 1e-2},
     ),
-    Case("np", lambda: il.NP(1, 1, width=32), **OF_ONE_INPUT, alone=False, fit={"steps": 120, "lr": 3e-3}),
+    Case("np", lambda: il.learners.NP(1, 1, width=32), **OF_ONE_INPUT, alone=False, fit={"steps": 120, "lr": 3e-3}),
     Case(
         "np-latent-only",
-        lambda: il.NP(1, 1, width=32, latent=8, deterministic=False, bound="importance", draws=(4, 20)),
+        lambda: il.learners.NP(1, 1, width=32, latent=8, deterministic=False, bound="importance", draws=(4, 20)),
         **OF_ONE_INPUT,
         alone=False,
         fit={"steps": 120, "lr": 3e-3},
     ),
     Case(
         "anp",
-        lambda: il.ANP(1, 1, width=32, heads=4, draws=(2, 20)),
+        lambda: il.learners.ANP(1, 1, width=32, heads=4, draws=(2, 20)),
         **OF_ONE_INPUT,
         alone=False,
         fit={"steps": 120, "lr": 3e-3},
     ),
     Case(
         "anp-likelihood",
-        lambda: il.ANP(1, 1, width=32, heads=4, latent=8, layers=0, bound="likelihood", draws=(2, 20)),
+        lambda: il.learners.ANP(1, 1, width=32, heads=4, latent=8, layers=0, bound="likelihood", draws=(2, 20)),
         **OF_ONE_INPUT,
         alone=False,
         fit={"steps": 120, "lr": 3e-3},
     ),
     Case(
         "recalibrated",
-        lambda: il.Recalibrated(il.CNP(1, 1, width=32), folds=3),
+        lambda: il.learners.Recalibrated(il.CNP(1, 1, width=32), folds=3),
         **{**OF_ONE_INPUT, "margin": 0.1},
         fit={"steps": 160, "lr": 3e-3},
     ),
@@ -660,7 +662,7 @@ IN_CONTEXT = [
     *(
         Case(
             name,
-            lambda hide=hide: il.InContext(classes=WAYS, width=16, depth=2, heads=2, hide=hide),
+            lambda hide=hide: il.learners.InContext(classes=WAYS, width=16, depth=2, heads=2, hide=hide),
             **PLACES,
             margin=0.2,
             norm="group",
@@ -673,7 +675,7 @@ IN_CONTEXT = [
     ),
     Case(
         "in-context-regression",
-        lambda: il.InContext(regression=True, width=16, depth=2, heads=2, bars=20),
+        lambda: il.learners.InContext(regression=True, width=16, depth=2, heads=2, bars=20),
         train=lambda: TablePrior(regression=True, **TABLE),
         test=lambda: TablePrior(regression=True, **TABLE),
         margin=0.05,
@@ -702,7 +704,7 @@ ADAPTING = [
     ),
     Case(
         "boil-support",
-        lambda: il.BOIL(calibrated("support", out=WAYS), lr=0.2),
+        lambda: il.learners.BOIL(calibrated("support", out=WAYS), lr=0.2),
         **PICTURES,
         margin=0.1,
         norm="support",
@@ -711,7 +713,7 @@ ADAPTING = [
     ),
     Case(
         "boil-first-order",
-        lambda: il.BOIL(il.nets.mlp(8, 32, 32, WAYS), steps=2, lr=0.3, first_order=True),
+        lambda: il.learners.BOIL(il.nets.mlp(8, 32, 32, WAYS), steps=2, lr=0.3, first_order=True),
         **BLOBS,
         margin=0.1,
         relabels=False,
@@ -735,7 +737,7 @@ ADAPTING = [
     ),
     Case(
         "cavia",
-        lambda: il.CAVIA(il.nets.mlp(1 + 4, 40, 40, 1), context=4, steps=2, lr=0.5),
+        lambda: il.learners.CAVIA(il.nets.mlp(1 + 4, 40, 40, 1), context=4, steps=2, lr=0.5),
         **SINES,
         margin=0.5,
         fit={"steps": 150, "lr": 1e-2},
@@ -765,7 +767,7 @@ LAST = {"adapts": "2.*", "inner": il.inner.SGD(0.2, momentum=0.5), "steps": 2}
 ADAPTING.append(
     Case(
         "gradient-learner",
-        lambda: il.GradientLearner(il.nets.mlp(8, 32, WAYS), **LAST),
+        lambda: il.learners.GradientLearner(il.nets.mlp(8, 32, WAYS), **LAST),
         **BLOBS,
         margin=0.1,
         relabels=False,
@@ -776,7 +778,7 @@ ADAPTING.append(
 IMPLICIT = [
     Case(
         "imaml",
-        lambda: il.IMAML(il.nets.mlp(8, 32, WAYS), steps=5, lr=0.3, proximal=0.5),
+        lambda: il.learners.IMAML(il.nets.mlp(8, 32, WAYS), steps=5, lr=0.3, proximal=0.5),
         **BLOBS,
         margin=0.1,
         relabels=False,
@@ -784,7 +786,7 @@ IMPLICIT = [
     ),
     Case(
         "imaml-head",
-        lambda: il.IMAML(il.nets.mlp(8, 32, WAYS), steps=5, lr=0.3, proximal=0.5, cg_steps=2, adapts="head"),
+        lambda: il.learners.IMAML(il.nets.mlp(8, 32, WAYS), steps=5, lr=0.3, proximal=0.5, cg_steps=2, adapts="head"),
         **BLOBS,
         margin=0.1,
         relabels=False,
@@ -792,7 +794,7 @@ IMPLICIT = [
     ),
     Case(
         "imaml-shared-head",
-        lambda: il.IMAML(il.nets.mlp(8, 32, 1), steps=5, lr=0.3, proximal=0.5, cg_steps=0, shared_head="2"),
+        lambda: il.learners.IMAML(il.nets.mlp(8, 32, 1), steps=5, lr=0.3, proximal=0.5, cg_steps=0, shared_head="2"),
         **BLOBS,
         margin=0.1,
         exempt={"net.2.weight": SHARED, "net.2.bias": SHARED},
@@ -800,14 +802,14 @@ IMPLICIT = [
     ),
     Case(
         "imaml-sinusoid",
-        lambda: il.IMAML(il.nets.mlp(1, 40, 40, 1), steps=8, lr=0.01, proximal=0.5, cg_steps=3, **SQUARES),
+        lambda: il.learners.IMAML(il.nets.mlp(1, 40, 40, 1), steps=8, lr=0.01, proximal=0.5, cg_steps=3, **SQUARES),
         **SINES,
         margin=1.0,
         fit={"steps": 150, "lr": 3e-3, "clip": 1.0},
     ),
     Case(
         "imaml-support",
-        lambda: il.IMAML(calibrated("support", out=WAYS), steps=3, lr=0.05, proximal=0.5, cg_steps=1),
+        lambda: il.learners.IMAML(calibrated("support", out=WAYS), steps=3, lr=0.05, proximal=0.5, cg_steps=1),
         **PICTURES,
         margin=0.1,
         norm="support",
@@ -820,7 +822,7 @@ RUNS = {"train": episodes("places", "train", 5), "test": episodes("places", "tes
 LEARNED_OPTIMISERS = [
     Case(
         "training-run-mlp",
-        lambda: il.TrainingRun(il.nets.mlp(2, 8, WAYS), il.MLPRule(width=8), steps=6),
+        lambda: il.optimizers.TrainingRun(il.nets.mlp(2, 8, WAYS), il.optimizers.MLPRule(width=8), steps=6),
         **RUNS,
         margin=0.1,
         alone=False,
@@ -828,7 +830,9 @@ LEARNED_OPTIMISERS = [
     ),
     Case(
         "training-run-lstm",
-        lambda: il.TrainingRun(il.nets.mlp(2, 8, WAYS), il.LSTMRule(width=6), steps=6, batch_size=6, truncation=3),
+        lambda: il.optimizers.TrainingRun(
+            il.nets.mlp(2, 8, WAYS), il.optimizers.LSTMRule(width=6), steps=6, batch_size=6, truncation=3
+        ),
         **RUNS,
         margin=0.1,
         alone=False,
@@ -837,7 +841,7 @@ LEARNED_OPTIMISERS = [
     ),
     Case(
         "maml-learned-optimizer",
-        lambda: il.MAML(il.nets.mlp(8, 32, WAYS), steps=2, inner=il.MLPRule(width=8, scale=0.05)),
+        lambda: il.MAML(il.nets.mlp(8, 32, WAYS), steps=2, inner=il.optimizers.MLPRule(width=8, scale=0.05)),
         **BLOBS,
         margin=0.1,
         relabels=False,
@@ -848,7 +852,7 @@ LEARNED_OPTIMISERS = [
 CONTINUAL = [
     Case(
         "oml",
-        lambda: il.OML(il.nets.mlp(8, 32, 16), features=16),
+        lambda: il.learners.OML(il.nets.mlp(8, 32, 16), features=16),
         **STREAMS,
         margin=0.2,
         folds=True,
@@ -857,7 +861,7 @@ CONTINUAL = [
     ),
     Case(
         "oml-remember",
-        lambda: il.OML(il.nets.mlp(8, 32, 16), features=16, classes=40),
+        lambda: il.learners.OML(il.nets.mlp(8, 32, 16), features=16, classes=40),
         train=streams(remember=20),
         test=episodes("blobs", "test"),
         margin=0.2,
@@ -867,7 +871,7 @@ CONTINUAL = [
     ),
     Case(
         "anml",
-        lambda: il.ANML(il.nets.mlp(8, 32, 16), features=16, test_lr=0.1),
+        lambda: il.learners.ANML(il.nets.mlp(8, 32, 16), features=16, test_lr=0.1),
         **STREAMS,
         margin=0.2,
         folds=True,
@@ -893,18 +897,18 @@ def online(kind: Callable[..., il.Learner], **options: Any) -> Callable[[], il.L
 
 MEMORY = {"memory": 6, "replay": 3, "lr": 0.3}
 ONLINE = [
-    Case("naive", online(il.Naive, lr=0.3, glances=5), **ONLINE_ROW),
-    Case("replay", online(il.ExperienceReplay, glances=5, **MEMORY), **ONLINE_ROW),
-    Case("agem", online(il.AGEM, glances=5, **MEMORY), **ONLINE_ROW),
+    Case("naive", online(il.learners.Naive, lr=0.3, glances=5), **ONLINE_ROW),
+    Case("replay", online(il.learners.ExperienceReplay, glances=5, **MEMORY), **ONLINE_ROW),
+    Case("agem", online(il.learners.AGEM, glances=5, **MEMORY), **ONLINE_ROW),
     Case(
         "ewc",
-        online(il.EWC, every=2, lr=0.3, glances=5),
+        online(il.learners.EWC, every=2, lr=0.3, glances=5),
         **ONLINE_ROW,
     ),
-    Case("lamaml", online(il.LaMAML, inner_lr=0.5, glances=5, **MEMORY), **ONLINE_ROW, order_free=False),
-    Case("cmaml", online(il.CMAML, glances=2, **MEMORY), **ONLINE_ROW, order_free=False),
-    Case("mer", online(il.MER, glances=2, **MEMORY), **ONLINE_ROW, order_free=False),
-    Case("joint", online(il.Joint, epochs=5, batch=5, lr=0.03), **ONLINE_ROW, folds=True, order_free=False),
+    Case("lamaml", online(il.learners.LaMAML, inner_lr=0.5, glances=5, **MEMORY), **ONLINE_ROW, order_free=False),
+    Case("cmaml", online(il.learners.CMAML, glances=2, **MEMORY), **ONLINE_ROW, order_free=False),
+    Case("mer", online(il.learners.MER, glances=2, **MEMORY), **ONLINE_ROW, order_free=False),
+    Case("joint", online(il.learners.Joint, epochs=5, batch=5, lr=0.03), **ONLINE_ROW, folds=True, order_free=False),
 ]
 
 OF_A_PROCESS = {
@@ -916,9 +920,11 @@ OF_A_PROCESS = {
     "untrained": "it is the posterior in closed form, without parameters",
 }
 PROCESSES = [
-    Case("exact-gp", lambda: il.ExactGP("rbf", lengthscale=0.3, scale=0.7, noise=0.02), **OF_A_PROCESS),
-    Case("marginal-gp", lambda: il.MarginalGP("rbf", points=32, draws=8), **OF_A_PROCESS),
-    Case("marginal-gp-moments", lambda: il.MarginalGP("rbf", points=32, draws=8, mixture=False), **OF_A_PROCESS),
+    Case("exact-gp", lambda: il.learners.ExactGP("rbf", lengthscale=0.3, scale=0.7, noise=0.02), **OF_A_PROCESS),
+    Case("marginal-gp", lambda: il.learners.MarginalGP("rbf", points=32, draws=8), **OF_A_PROCESS),
+    Case(
+        "marginal-gp-moments", lambda: il.learners.MarginalGP("rbf", points=32, draws=8, mixture=False), **OF_A_PROCESS
+    ),
 ]
 
 CASES = [

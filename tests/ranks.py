@@ -291,7 +291,7 @@ def refusals(folder: Path) -> Iterator[None]:
     pictures, ranks = episodes("pictures", "train")(), dist.get_world_size()
     out = folder / "refused"
 
-    def run(learner: il.Learner, sampler: Sampler, **options: Any) -> Callable[[], il.History]:
+    def run(learner: il.Learner, sampler: Sampler, **options: Any) -> Callable[[], il.training.History]:
         return lambda: il.fit(learner, sampler, steps=1, out=out, **{"tasks_per_step": TASKS, **QUIET, **options})
 
     few = run(maml(), Sinusoid(), tasks_per_step=ranks - 1)

@@ -420,7 +420,7 @@ def test_a_loss_that_is_not_finite_stops_the_run() -> None:
     rl2 = acting.RL2(2, 3)
     with torch.no_grad():
         rl2.critic[0].weight.fill_(math.inf)
-    with pytest.raises(il.NonFiniteLoss, match="step 1"):
+    with pytest.raises(il.training.NonFiniteLoss, match="step 1"):
         acting.train_rl2(rl2, pulls=3, updates=2, tasks=4)
 
 

@@ -233,7 +233,7 @@ class Last(nn.Module):
 class Own(il.Learner):
     """A learner of one's own, with a state of its own."""
 
-    def __init__(self, net: nn.Module, likelihood: il.Likelihood | None = None) -> None:
+    def __init__(self, net: nn.Module, likelihood: il.core.likelihood.Likelihood | None = None) -> None:
         super().__init__(likelihood or il.Categorical())
         self.net = net
 
@@ -286,7 +286,7 @@ def test_networks_of_torch_and_of_ones_own_are_built_again(name: str, tmp_path: 
 
 def test_the_same_part_given_twice_is_the_same_part_again(tmp_path: Path) -> None:
     net = il.nets.mlp(4, 8, 3)
-    learner = il.Embedded(nn.Sequential(net, net[2].__class__(3, 4), net), il.learners.Prototypes())
+    learner = il.learners.Embedded(nn.Sequential(net, net[2].__class__(3, 4), net), il.learners.Prototypes())
     il.save(tmp_path / "a", learner)
     encoder = il.load(tmp_path / "a").encoder
     assert encoder[0] is encoder[2]
@@ -322,7 +322,7 @@ def test_calibrated_statistics_are_there_before_an_inner_loop_asks(tmp_path: Pat
 
 
 def test_tensors_among_the_arguments_are_kept(tmp_path: Path) -> None:
-    bars = il.Bars(torch.tensor([-1.0, 0.0, 2.0, 5.0]))
+    bars = il.core.likelihood.Bars(torch.tensor([-1.0, 0.0, 2.0, 5.0]))
     learner = il.CNP(1, 1, width=8, likelihood=bars)
     il.save(tmp_path / "a", learner)
     assert torch.equal(il.load(tmp_path / "a").likelihood.borders, bars.borders)

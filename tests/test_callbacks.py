@@ -77,7 +77,7 @@ class Notes(Callback):
     def on_validation(self, step: int, report: il.Report) -> None:
         self.seen.append(("validation", step, report.score))
 
-    def on_end(self, history: il.History) -> None:
+    def on_end(self, history: il.training.History) -> None:
         self.seen.append(("end", history.step))
 
 
@@ -352,8 +352,8 @@ def test_a_budget_is_used_by_steps_or_minutes(budget: Budget, used: float) -> No
 
 def test_learned_optimizers_and_agents_stop_at_ctrl_c() -> None:
     """The same loop: the step ends whole, and says so."""
-    rule = il.MLPRule()
-    run = il.TrainingRun(il.nets.mlp(10, 1), rule, steps=2, likelihood=il.Gaussian(scale=1.0))
+    rule = il.optimizers.MLPRule()
+    run = il.optimizers.TrainingRun(il.nets.mlp(10, 1), rule, steps=2, likelihood=il.Gaussian(scale=1.0))
 
     class Pressed(optimizers.Quadratics):
         def draw(self, generator: Generator, tasks: int) -> il.Task:
@@ -376,7 +376,9 @@ def test_learned_optimizers_and_agents_stop_at_ctrl_c() -> None:
 
 @pytest.mark.parametrize("options", [{"steps": -1}, {"tasks": 0}, {"lr": 0.0}, {"clip": -1.0}, {"seed": 2**64}])
 def test_training_of_rules_refuses_what_cannot_be(options: dict[str, Any]) -> None:
-    run = il.TrainingRun(il.nets.mlp(10, 1), il.MLPRule(), steps=2, likelihood=il.Gaussian(scale=1.0))
+    run = il.optimizers.TrainingRun(
+        il.nets.mlp(10, 1), il.optimizers.MLPRule(), steps=2, likelihood=il.Gaussian(scale=1.0)
+    )
     with pytest.raises(il.InputError, match=next(iter(options))):
         optimizers.train([(run, optimizers.Quadratics())], **{"steps": 1, **options})
 

@@ -47,14 +47,14 @@ def linear(inputs: int = 4, classes: int = 3) -> nn.Module:
 def online_learners() -> dict[str, il.Learner]:
     """One of each, on the same network."""
     return {
-        "naive": il.Naive(linear(), lr=0.1),
-        "replay": il.ExperienceReplay(linear(), lr=0.1, memory=5, replay=3, glances=2),
-        "agem": il.AGEM(linear(), lr=0.1, memory=5, replay=3, glances=2),
-        "ewc": il.EWC(linear(), lr=0.1, every=2),
-        "lamaml": il.LaMAML(linear(), memory=5, replay=3, glances=2),
-        "cmaml": il.CMAML(linear(), memory=5, replay=3, lr=0.1),
-        "mer": il.MER(linear(), lr=0.1, memory=5, replay=3, glances=2),
-        "joint": il.Joint(linear(), epochs=2),
+        "naive": il.learners.Naive(linear(), lr=0.1),
+        "replay": il.learners.ExperienceReplay(linear(), lr=0.1, memory=5, replay=3, glances=2),
+        "agem": il.learners.AGEM(linear(), lr=0.1, memory=5, replay=3, glances=2),
+        "ewc": il.learners.EWC(linear(), lr=0.1, every=2),
+        "lamaml": il.learners.LaMAML(linear(), memory=5, replay=3, glances=2),
+        "cmaml": il.learners.CMAML(linear(), memory=5, replay=3, lr=0.1),
+        "mer": il.learners.MER(linear(), lr=0.1, memory=5, replay=3, glances=2),
+        "joint": il.learners.Joint(linear(), epochs=2),
     }
 
 
@@ -180,7 +180,9 @@ def test_run_embeds_once_and_changes_nothing() -> None:
 
 
 def test_regression_scores_are_minus_squared_errors() -> None:
-    found = run(il.Naive(il.nets.mlp(1, 8, 1), lr=0.01, likelihood=il.Gaussian(scale=1.0)), Sines(tasks=3, shots=20))
+    found = run(
+        il.learners.Naive(il.nets.mlp(1, 8, 1), lr=0.01, likelihood=il.Gaussian(scale=1.0)), Sines(tasks=3, shots=20)
+    )
     assert (found.matrix < 0).all()
     held_out = Sines(tasks=3, shots=20).draw(0).held_out
     np.testing.assert_allclose(found.guess, [-float(part.y.square().mean()) for part in held_out])
@@ -350,7 +352,7 @@ def test_agem_projects_onto_the_half_space(g: torch.Tensor, r: torch.Tensor) -> 
 def test_agem_step_does_not_raise_the_memorys_loss() -> None:
     """To first order: the step's gradient does not point against the memory's."""
     torch.manual_seed(1)
-    learner = il.AGEM(linear(), lr=0.1)
+    learner = il.learners.AGEM(linear(), lr=0.1)
     theta, old, new = learner.start(), batch(seed=1), batch(seed=2)
     # The same inputs with another class: gradients that contradict each other.
     new = il.Examples(old.x, old.y.roll(1, 1))
@@ -365,7 +367,7 @@ def test_ewc_gradient_is_exact_on_a_linear_model() -> None:
     """Squared error: the gradient is that of the loss plus lambda F (theta - anchor), with F by hand."""
     torch.manual_seed(0)
     net = nn.Linear(3, 1, bias=False).double()
-    learner = il.EWC(net, lr=0.1, every=1, strength=7.0, likelihood=il.Gaussian(scale=1.0))
+    learner = il.learners.EWC(net, lr=0.1, every=1, strength=7.0, likelihood=il.Gaussian(scale=1.0))
     x, y = torch.randn(5, 3, **DOUBLE), torch.randn(5, 1, **DOUBLE)
     state = learner.adapt(il.Examples(x, y))
     w = state.parameters["weight"]
@@ -380,7 +382,7 @@ def test_ewc_gradient_is_exact_on_a_linear_model() -> None:
 
 
 def test_ewc_consolidates_at_the_end_of_a_task_only() -> None:
-    learner = il.EWC(linear(), lr=0.1, every=3, decay=0.5)
+    learner = il.learners.EWC(linear(), lr=0.1, every=3, decay=0.5)
     state = learner.adapt(batch(), learner.adapt(batch()))
     assert float(state.batches) == 2
     assert not state.fisher["weight"].any()
@@ -397,13 +399,13 @@ def test_lookahead_clipping_bounds_the_gradient(clip: float) -> None:
     """Each entry of an inner gradient, and the norm of the outer ones, on inputs that make them huge."""
     part = batch()
     large = il.Examples(1000 * part.x, part.y)
-    learner = il.CMAML(linear(), inner_lr=1.0, lr=1.0, clip=clip)
+    learner = il.learners.CMAML(linear(), inner_lr=1.0, lr=1.0, clip=clip)
     theta = learner.start()
     rates = {name: torch.ones_like(p) for name, p in theta.items()}
     for found in learner.outer(theta, rates, large, large):
         assert float(torch.cat([g.flatten() for g in found.values()]).norm()) <= clip * (1 + 1e-9)
     seen = []
-    learner.gradient = lambda phi, at: seen.append(phi) or il.CMAML.gradient(learner, phi, at)
+    learner.gradient = lambda phi, at: seen.append(phi) or il.learners.CMAML.gradient(learner, phi, at)
     learner.outer(theta, rates, large, large)
     # The last call is the outer one. Unclipped the steps are near a thousand: the bound is reached, and not passed.
     steps = [float((b["weight"] - a["weight"]).abs().max()) for a, b in pairwise(seen[:-1])]
@@ -412,7 +414,7 @@ def test_lookahead_clipping_bounds_the_gradient(clip: float) -> None:
 
 def test_lamaml_gradients_are_those_of_autograd() -> None:
     """Of the mean loss after each inner step, with respect to start and rates, inner gradients taken for constants."""
-    learner = il.LaMAML(linear(), inner_lr=0.2, lr=0.05, clip=1e6, memory=3)
+    learner = il.learners.LaMAML(linear(), inner_lr=0.2, lr=0.05, clip=1e6, memory=3)
     part, theta = batch(), learner.start()
     start = {name: p.clone().requires_grad_() for name, p in theta.items()}
     alpha = {name: torch.full_like(p, 0.2).requires_grad_() for name, p in theta.items()}
@@ -438,7 +440,7 @@ def test_lamaml_gradients_are_those_of_autograd() -> None:
 
 def test_mer_with_one_example_is_a_shrunken_step() -> None:
     """Nothing in memory and one example: beta and gamma of a gradient step."""
-    learner = il.MER(linear(), lr=0.1, within=0.5, across=0.4)
+    learner = il.learners.MER(linear(), lr=0.1, within=0.5, across=0.4)
     one = batch(1)
     theta, state = learner.start(), learner.adapt(one)
     gradient = learner.gradient(theta, one)
@@ -449,16 +451,16 @@ def test_mer_with_one_example_is_a_shrunken_step() -> None:
 def test_replay_without_a_past_is_naive() -> None:
     """The first batch meets an empty memory; C-MAML's outer step on it is a step from the parameters ahead."""
     net, part = linear(), batch()
-    naive, replay = il.Naive(net, lr=0.1), il.ExperienceReplay(net, lr=0.1)
+    naive, replay = il.learners.Naive(net, lr=0.1), il.learners.ExperienceReplay(net, lr=0.1)
     for name, p in naive.adapt(part).parameters.items():
         torch.testing.assert_close(replay.adapt(part).parameters[name], p)
-        torch.testing.assert_close(il.AGEM(net, lr=0.1).adapt(part).parameters[name], p)
-        torch.testing.assert_close(il.EWC(net, lr=0.1, every=9).adapt(part).parameters[name], p)
+        torch.testing.assert_close(il.learners.AGEM(net, lr=0.1).adapt(part).parameters[name], p)
+        torch.testing.assert_close(il.learners.EWC(net, lr=0.1, every=9).adapt(part).parameters[name], p)
 
 
 def test_naive_is_what_torchs_sgd_does() -> None:
     net, parts = linear(), [batch(seed=s) for s in range(3)]
-    learner, state = il.Naive(net, lr=0.1, glances=2), None
+    learner, state = il.learners.Naive(net, lr=0.1, glances=2), None
     for part in parts:
         state = learner.adapt(part, state)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
@@ -516,21 +518,21 @@ def test_replay_forgets_less_than_naive_and_joint_is_the_bound() -> None:
 
 def test_batch_dependent_norms_are_refused() -> None:
     with pytest.raises(il.InputError, match="single class"):
-        il.Naive(il.nets.conv4(norm="batch", out=3))
+        il.learners.Naive(il.nets.conv4(norm="batch", out=3))
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: il.Naive(linear(), lr=0.0), "lr=0"),
-        (lambda: il.ExperienceReplay(linear(), memory=0), "memory=0"),
-        (lambda: il.EWC(linear(), every=0), "every=0"),
-        (lambda: il.LaMAML(linear(), clip=0.0), "clip is 0"),
-        (lambda: il.CMAML(linear(), inner_lr=-1.0), "inner_lr is -1"),
-        (lambda: il.MER(linear(), within=0.0), "within is 0"),
-        (lambda: il.Joint(linear(), epochs=0), "epochs=0"),
-        (lambda: il.OML(nn.Identity()), "features="),
-        (lambda: il.OML(il.nets.conv4(), lr=0.0), "rate of the online steps"),
+        (lambda: il.learners.Naive(linear(), lr=0.0), "lr=0"),
+        (lambda: il.learners.ExperienceReplay(linear(), memory=0), "memory=0"),
+        (lambda: il.learners.EWC(linear(), every=0), "every=0"),
+        (lambda: il.learners.LaMAML(linear(), clip=0.0), "clip is 0"),
+        (lambda: il.learners.CMAML(linear(), inner_lr=-1.0), "inner_lr is -1"),
+        (lambda: il.learners.MER(linear(), within=0.0), "within is 0"),
+        (lambda: il.learners.Joint(linear(), epochs=0), "epochs=0"),
+        (lambda: il.learners.OML(nn.Identity()), "features="),
+        (lambda: il.learners.OML(il.nets.conv4(), lr=0.0), "rate of the online steps"),
     ],
 )
 def test_impossible_options_are_refused(make: object, words: str) -> None:
@@ -563,7 +565,7 @@ def test_the_prototype_fold_does_not_forget() -> None:
 def test_oml_meta_gradient_is_that_of_autograd() -> None:
     """A tiny network, every online step written out, the outer gradient by torch.autograd through all of them."""
     torch.manual_seed(0)
-    learner = il.OML(nn.Linear(3, 4), features=4, lr=0.5).double()
+    learner = il.learners.OML(nn.Linear(3, 4), features=4, lr=0.5).double()
     support, query = batch(7, inputs=3), batch(5, inputs=3, seed=1)
     loss = learner.loss(il.Task(support, query))
     names = [name for name, _ in learner.named_parameters()]
@@ -589,7 +591,7 @@ def test_oml_meta_gradient_is_that_of_autograd() -> None:
 
 def test_oml_remembers_the_known_classes_in_training_only() -> None:
     """Rows of classes outside the stream start as meta-learned, those of the stream from 0; at test time all from 0."""
-    head = il.OnlineHead(features=4, classes=3, lr=1e-9)
+    head = il.learners.OnlineHead(features=4, classes=3, lr=1e-9)
     with torch.no_grad():
         head.known.copy_(torch.arange(12.0).view(3, 4) + 1)
     support = il.Examples(torch.ones(2, 4), torch.eye(3)[[1, 1]])

@@ -103,7 +103,7 @@ def test_draws_do_not_depend_on_chunks(sampler: FewShot, seed: int) -> None:
     ],
     ids=["augment", "support", "no-queries", "batches", "batches-augment", "sinusoid"],
 )
-def test_other_draws_do_not_depend_on_chunks(sampler: il.Sampler) -> None:
+def test_other_draws_do_not_depend_on_chunks(sampler: il.data.Sampler) -> None:
     """So it is with augmentation, for plain batches and for functions."""
     for seed in range(5):
         assert_chunks_join(sampler, seed)
@@ -114,7 +114,7 @@ def leaves(task: il.Task) -> list[Tensor]:
     return [leaf for part in task for leaf in part]
 
 
-def assert_chunks_join(sampler: il.Sampler, seed: int) -> None:
+def assert_chunks_join(sampler: il.data.Sampler, seed: int) -> None:
     """Eight tasks at once are three and then five."""
     generator = seeded(seed)
     parts = [sampler.draw(generator, 3), sampler.draw(generator, 5)]
@@ -442,7 +442,7 @@ def test_plain_tasks_are_the_drawn_ones_before_augmentation(kind: str) -> None:
     images = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8)
     pool = il.Pool.of(images, [i % 4 for i in range(40)])
 
-    def sampler(probability: float) -> il.Sampler:
+    def sampler(probability: float) -> il.data.Sampler:
         augment = il.data.Augment(shift=3, rotate=30, probability=probability)
         if kind == "batches":
             return il.Batches(pool, size=6, augment=augment)

@@ -163,7 +163,7 @@ def test_pairing_sharpens_a_comparison() -> None:
 class Oracle(il.Learner):
     """Answers with a fixed function of the query; it learns nothing."""
 
-    def __init__(self, answer: Any, likelihood: il.Likelihood) -> None:
+    def __init__(self, answer: Any, likelihood: il.core.likelihood.Likelihood) -> None:
         super().__init__(likelihood)
         self.answer = answer
 
@@ -456,7 +456,7 @@ def test_batches_of_classes_are_no_few_shot_episodes() -> None:
 class Sometimes(il.Learner):
     """Answers with its network, but not where a support input says that it is hard."""
 
-    def __init__(self, net: nn.Module, likelihood: il.Likelihood, answer: float = math.nan) -> None:
+    def __init__(self, net: nn.Module, likelihood: il.core.likelihood.Likelihood, answer: float = math.nan) -> None:
         super().__init__(likelihood)
         self.net, self.answer = net, answer
 

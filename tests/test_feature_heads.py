@@ -19,17 +19,17 @@ from innerloop.evidence import leave_one_out, others, refits
 from innerloop.learners.head import Head
 
 HEADS: dict[str, Callable[[], Head]] = {
-    "prototypes": lambda: il.Prototypes(),
-    "cosine": lambda: il.Prototypes(distance="cosine"),
+    "prototypes": lambda: il.learners.Prototypes(),
+    "cosine": lambda: il.learners.Prototypes(distance="cosine"),
     "center": lambda: centered(),
-    "ridge": lambda: il.Ridge(penalty=0.3),
-    "ridge-raw": lambda: il.Ridge(penalty=2.0, normalize=False),
-    "logistic": lambda: il.LogisticRegression(),
-    "logistic-raw": lambda: il.LogisticRegression(C=1.0, normalize=False),
-    "gaussian": lambda: il.GaussianClasses(),
+    "ridge": lambda: il.learners.Ridge(penalty=0.3),
+    "ridge-raw": lambda: il.learners.Ridge(penalty=2.0, normalize=False),
+    "logistic": lambda: il.learners.LogisticRegression(),
+    "logistic-raw": lambda: il.learners.LogisticRegression(C=1.0, normalize=False),
+    "gaussian": lambda: il.learners.GaussianClasses(),
     "gaussian-base": lambda: based(),
-    "nearest": lambda: il.NearestNeighbor(),
-    "nearest-euclidean": lambda: il.NearestNeighbor(distance="euclidean"),
+    "nearest": lambda: il.learners.NearestNeighbor(),
+    "nearest-euclidean": lambda: il.learners.NearestNeighbor(distance="euclidean"),
 }
 #: Examples of each class: unequal, and one of a single example.
 UNEQUAL = [4, 1, 7]
@@ -44,13 +44,13 @@ def tasks(features: int = 6) -> il.Task:
 
 
 def centered() -> Head:
-    head = il.Prototypes(distance="cosine", center=True, features=6).eval()
+    head = il.learners.Prototypes(distance="cosine", center=True, features=6).eval()
     head.calibrate([tasks()])
     return head
 
 
 def based() -> Head:
-    head = il.GaussianClasses(base=3.0, shrinkage=0.2, features=6)
+    head = il.learners.GaussianClasses(base=3.0, shrinkage=0.2, features=6)
     head.calibrate([tasks()])
     return head
 
@@ -80,7 +80,7 @@ def raw(head: Head, part: il.Examples, x: Tensor) -> Tensor:
 def test_ridge_is_scikit_learns(counts: list[int], features: int) -> None:
     x, _, part = support(counts, features)
     other = SklearnRidge(alpha=0.7).fit(x, part.y)
-    found = raw(il.Ridge(penalty=0.7, scale=1.0, normalize=False), part, queries(features=features))
+    found = raw(il.learners.Ridge(penalty=0.7, scale=1.0, normalize=False), part, queries(features=features))
     np.testing.assert_allclose(found, other.predict(queries(features=features)), atol=1e-6)
 
 
@@ -89,7 +89,7 @@ def test_ridge_is_scikit_learns(counts: list[int], features: int) -> None:
 def test_logistic_regression_is_scikit_learns(counts: list[int], c: float) -> None:
     x, labels, part = support(counts)
     other = SklearnLogistic(C=c, tol=1e-12, max_iter=100_000).fit(F.normalize(x, dim=1), labels)
-    found = raw(il.LogisticRegression(C=c), part, queries()).softmax(1)
+    found = raw(il.learners.LogisticRegression(C=c), part, queries()).softmax(1)
     np.testing.assert_allclose(found, other.predict_proba(F.normalize(queries(), dim=1)), atol=1e-5)
 
 
@@ -110,13 +110,13 @@ def test_logistic_regression_of_two_classes_is_scikit_learns() -> None:
     """There a single column of weights stands for two opposite ones, so that its penalty counts twice as much."""
     x, labels, part = support([3, 5])
     other = SklearnLogistic(C=20.0, tol=1e-12, max_iter=100_000).fit(F.normalize(x, dim=1), labels)
-    found = raw(il.LogisticRegression(C=10.0), part, queries()).softmax(1)
+    found = raw(il.learners.LogisticRegression(C=10.0), part, queries()).softmax(1)
     np.testing.assert_allclose(found, other.predict_proba(F.normalize(queries(), dim=1)), atol=1e-5)
 
 
 def test_the_gradient_of_logistic_regression_is_that_of_its_solution() -> None:
     """Against differences of solutions: the steps that found it are not differentiated."""
-    head = il.LogisticRegression(C=5.0).double()
+    head = il.learners.LogisticRegression(C=5.0).double()
     _, _, part = support([2, 2, 3])
     head.adapt(part)
 
@@ -131,7 +131,7 @@ def test_the_gradient_of_logistic_regression_is_that_of_its_solution() -> None:
 def test_gaussian_classes_without_a_base_are_linear_discriminant_analysis(features: int, shrinkage: float) -> None:
     x, labels, part = support([6, 6, 6], features)
     other = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(x, labels)
-    found = raw(il.GaussianClasses(shrinkage=shrinkage), part, queries(features=features))
+    found = raw(il.learners.GaussianClasses(shrinkage=shrinkage), part, queries(features=features))
     np.testing.assert_allclose(found.softmax(1), other.predict_proba(queries(features=features)), atol=1e-6)
 
 
@@ -155,8 +155,8 @@ def test_gaussian_classes_are_their_formula_with_a_base() -> None:
 
 def test_single_examples_of_gaussian_classes_are_prototypes() -> None:
     _, _, part = support([1, 1, 1])
-    found = raw(il.GaussianClasses(), part, queries())
-    near = raw(il.Prototypes(), part, queries())
+    found = raw(il.learners.GaussianClasses(), part, queries())
+    near = raw(il.learners.Prototypes(), part, queries())
     assert torch.equal(found.argmax(1), near.argmax(1))
 
 
@@ -165,7 +165,7 @@ def test_single_examples_of_gaussian_classes_are_prototypes() -> None:
 def test_the_nearest_neighbor_is_scikit_learns(distance: str, counts: list[int]) -> None:
     x, labels, part = support(counts)
     other = KNeighborsClassifier(1, metric=distance).fit(x, labels)
-    found = raw(il.NearestNeighbor(distance=distance), part, queries())
+    found = raw(il.learners.NearestNeighbor(distance=distance), part, queries())
     np.testing.assert_array_equal(found.argmax(1), other.predict(queries()))
 
 
@@ -215,19 +215,19 @@ def test_a_head_folds(name: str) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: il.Ridge(penalty=0.0), "penalty"),
-        (lambda: il.Ridge(scale=float("inf")), "scale"),
-        (lambda: il.LogisticRegression(C=-1.0), "C is"),
-        (lambda: il.LogisticRegression(steps=0), "steps"),
-        (lambda: il.GaussianClasses(shrinkage=0.0), "shrinkage"),
-        (lambda: il.GaussianClasses(base=-1.0), "base"),
-        (lambda: il.GaussianClasses(base=1.0), "size of a feature"),
-        (lambda: il.NearestNeighbor(distance="manhattan"), "manhattan"),
-        (lambda: il.NearestNeighbor(scale=0.0), "scale"),
-        (lambda: il.LogisticRegression().adapt(il.Examples(torch.rand(100, 2), torch.eye(100))), "1024"),
-        (lambda: refits(il.Prototypes(), support([1, 1])[2], torch.tensor([[0, 2]])), "0 to 1"),
-        (lambda: refits(il.Prototypes(), support([1, 1])[2], torch.tensor([0, 1])), "int64"),
-        (lambda: leave_one_out(il.Prototypes(), support([1])[2]), "others"),
+        (lambda: il.learners.Ridge(penalty=0.0), "penalty"),
+        (lambda: il.learners.Ridge(scale=float("inf")), "scale"),
+        (lambda: il.learners.LogisticRegression(C=-1.0), "C is"),
+        (lambda: il.learners.LogisticRegression(steps=0), "steps"),
+        (lambda: il.learners.GaussianClasses(shrinkage=0.0), "shrinkage"),
+        (lambda: il.learners.GaussianClasses(base=-1.0), "base"),
+        (lambda: il.learners.GaussianClasses(base=1.0), "size of a feature"),
+        (lambda: il.learners.NearestNeighbor(distance="manhattan"), "manhattan"),
+        (lambda: il.learners.NearestNeighbor(scale=0.0), "scale"),
+        (lambda: il.learners.LogisticRegression().adapt(il.Examples(torch.rand(100, 2), torch.eye(100))), "1024"),
+        (lambda: refits(il.learners.Prototypes(), support([1, 1])[2], torch.tensor([[0, 2]])), "0 to 1"),
+        (lambda: refits(il.learners.Prototypes(), support([1, 1])[2], torch.tensor([0, 1])), "int64"),
+        (lambda: leave_one_out(il.learners.Prototypes(), support([1])[2]), "others"),
     ],
 )
 def test_what_a_head_cannot_be_is_refused(make: Callable[[], object], said: str) -> None:

@@ -61,9 +61,11 @@ def test_every_head_learns_iris(head: str) -> None:
 
 
 def test_it_works_in_a_grid_search_and_is_cloned_with_a_head_of_ones_own() -> None:
-    search = GridSearchCV(il.FewShotClassifier(), {"head": ["ridge", il.Ridge(penalty=0.01)]}, cv=3).fit(X[::3], Y[::3])
+    search = GridSearchCV(il.FewShotClassifier(), {"head": ["ridge", il.learners.Ridge(penalty=0.01)]}, cv=3).fit(
+        X[::3], Y[::3]
+    )
     assert search.best_score_ > 0.8
-    own = il.Ridge(penalty=0.01)
+    own = il.learners.Ridge(penalty=0.01)
     model = clone(il.FewShotClassifier(head=own)).fit(X[::6], Y[::6])
     assert model.head_ == "Ridge"
     assert own.log_penalty.dtype == torch.float32
@@ -163,7 +165,7 @@ def test_prediction_sets_cover_each_class_where_asked() -> None:
 
 
 def test_ranks_are_those_of_explicit_refits() -> None:
-    head = il.Ridge().double()
+    head = il.learners.Ridge().double()
     x, y, queries, _ = blobs(np.random.default_rng(2), [3, 2, 4], queries=5)
     part = il.Examples(torch.from_numpy(x), torch.eye(3, dtype=torch.float64)[torch.from_numpy(y)])
     found = conformal_ranks(lambda some: leave_one_out(head, some), part, torch.from_numpy(queries), numbers=2**21)
@@ -226,7 +228,7 @@ def test_it_folds_and_forgets_as_if_all_had_come_at_once() -> None:
     np.testing.assert_array_equal(fold.forget(index=[0, 1]).predict_proba(X), rest.predict_proba(X))
 
 
-@pytest.mark.parametrize("head", ["auto", "logistic", il.GaussianClasses(shrinkage=0.3)], ids=str)
+@pytest.mark.parametrize("head", ["auto", "logistic", il.learners.GaussianClasses(shrinkage=0.3)], ids=str)
 @pytest.mark.parametrize("kind", ["words", "numbers", "booleans"])
 def test_it_is_kept_whole(tmp_path: Path, head: Any, kind: str) -> None:
     names = {
@@ -257,7 +259,7 @@ def test_it_is_kept_whole(tmp_path: Path, head: Any, kind: str) -> None:
         ({}, ["a", None, "b", "b"], "row 1"),
         ({}, ["a", 1, "b", "b"], "several kinds"),
         ({"head": "rigde"}, [0, 0, 1, 1], "did you mean ridge"),
-        ({"head": 3}, [0, 0, 1, 1], "innerloop.Head"),
+        ({"head": 3}, [0, 0, 1, 1], "innerloop.learners.Head"),
         ({"encoder": "eyes"}, [0, 0, 1, 1], "'eyes'"),
     ],
 )

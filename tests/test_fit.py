@@ -218,7 +218,7 @@ def test_a_scheduler_is_resumed(
     assert torch.equal(weights(resumed), weights(whole))
 
 
-def interrupted(learner: il.Learner, step: int, **options: Any) -> il.History:
+def interrupted(learner: il.Learner, step: int, **options: Any) -> il.training.History:
     """A run that is interrupted in a step, which still ends whole."""
 
     def press(draw: int) -> None:
@@ -458,7 +458,7 @@ class Exploding(Sampler):
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     """The step is named, no weight takes the bad step, and the last good checkpoint is there, loads and resumes."""
     learner = maml()
-    with pytest.raises(il.NonFiniteLoss, match=r"the loss is inf at step 4.*last\.safetensors"):
+    with pytest.raises(il.training.NonFiniteLoss, match=r"the loss is inf at step 4.*last\.safetensors"):
         il.fit(learner, Exploding(4), steps=6, save_seconds=0.0, out=tmp_path, **QUIET)
     assert weights(learner).isfinite().all()
     tensors, facts = checkpoint.load(tmp_path / "last.safetensors")
@@ -472,7 +472,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     assert (history.resumed, history.step) == (3, 6)
     il.fit(whole, Sinusoid(), steps=6, **QUIET)
     assert torch.equal(weights(resumed), weights(whole))
-    with pytest.raises(il.NonFiniteLoss, match="no folder was given"):
+    with pytest.raises(il.training.NonFiniteLoss, match="no folder was given"):
         il.fit(maml(), Exploding(1), steps=2, **QUIET)
 
 
@@ -484,7 +484,7 @@ def test_weights_that_are_not_finite_are_never_kept(tmp_path: Path, validate: Sa
         return torch.optim.SGD(parameters, lr=math.inf)
 
     options = {"optimizer": ruin, "schedule": lambda optimizer: torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)}
-    with pytest.raises(il.NonFiniteLoss, match="the weights are not finite after step 1"):
+    with pytest.raises(il.training.NonFiniteLoss, match="the weights are not finite after step 1"):
         il.fit(maml(), Sinusoid(), steps=1, validate=validate, out=tmp_path, **options, **QUIET)
     tensors, facts = checkpoint.load(tmp_path / "last.safetensors")
     assert facts["step"] == 0

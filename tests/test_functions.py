@@ -263,7 +263,7 @@ def test_exports() -> None:
 def test_points_outside_a_grid_are_refused() -> None:
     """By hand, at the first step of training and in evaluation; those at its end are seen."""
     line = il.ConvCNP(1, 1, lo=-1.0, hi=1.0, margin=0.5, points_per_unit=8, width=4, layers=1)
-    image = il.GridConvCNP(2, 1, size=(4, 4), width=4, layers=1)
+    image = il.learners.GridConvCNP(2, 1, size=(4, 4), width=4, layers=1)
     for learner, inputs, far in ((line, 1, 1.6), (image, 2, 1.1)):
         y, end = torch.zeros(3, 1), 1.5 if inputs == 1 else 1.0
         state = learner.adapt(il.Examples(torch.full((3, inputs), end), y))

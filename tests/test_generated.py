@@ -44,7 +44,7 @@ def drawings(seed: int = 0, shots: int = 1, queries: int = 2) -> il.Task:
     return il.Task(*parts)
 
 
-def still(head: il.AmortizedHead) -> il.AmortizedHead:
+def still(head: il.learners.AmortizedHead) -> il.learners.AmortizedHead:
     """The head with variances that vanish."""
     with torch.no_grad():
         head.log_variance[-1].weight.zero_()
@@ -73,7 +73,7 @@ def test_fresh_draws_are_standard_normal_and_differ_each_time() -> None:
 
 
 def test_versa_without_variance_is_one_linear_classifier() -> None:
-    head = still(il.AmortizedHead(features=H, hidden=5)).double().eval()
+    head = still(il.learners.AmortizedHead(features=H, hidden=5)).double().eval()
     task = vectors()
     state = head.adapt(task.support)
     weights, deviation = head.posterior(state)
@@ -86,11 +86,11 @@ def test_versa_without_variance_is_one_linear_classifier() -> None:
 
 def test_versa_starts_as_prototypes() -> None:
     task = vectors()
-    head = still(il.AmortizedHead(features=H, scale=0.3)).double().eval()
+    head = still(il.learners.AmortizedHead(features=H, scale=0.3)).double().eval()
     with torch.no_grad():
         for parameter in head.mean[-1].parameters():
             parameter.zero_()
-    prototypes = il.Prototypes(scale=0.3).double()
+    prototypes = il.learners.Prototypes(scale=0.3).double()
     got = head.predict(head.adapt(task.support), task.query.x)[0].log_softmax(1)
     wanted = prototypes.predict(prototypes.adapt(task.support), task.query.x)[0].log_softmax(1)
     torch.testing.assert_close(got, wanted)
@@ -98,7 +98,7 @@ def test_versa_starts_as_prototypes() -> None:
 
 def test_versa_mixes_classifiers_in_probability_space() -> None:
     task = vectors()
-    head = il.AmortizedHead(features=H, test_draws=9).double().eval()
+    head = il.learners.AmortizedHead(features=H, test_draws=9).double().eval()
     with torch.no_grad():
         head.log_variance[-1].bias.fill_(0.5)
     state = head.adapt(task.support)
@@ -117,7 +117,7 @@ def test_versa_mixes_classifiers_in_probability_space() -> None:
 
 
 def test_versa_classes_are_independent() -> None:
-    head = il.AmortizedHead(features=H, test_draws=4000).double().eval()
+    head = il.learners.AmortizedHead(features=H, test_draws=4000).double().eval()
     with torch.no_grad():
         head.log_variance[-1].bias.fill_(0.0)
     task = vectors()
@@ -132,7 +132,7 @@ def test_a_class_without_support_is_never_the_answer(kind: str) -> None:
         learner: il.Learner = il.Versa(torch.nn.Identity(), features=H).double().eval()
         task = vectors()
     else:
-        learner, task = il.Statistician(conv("none"), hidden=8, context=4).double().eval(), drawings()
+        learner, task = il.learners.Statistician(conv("none"), hidden=8, context=4).double().eval(), drawings()
     y = torch.cat((task.support.y, torch.zeros(len(task.support.y), 1, dtype=torch.float64)), 1)
     raw = learner.predict(learner.adapt(il.Examples(task.support.x, y)), task.query.x)
     assert torch.equal(raw[..., -1], torch.full_like(raw[..., -1], -math.inf))
@@ -218,7 +218,10 @@ def test_bound_on_a_conjugate_model_is_below_the_evidence_and_tight_at_the_poste
 
 
 def test_statistician_does_not_see_the_order_of_a_data_set() -> None:
-    learner, task = il.Statistician(conv("group"), hidden=16, context=8, latent=4).double().eval(), drawings(queries=3)
+    learner, task = (
+        il.learners.Statistician(conv("group"), hidden=16, context=8, latent=4).double().eval(),
+        drawings(queries=3),
+    )
     order = torch.randperm(len(task.query.x))
     shuffled = il.Task(task.support, il.Examples(task.query.x[order], task.query.y[order]))
     encoded = [[il.Examples(learner.encoder(x), y) for x, y in one] for one in (task, shuffled)]
@@ -235,7 +238,7 @@ def test_discriminative_term_adds_the_classifiers_loss() -> None:
 
 
 def test_samples_are_pixels_that_follow_the_generator() -> None:
-    learner, task = il.Statistician(conv("group"), hidden=16, context=8, latent=4).double().eval(), drawings()
+    learner, task = il.learners.Statistician(conv("group"), hidden=16, context=8, latent=4).double().eval(), drawings()
     state = learner.adapt(task.support)
     first, again, other = (learner.sample(state, 5, Generator().manual_seed(seed)).detach() for seed in (0, 0, 1))
     assert first.shape == (WAYS, 5, *SHAPE)
@@ -246,7 +249,7 @@ def test_samples_are_pixels_that_follow_the_generator() -> None:
 
 def test_trained_statistician_draws_the_class_and_varies_the_rest() -> None:
     torch.manual_seed(0)
-    learner = il.Statistician(conv("group"), hidden=32, context=8, latent=4, width=8)
+    learner = il.learners.Statistician(conv("group"), hidden=32, context=8, latent=4, width=8)
     train, options = episodes("drawings", "train")(), {"schedule": "constant", "how": "vmap", "progress": False}
     il.fit(learner, train, steps=200, lr=1e-2, tasks_per_step=4, **options)
     tasks = episodes("drawings", "test", queries=1)().draw(Generator().manual_seed(0), 20)
@@ -280,7 +283,7 @@ def base(classes: int = 5, each: int = 12) -> tuple[Tensor, Tensor]:
 
 def test_base_statistics_are_numpys() -> None:
     features, labels = base()
-    means, covariances = il.DistributionCalibration.fit_base(features, labels)
+    means, covariances = il.learners.DistributionCalibration.fit_base(features, labels)
     for label in range(5):
         rows = features[labels == label].numpy()
         numpy.testing.assert_allclose(means[label], rows.mean(0))
@@ -288,8 +291,8 @@ def test_base_statistics_are_numpys() -> None:
 
 
 def test_draws_have_the_calibrated_mean_and_covariance() -> None:
-    means, covariances = il.DistributionCalibration.fit_base(*base())
-    head = il.DistributionCalibration(means, covariances, count=3, neighbors=2, alpha=0.2).double().eval()
+    means, covariances = il.learners.DistributionCalibration.fit_base(*base())
+    head = il.learners.DistributionCalibration(means, covariances, count=3, neighbors=2, alpha=0.2).double().eval()
     task = vectors()
     z = torch.sign(task.support.x) * task.support.x.abs().sqrt()
     mean, roots = head.calibrated(z)
@@ -301,9 +304,9 @@ def test_draws_have_the_calibrated_mean_and_covariance() -> None:
 
 
 def test_the_pull_moves_the_draws_mean_from_the_feature_to_its_neighbors() -> None:
-    means, covariances = il.DistributionCalibration.fit_base(*base())
+    means, covariances = il.learners.DistributionCalibration.fit_base(*base())
     z = vectors().support.x.double()
-    make = partial(il.DistributionCalibration, means, covariances, neighbors=2)
+    make = partial(il.learners.DistributionCalibration, means, covariances, neighbors=2)
     near, far = (make(pull=pull).calibrated(z)[0] for pull in (0.0, 1.0))
     numpy.testing.assert_allclose(near, z)
     numpy.testing.assert_allclose(make(pull=0.25).calibrated(z)[0], 0.75 * z + 0.25 * far)
@@ -313,10 +316,10 @@ def test_the_pull_moves_the_draws_mean_from_the_feature_to_its_neighbors() -> No
 
 
 def test_drawn_features_join_the_support() -> None:
-    means, covariances = il.DistributionCalibration.fit_base(*base())
+    means, covariances = il.learners.DistributionCalibration.fit_base(*base())
     options = {"neighbors": 2, "alpha": 0.2, "steps": 10}
-    head = il.DistributionCalibration(means, covariances, count=4, **options).double().eval()
-    plain = il.DistributionCalibration(means, covariances, count=0, power=1.0, **options).double()
+    head = il.learners.DistributionCalibration(means, covariances, count=4, **options).double().eval()
+    plain = il.learners.DistributionCalibration(means, covariances, count=0, power=1.0, **options).double()
     task = vectors()
     z = torch.sign(task.support.x) * task.support.x.abs().sqrt()
     mean, roots = head.calibrated(z)
@@ -333,8 +336,10 @@ def test_drawn_features_join_the_support() -> None:
 
 
 def test_calibrated_draws_have_the_stated_moments() -> None:
-    means, covariances = il.DistributionCalibration.fit_base(*base())
-    head = il.DistributionCalibration(means, covariances, count=20_000, neighbors=2, alpha=0.2, power=1.0, steps=0)
+    means, covariances = il.learners.DistributionCalibration.fit_base(*base())
+    head = il.learners.DistributionCalibration(
+        means, covariances, count=20_000, neighbors=2, alpha=0.2, power=1.0, steps=0
+    )
     head.double().eval()
     task = vectors(shots=1, ways=1)
     mean, roots = head.calibrated(task.support.x)
@@ -346,8 +351,10 @@ def test_calibrated_draws_have_the_stated_moments() -> None:
 
 
 def test_calibration_without_draws_is_the_linear_head_on_transformed_features() -> None:
-    head = il.DistributionCalibration(*il.DistributionCalibration.fit_base(*base()), count=0, steps=10).double()
-    linear = il.LinearHead(features=H, classes=5, steps=10).double()
+    head = il.learners.DistributionCalibration(
+        *il.learners.DistributionCalibration.fit_base(*base()), count=0, steps=10
+    ).double()
+    linear = il.learners.LinearHead(features=H, classes=5, steps=10).double()
     task = vectors()
     support, query = (il.Examples(x.sign() * x.abs().sqrt(), y) for x, y in task)
     got = head.predict(head.adapt(task.support), task.query.x)
@@ -356,8 +363,8 @@ def test_calibration_without_draws_is_the_linear_head_on_transformed_features() 
 
 def test_hallucinator_without_examples_is_the_head() -> None:
     task = vectors()
-    head = il.Prototypes(scale=0.5)
-    learner = il.Hallucinator(torch.nn.Identity(), head=head, count=0, features=H).double()
+    head = il.learners.Prototypes(scale=0.5)
+    learner = il.learners.Hallucinator(torch.nn.Identity(), head=head, count=0, features=H).double()
     assert list(learner.parameters()) == []
     got = learner.predict(learner.adapt(task.support), task.query.x)
     assert torch.equal(got, head.predict(head.adapt(task.support), task.query.x))
@@ -365,13 +372,13 @@ def test_hallucinator_without_examples_is_the_head() -> None:
 
 def test_hallucinator_that_changes_nothing_is_the_head_with_examples_repeated() -> None:
     task = vectors()
-    learner = il.Hallucinator(torch.nn.Identity(), count=3, features=H).double().eval()
+    learner = il.learners.Hallucinator(torch.nn.Identity(), count=3, features=H).double().eval()
     with torch.no_grad():
         for parameter in learner.head.generator.change[-1].parameters():
             parameter.zero_()
     state = learner.adapt(task.support)
     torch.testing.assert_close(state.head.counts, torch.full((WAYS,), 8.0, dtype=torch.float64))
-    head = il.Prototypes().double()
+    head = il.learners.Prototypes().double()
     torch.testing.assert_close(
         learner.predict(state, task.query.x), head.predict(head.adapt(task.support), task.query.x)
     )
@@ -379,7 +386,7 @@ def test_hallucinator_that_changes_nothing_is_the_head_with_examples_repeated() 
 
 def test_generated_features_carry_the_class_of_their_source() -> None:
     task = vectors(shots=1)
-    learner = il.Hallucinator(torch.nn.Identity(), count=2, features=H, noise=3).double().eval()
+    learner = il.learners.Hallucinator(torch.nn.Identity(), count=2, features=H, noise=3).double().eval()
     generator, draws = learner.head.generator, learner.head.draws
     state = learner.adapt(task.support)
     for d in range(WAYS):
@@ -413,7 +420,7 @@ def test_reversed_gradient_is_minus_the_gradient_under_vmap_too() -> None:
 
 def test_generator_climbs_the_loss_that_the_rest_descends() -> None:
     task = vectors()
-    learner = il.MetaGAN(il.nets.mlp(H, 8, H), features=H, weight=0.7).double().eval()
+    learner = il.learners.MetaGAN(il.nets.mlp(H, 8, H), features=H, weight=0.7).double().eval()
     named = dict(learner.named_parameters())
     head = learner.head
 
@@ -446,7 +453,7 @@ def test_generator_climbs_the_loss_that_the_rest_descends() -> None:
 def test_metagan_predicts_as_the_plain_head_with_its_weights() -> None:
     task = vectors()
     encoder = il.nets.mlp(H, 8, H)
-    adversarial = il.MetaGAN(encoder, features=H, scale=0.3).double().eval()
+    adversarial = il.learners.MetaGAN(encoder, features=H, scale=0.3).double().eval()
     plain = il.ProtoNet(encoder, scale=0.3).double().eval()
     predictions = [learner.predict(learner.adapt(task.support), task.query.x) for learner in (adversarial, plain)]
     assert torch.equal(*predictions)
@@ -458,17 +465,20 @@ def test_metagan_predicts_as_the_plain_head_with_its_weights() -> None:
         (lambda: il.Versa(torch.nn.Identity()), "pass features="),
         (lambda: il.Versa(il.nets.conv4(), scale=-1.0), "-1.0"),
         (lambda: il.Versa(il.nets.conv4(), draws=0), "at least 1"),
-        (lambda: il.Statistician(il.nets.mlp(4, 4), features=4), "pass shape="),
-        (lambda: il.Statistician(il.nets.conv4(), posterior="query"), "'query'"),
-        (lambda: il.Statistician(il.nets.conv4(), discriminative=-0.5), "-0.5"),
+        (lambda: il.learners.Statistician(il.nets.mlp(4, 4), features=4), "pass shape="),
+        (lambda: il.learners.Statistician(il.nets.conv4(), posterior="query"), "'query'"),
+        (lambda: il.learners.Statistician(il.nets.conv4(), discriminative=-0.5), "-0.5"),
         (lambda: il.nets.Decoder(3, (1, 8, 9)), "square"),
-        (lambda: il.Hallucinator(il.nets.conv4(), count=-1), "-1"),
-        (lambda: il.MetaGAN(il.nets.conv4(), likelihood=il.Gaussian(scale=1.0)), "Gaussian"),
-        (lambda: il.DistributionCalibration(torch.zeros(3, 4), torch.zeros(3, 4, 5)), "fit_base"),
-        (lambda: il.DistributionCalibration(torch.zeros(3, 4), torch.zeros(3, 4, 4), neighbors=4), "neighbors is 4"),
-        (lambda: il.DistributionCalibration(torch.zeros(3, 4), torch.zeros(3, 4, 4), power=0.0), "power=0.0"),
-        (lambda: il.DistributionCalibration.fit_base(torch.zeros(3, 4), torch.zeros(2)), "one label each"),
-        (lambda: il.DistributionCalibration.fit_base(torch.zeros(3, 4), torch.tensor([0, 0, 7])), "class 7"),
+        (lambda: il.learners.Hallucinator(il.nets.conv4(), count=-1), "-1"),
+        (lambda: il.learners.MetaGAN(il.nets.conv4(), likelihood=il.Gaussian(scale=1.0)), "Gaussian"),
+        (lambda: il.learners.DistributionCalibration(torch.zeros(3, 4), torch.zeros(3, 4, 5)), "fit_base"),
+        (
+            lambda: il.learners.DistributionCalibration(torch.zeros(3, 4), torch.zeros(3, 4, 4), neighbors=4),
+            "neighbors is 4",
+        ),
+        (lambda: il.learners.DistributionCalibration(torch.zeros(3, 4), torch.zeros(3, 4, 4), power=0.0), "power=0.0"),
+        (lambda: il.learners.DistributionCalibration.fit_base(torch.zeros(3, 4), torch.zeros(2)), "one label each"),
+        (lambda: il.learners.DistributionCalibration.fit_base(torch.zeros(3, 4), torch.tensor([0, 0, 7])), "class 7"),
     ],
 )
 def test_bad_input_is_refused_with_its_remedy(make: object, words: str) -> None:

@@ -60,7 +60,7 @@ def test_posterior_is_that_of_scikit_learn(kernel: str) -> None:
     model = regressor(kernel, KNOWN, task)
     mean, deviation = model.predict(task.query.x.numpy(), return_std=True)
     noise = KNOWN["noise"] ** 2 + JITTER * KNOWN["scale"] ** 2
-    learner = il.ExactGP(kernel, **KNOWN)
+    learner = il.learners.ExactGP(kernel, **KNOWN)
     got = moments(learner, task)
     numpy.testing.assert_allclose(got[0], mean, rtol=1e-8, atol=1e-9)
     numpy.testing.assert_allclose(got[1], numpy.sqrt(deviation**2 + noise), rtol=1e-8)
@@ -77,7 +77,7 @@ def test_joint_density_is_that_of_scikit_learn(kernel: str) -> None:
     normal = torch.distributions.MultivariateNormal(
         torch.from_numpy(mean), torch.from_numpy(spread) + noise * torch.eye(len(mean))
     )
-    learner = il.ExactGP(kernel, **KNOWN)
+    learner = il.learners.ExactGP(kernel, **KNOWN)
     posterior = learner.adapt(task.support)
     joint = float(gp.joint_log_prob(kernel, posterior, task.query))
     assert joint == pytest.approx(float(normal.log_prob(task.query.y[:, 0])), rel=1e-6)
@@ -88,7 +88,7 @@ def test_joint_density_is_that_of_scikit_learn(kernel: str) -> None:
 def test_several_inputs_and_targets() -> None:
     """Columns of y are processes of their own with one covariance; x may have more columns than one."""
     x, y, query = torch.randn(8, 2), torch.randn(8, 3), torch.randn(5, 2)
-    learner = il.ExactGP("matern52", lengthscale=1.0, scale=1.0, noise=0.1).double()
+    learner = il.learners.ExactGP("matern52", lengthscale=1.0, scale=1.0, noise=0.1).double()
     whole = learner.predict(learner.adapt(il.Examples(x.double(), y.double())), query.double())
     assert whole.shape == (1, 5, 6)
     for column in range(3):
@@ -99,7 +99,7 @@ def test_several_inputs_and_targets() -> None:
 
 def test_without_support_it_predicts_the_prior() -> None:
     """Mean 0, and the deviation of function and noise together."""
-    learner = il.ExactGP("rbf", **KNOWN)
+    learner = il.learners.ExactGP("rbf", **KNOWN)
     empty = il.Task(
         il.Examples(torch.zeros(0, 1), torch.zeros(0, 1)), il.Examples(torch.randn(4, 1), torch.zeros(4, 1))
     )
@@ -111,7 +111,7 @@ def test_without_support_it_predicts_the_prior() -> None:
 @pytest.mark.parametrize("noise", [0.0, 1e-3, 50.0])
 def test_raw_predictions_keep_every_deviation(noise: float) -> None:
     """The floor and the softplus of the likelihood lose no deviation, small or large."""
-    learner = il.ExactGP("rbf", lengthscale=0.5, scale=1.0, noise=noise)
+    learner = il.learners.ExactGP("rbf", lengthscale=0.5, scale=1.0, noise=noise)
     x = torch.linspace(-1, 1, 7).unsqueeze(1)
     state = learner.adapt(il.Examples(x, torch.sin(x)))
     where = torch.cat((x, torch.tensor([[9.0]])))
@@ -122,9 +122,9 @@ def test_raw_predictions_keep_every_deviation(noise: float) -> None:
 
 
 LEARNERS = {
-    "exact": lambda: il.ExactGP("matern52", lengthscale=0.3, scale=0.8, noise=0.05),
-    "marginal": lambda: il.MarginalGP("rbf", points=64, draws=8),
-    "moments": lambda: il.MarginalGP("periodic", points=64, draws=8, mixture=False),
+    "exact": lambda: il.learners.ExactGP("matern52", lengthscale=0.3, scale=0.8, noise=0.05),
+    "marginal": lambda: il.learners.MarginalGP("rbf", points=64, draws=8),
+    "moments": lambda: il.learners.MarginalGP("periodic", points=64, draws=8, mixture=False),
 }
 
 
@@ -150,7 +150,7 @@ def test_laws_of_a_learner_without_parameters(name: str) -> None:
 
 def test_float32_tasks_are_judged_in_float64() -> None:
     """Close points under little noise: a covariance that float32 cannot factorize."""
-    learner = il.ExactGP("rbf", lengthscale=0.6, scale=1.0, noise=0.0)
+    learner = il.learners.ExactGP("rbf", lengthscale=0.6, scale=1.0, noise=0.0)
     sampler = GaussianProcess("rbf", lengthscale=0.6, scale=1.0, noise=0.0, shots=50, queries=50)
     tasks = sampler.draw(Generator().manual_seed(0), 4)
     raw = il.lift(learner, "vmap").predict(tasks)
@@ -163,19 +163,19 @@ def test_float32_tasks_are_judged_in_float64() -> None:
 def test_marginal_is_exact_for_one_point() -> None:
     """Where the ranges are points, it is the process with known hyperparameters."""
     task = draw("rbf")
-    wanted = moments(il.ExactGP("rbf", **KNOWN), task)
+    wanted = moments(il.learners.ExactGP("rbf", **KNOWN), task)
     for mixture in (True, False):
-        learner = il.MarginalGP("rbf", **KNOWN, points=16, draws=3, mixture=mixture)
+        learner = il.learners.MarginalGP("rbf", **KNOWN, points=16, draws=3, mixture=mixture)
         got = moments(learner, task)
         numpy.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-12)
-    log_prob = -il.ExactGP("rbf", **KNOWN).loss(task)
+    log_prob = -il.learners.ExactGP("rbf", **KNOWN).loss(task)
     assert float(learner.log_likelihood(task).mean()) == pytest.approx(float(log_prob), rel=1e-9)
 
 
 def test_marginal_weights_by_evidence() -> None:
     """The density of the mixture by hand: a loop over the points, each by scikit-learn."""
     task = draw("rbf", shots=4)
-    learner = il.MarginalGP("rbf", points=24)
+    learner = il.learners.MarginalGP("rbf", points=24)
     scores, densities = [], []
     for lengthscale, scale, noise, period in learner.hyperparameters.tolist():
         known = {"lengthscale": lengthscale, "scale": scale, "noise": noise, "period": period}
@@ -191,20 +191,20 @@ def test_marginal_weights_by_evidence() -> None:
 
 def test_prior_points_fill_the_ranges() -> None:
     """Quasi-random points: means and extremes as a uniform prior has them, much closer than by chance."""
-    learner = il.MarginalGP("periodic", points=256)
+    learner = il.learners.MarginalGP("periodic", points=256)
     low = torch.tensor([0.1, 0.1, 0.02, 0.1], dtype=torch.float64)
     high = torch.tensor([0.6, 1.0, 0.02, 0.5], dtype=torch.float64)
     values = learner.hyperparameters
     assert (values >= low - 1e-12).all()
     assert (values <= high + 1e-12).all()
     torch.testing.assert_close(values.mean(0), (low + high) / 2, atol=5e-3, rtol=0)
-    assert torch.equal(values, il.MarginalGP("periodic", points=256).hyperparameters)
+    assert torch.equal(values, il.learners.MarginalGP("periodic", points=256).hyperparameters)
 
 
 def test_resampled_draws_stand_for_the_weights() -> None:
     """Very many equally weighted draws give the exact mixture's density."""
     tasks = GaussianProcess("rbf", shots=8, queries=30).draw(Generator().manual_seed(3), 8)
-    learner = il.MarginalGP("rbf", points=128, draws=4000)
+    learner = il.learners.MarginalGP("rbf", points=128, draws=4000)
     for i in range(8):
         task = il.core.task.take(tasks, i)
         assert -float(learner.loss(task)) == pytest.approx(float(learner.log_likelihood(task).mean()), abs=0.01)
@@ -213,7 +213,7 @@ def test_resampled_draws_stand_for_the_weights() -> None:
 def test_one_gaussian_has_the_moments_of_the_mixture() -> None:
     """Mean and deviation of the draws that a mixture would have."""
     task = draw("rbf", shots=4)
-    many, single = (il.MarginalGP("rbf", points=64, draws=16, mixture=mixture) for mixture in (True, False))
+    many, single = (il.learners.MarginalGP("rbf", points=64, draws=16, mixture=mixture) for mixture in (True, False))
     means, deviations = many.likelihood.parameters_of(many.predict(many.adapt(task.support), task.query.x))
     mean, deviation = moments(single, task)
     numpy.testing.assert_allclose(mean, means.mean(0)[:, 0], rtol=1e-9)
@@ -228,7 +228,7 @@ def test_oracle_is_the_known_process_on_the_evaluated_tasks() -> None:
     batches = list(sampler.batches(Generator().manual_seed(5), 10))
     _, known = sampler.draw_with(Generator().manual_seed(5), 4)
     for i in range(4):
-        learner = il.ExactGP("matern52", **{name: float(value[i]) for name, value in known._asdict().items()})
+        learner = il.learners.ExactGP("matern52", **{name: float(value[i]) for name, value in known._asdict().items()})
         task = pytree.tree_map(torch.Tensor.double, il.core.task.take(batches[0], i))
         assert float(scores.factorized[i]) == pytest.approx(-float(learner.loss(task)), rel=1e-6)
         joint = gp.joint_log_prob("matern52", learner.adapt(task.support), task.query) / len(task.query.x)
@@ -276,7 +276,7 @@ def test_unknown_hyperparameters_cost_what_they_cost() -> None:
     known = gp.oracle(sampler, tasks=tasks, seed=1).factorized
     losses = {}
     for mixture in (True, False):
-        learner = il.MarginalGP("rbf", points=256, draws=32, mixture=mixture)
+        learner = il.learners.MarginalGP("rbf", points=256, draws=32, mixture=mixture)
         batches = sampler.batches(Generator().manual_seed(1), tasks)
         losses[mixture] = torch.cat([il.lift(learner, "vmap").loss(batch) for batch in batches])
     gap = {mixture: float((known + loss).mean()) for mixture, loss in losses.items()}
@@ -286,13 +286,13 @@ def test_unknown_hyperparameters_cost_what_they_cost() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: il.ExactGP("cubic", **KNOWN), "'cubic' is unknown"),
-        (lambda: il.ExactGP("rbf", **{**KNOWN, "scale": 0.0}), "scale=0.0: it must be above 0"),
-        (lambda: il.MarginalGP("rbf", points=0), "points=0"),
-        (lambda: il.MarginalGP("rbf", draws=0), "draws=0"),
-        (lambda: il.MarginalGP("rbf", lengthscale=(0.3, 0.1)), "lengthscale runs from 0.3 to 0.1"),
+        (lambda: il.learners.ExactGP("cubic", **KNOWN), "'cubic' is unknown"),
+        (lambda: il.learners.ExactGP("rbf", **{**KNOWN, "scale": 0.0}), "scale=0.0: it must be above 0"),
+        (lambda: il.learners.MarginalGP("rbf", points=0), "points=0"),
+        (lambda: il.learners.MarginalGP("rbf", draws=0), "draws=0"),
+        (lambda: il.learners.MarginalGP("rbf", lengthscale=(0.3, 0.1)), "lengthscale runs from 0.3 to 0.1"),
         (
-            lambda: il.ExactGP("periodic", **KNOWN).adapt(il.Examples(torch.zeros(2, 3), torch.zeros(2, 1))),
+            lambda: il.learners.ExactGP("periodic", **KNOWN).adapt(il.Examples(torch.zeros(2, 3), torch.zeros(2, 1))),
             "takes 1 input column, x has 3",
         ),
     ],

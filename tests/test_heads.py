@@ -74,7 +74,7 @@ def test_an_argument_of_the_head_is_one_of_the_composite() -> None:
     assert str(inspect.signature(il.ProtoNet)).startswith("(encoder: torch.nn.modules.module.Module, *, distance:")
     with pytest.raises(TypeError, match="distanse"):
         il.ProtoNet(il.nets.conv4(), distanse="cosine")
-    assert il.ExperienceReplay(nn.Linear(2, 2), memory=3, lr=0.5, seed=4).lr == 0.5
+    assert il.learners.ExperienceReplay(nn.Linear(2, 2), memory=3, lr=0.5, seed=4).lr == 0.5
 
 
 def test_a_head_of_ones_own_is_a_method() -> None:
@@ -139,7 +139,18 @@ class Backbone(nn.Module):
         return self.features(x).mean((2, 3))
 
 
-@pytest.mark.parametrize("kind", [il.Versa, il.OML, il.ANML, il.Hallucinator, il.MetaGAN, il.Contrastive, il.Rotation])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        il.Versa,
+        il.learners.OML,
+        il.learners.ANML,
+        il.learners.Hallucinator,
+        il.learners.MetaGAN,
+        il.learners.Contrastive,
+        il.learners.Rotation,
+    ],
+)
 def test_an_encoder_of_unknown_size_is_refused_by_name_and_taken_with_it(kind: type[Embedded[Any]]) -> None:
     for unknown in (nn.Identity(), Backbone()):
         with pytest.raises(il.InputError, match=r"size of a feature vector.*pass features="):
@@ -159,37 +170,55 @@ def test_relations_want_the_shape_of_feature_maps() -> None:
 
 
 def test_options_of_the_default_head_beside_another_are_refused() -> None:
-    for kind in (il.Hallucinator, il.MetaGAN):
+    for kind in (il.learners.Hallucinator, il.learners.MetaGAN):
         with pytest.raises(il.InputError, match="Prototypes is given"):
-            kind(il.nets.conv4(), head=il.Prototypes(), scale=0.1)
+            kind(il.nets.conv4(), head=il.learners.Prototypes(), scale=0.1)
 
 
 FROM_FACTS: list[tuple[type[Learner], Facts, dict[str, Any]]] = [
     *((kind, IMAGES, {}) for kind in COMPOSITES if kind is not il.MultiTask),
-    *((kind, VECTORS, {}) for kind in COMPOSITES if kind not in (il.MultiTask, il.RelationNet, il.Statistician)),
+    *(
+        (kind, VECTORS, {})
+        for kind in COMPOSITES
+        if kind not in (il.MultiTask, il.RelationNet, il.learners.Statistician)
+    ),
     (il.MultiTask, Facts("images", (1, 28, 28), 5, "classification", tasks=7), {}),
     (il.MultiTask, Facts("functions", (1,), 2, "regression", tasks=7), {}),
     *(
         (kind, facts, {})
-        for kind in (il.MAML, il.ANIL, il.BOIL, il.MetaSGD, il.IMAML, il.Reptile)
+        for kind in (il.MAML, il.ANIL, il.learners.BOIL, il.MetaSGD, il.learners.IMAML, il.Reptile)
         for facts in (IMAGES, VECTORS, CURVES)
     ),
     (il.MAML, VECTORS, {"shared_head": "2"}),
     (il.MAML, CURVES, {"likelihood": il.Gaussian()}),
-    (il.CAVIA, CURVES, {}),
-    (il.CAVIA, CURVES, {"context": 2, "likelihood": il.Gaussian()}),
-    *((kind, CURVES, {"width": 16}) for kind in (il.CNP, il.NP, il.CANP, il.ANP, il.TNP, il.ConvCNP)),
-    (il.GridConvCNP, Facts("functions", (2,), 3, "regression"), {"size": (6, 6), "width": 8}),
+    (il.learners.CAVIA, CURVES, {}),
+    (il.learners.CAVIA, CURVES, {"context": 2, "likelihood": il.Gaussian()}),
+    *(
+        (kind, CURVES, {"width": 16})
+        for kind in (il.CNP, il.learners.NP, il.learners.CANP, il.learners.ANP, il.TNP, il.ConvCNP)
+    ),
+    (il.learners.GridConvCNP, Facts("functions", (2,), 3, "regression"), {"size": (6, 6), "width": 8}),
     *(
         (kind, facts, {})
-        for kind in (il.Naive, il.ExperienceReplay, il.AGEM, il.LaMAML, il.CMAML, il.MER, il.Joint)
+        for kind in (
+            il.learners.Naive,
+            il.learners.ExperienceReplay,
+            il.learners.AGEM,
+            il.learners.LaMAML,
+            il.learners.CMAML,
+            il.learners.MER,
+            il.learners.Joint,
+        )
         for facts in (VECTORS, CURVES)
     ),
-    (il.EWC, VECTORS, {"every": 2}),
-    (il.InContext, VECTORS, {"width": 16, "depth": 1, "heads": 2}),
-    (il.InContext, Facts("table", (4,), 1, "regression"), {"width": 16, "depth": 1, "heads": 2}),
-    (il.MarginalGP, Facts("functions", (1,), 1, "regression"), {"points": 16, "draws": 4}),
-    *((kind, VECTORS, {}) for kind in (il.Prototypes, il.AmortizedHead, il.LinearHead, il.OnlineHead)),
+    (il.learners.EWC, VECTORS, {"every": 2}),
+    (il.learners.InContext, VECTORS, {"width": 16, "depth": 1, "heads": 2}),
+    (il.learners.InContext, Facts("table", (4,), 1, "regression"), {"width": 16, "depth": 1, "heads": 2}),
+    (il.learners.MarginalGP, Facts("functions", (1,), 1, "regression"), {"points": 16, "draws": 4}),
+    *(
+        (kind, VECTORS, {})
+        for kind in (il.learners.Prototypes, il.learners.AmortizedHead, il.learners.LinearHead, il.learners.OnlineHead)
+    ),
 ]
 
 
@@ -210,23 +239,23 @@ def test_a_learner_is_built_from_facts_and_options_alone(
 def test_what_follows_from_facts() -> None:
     pool = Facts("images", (1, 28, 28), 3, "classification", classes=("a", "b", "c"))
     assert il.FineTune.from_facts(pool, Nets()).head.classifier.out_features == 3
-    assert il.Rotation.from_facts(pool, Nets()).head.classifier.out_features == 4
-    assert il.OML.from_facts(pool, Nets()).head.known.shape == (3, 4)
-    assert il.OML.from_facts(IMAGES, Nets()).head.known is None
-    assert il.OML.from_facts(pool, Nets(), classes=0).head.known is None
-    assert il.Statistician.from_facts(pool, Nets()).head.decoder.shape == (1, 28, 28)
+    assert il.learners.Rotation.from_facts(pool, Nets()).head.classifier.out_features == 4
+    assert il.learners.OML.from_facts(pool, Nets()).head.known.shape == (3, 4)
+    assert il.learners.OML.from_facts(IMAGES, Nets()).head.known is None
+    assert il.learners.OML.from_facts(pool, Nets(), classes=0).head.known is None
+    assert il.learners.Statistician.from_facts(pool, Nets()).head.decoder.shape == (1, 28, 28)
     multitask = il.MultiTask.from_facts(Facts("vectors", (8,), 3, "classification", tasks=4), Nets())
     assert (multitask.head.targets, multitask.head.tasks) == (3, 4)
     assert il.MAML.from_facts(VECTORS, Nets(), shared_head="2").net[-1].out_features == 1
-    assert il.CAVIA.from_facts(CURVES, Nets(), context=4).backbone()[0].in_features == 5
+    assert il.learners.CAVIA.from_facts(CURVES, Nets(), context=4).backbone()[0].in_features == 5
 
 
 @pytest.mark.parametrize(
     ("kind", "facts", "words"),
     [
         (il.MultiTask, IMAGES, "not known by name"),
-        (il.Statistician, VECTORS, "draws images"),
-        (il.CAVIA, IMAGES, "is for vectors"),
+        (il.learners.Statistician, VECTORS, "draws images"),
+        (il.learners.CAVIA, IMAGES, "is for vectors"),
         (il.CNP, IMAGES, "is for vectors"),
     ],
 )
@@ -238,10 +267,16 @@ def test_facts_that_do_not_fit_are_refused(kind: type[Learner], facts: Facts, wo
 def test_the_backbone_is_the_same_network_whatever_stands_around_it() -> None:
     """What `--init` copies: by name Statistician, ANML and CAVIA shared nothing with a network identical to theirs."""
     net = il.nets.conv4(width=4)
-    for learner in (il.ProtoNet(net), il.FineTune(net, classes=3), il.Statistician(net), il.ANML(net), il.OML(net)):
+    for learner in (
+        il.ProtoNet(net),
+        il.FineTune(net, classes=3),
+        il.learners.Statistician(net),
+        il.learners.ANML(net),
+        il.learners.OML(net),
+    ):
         assert learner.backbone() is net
     vectors = il.nets.mlp(6, 8, 1)
-    for learner in (il.MAML(vectors), il.Naive(vectors), il.CAVIA(vectors)):
+    for learner in (il.MAML(vectors), il.learners.Naive(vectors), il.learners.CAVIA(vectors)):
         assert learner.backbone() is vectors
     process = il.CNP(1, 1, width=8)
     assert process.backbone() is process
@@ -249,7 +284,7 @@ def test_the_backbone_is_the_same_network_whatever_stands_around_it() -> None:
 
 def test_a_gating_network_of_ones_own() -> None:
     encoder, modulator = il.nets.mlp(8, 4), il.nets.mlp(8, 2, 4)
-    learner = il.ANML(Gated(encoder, modulator))
+    learner = il.learners.ANML(Gated(encoder, modulator))
     assert learner.encoder.modulator is modulator
     assert learner.backbone() is encoder
     assert learner.head.features == 4
@@ -258,11 +293,11 @@ def test_a_gating_network_of_ones_own() -> None:
 BY_HAND = {
     "protonet": lambda: il.ProtoNet(il.nets.mlp(8, 4)),
     "maml": lambda: il.MAML(il.nets.mlp(8, 3)),
-    "imaml": lambda: il.IMAML(il.nets.mlp(8, 3)),
-    "replay": lambda: il.ExperienceReplay(il.nets.mlp(8, 3)),
-    "prototypes": lambda: il.Prototypes(),
+    "imaml": lambda: il.learners.IMAML(il.nets.mlp(8, 3)),
+    "replay": lambda: il.learners.ExperienceReplay(il.nets.mlp(8, 3)),
+    "prototypes": lambda: il.learners.Prototypes(),
     "regression": lambda: il.MAML(il.nets.mlp(8, 3), likelihood=il.Gaussian(scale=1.0)),
-    "marginal-gp": lambda: il.MarginalGP("rbf", points=8, draws=2),
+    "marginal-gp": lambda: il.learners.MarginalGP("rbf", points=8, draws=2),
 }
 
 
@@ -291,8 +326,8 @@ def test_inputs_are_finite_where_a_person_gives_them() -> None:
         with pytest.raises(il.InputError, match="1 of 6 rows of the support set's x"):
             BY_HAND[name]().adapt(il.Examples(gap, y))
     # Features that are not finite are a diverged encoder's, which evaluation counts and names; tables may have gaps.
-    assert il.Prototypes().adapt(il.Examples(gap, y)).sums.isnan().any()
-    assert il.InContext(width=16, depth=1, heads=2).adapt(il.Examples(gap, y)).x.isnan().any()
+    assert il.learners.Prototypes().adapt(il.Examples(gap, y)).sums.isnan().any()
+    assert il.learners.InContext(width=16, depth=1, heads=2).adapt(il.Examples(gap, y)).x.isnan().any()
 
 
 def test_a_learner_of_ones_own_is_guarded_too() -> None:
@@ -352,14 +387,14 @@ def test_a_center_is_saved_counts_outside_training_alone_and_once() -> None:
     learner.calibrate(batches)
     torch.testing.assert_close(learner.head.center, before)
     with pytest.raises(il.InputError, match="changes no euclidean distance"):
-        il.Prototypes(center=True, features=4)
+        il.learners.Prototypes(center=True, features=4)
     with pytest.raises(il.InputError, match="pass features="):
-        il.Prototypes(distance="cosine", center=True)
+        il.learners.Prototypes(distance="cosine", center=True)
 
 
 def test_a_head_within_heads_looks_and_one_that_does_not_costs_nothing() -> None:
-    inner = il.Prototypes(distance="cosine", center=True, features=16)
-    learner = il.Hallucinator(il.nets.mlp(8, 16), head=inner)
+    inner = il.learners.Prototypes(distance="cosine", center=True, features=16)
+    learner = il.learners.Hallucinator(il.nets.mlp(8, 16), head=inner)
     learner.calibrate(tasks())
     assert bool(inner.center.abs().sum() > 0)
 
@@ -368,7 +403,7 @@ def test_a_head_within_heads_looks_and_one_that_does_not_costs_nothing() -> None
         yield
 
     il.ProtoNet(il.nets.mlp(8, 16)).calibrate(never())
-    il.Recalibrated(il.CNP(1, 1, width=8)).calibrate(never())
+    il.learners.Recalibrated(il.CNP(1, 1, width=8)).calibrate(never())
 
 
 @pytest.mark.parametrize("policy", ["running", "support", "batch"])
@@ -391,7 +426,7 @@ def test_the_head_sees_features_after_the_encoder_is_calibrated(policy: str) -> 
 
 
 def test_parameters_of_a_function_are_without_self() -> None:
-    assert list(parameters(il.Prototypes)) == ["distance", "scale", "center", "features", "likelihood"]
+    assert list(parameters(il.learners.Prototypes)) == ["distance", "scale", "center", "features", "likelihood"]
 
 
 def test_a_trained_center_comes_back_from_a_file(tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ def found(net: nn.Module) -> dict[str, Tensor]:
 def test_ridge_regression_in_closed_form(how: str) -> None:
     """A linear net: with A = X'X / n + l, phi = A^-1 (X'y / n + l theta) and the gradient l A^-1 Q'(Q phi - t) / n."""
     net, task, proximal = nn.Linear(3, 1, bias=False).double(), regression(), 0.7
-    imaml = il.IMAML(net, steps=150, lr=0.5, proximal=proximal, cg_steps=3, likelihood=il.Gaussian(scale=1.0)).double()
+    imaml = il.learners.IMAML(
+        net, steps=150, lr=0.5, proximal=proximal, cg_steps=3, likelihood=il.Gaussian(scale=1.0)
+    ).double()
     (x, y), (q, t) = task
     matrix = x.T @ x / len(x) + proximal * torch.eye(3).double()
     phi = torch.linalg.solve(matrix, x.T @ y / len(x) + proximal * net.weight.detach().T)
@@ -81,7 +83,9 @@ def test_a_small_net_run_to_its_minimum(how: str, adapts: str, targets: int) -> 
     likelihood, loss = (
         (il.Gaussian(scale=1.0), oracles.half_squares) if targets else (il.Categorical(), oracles.cross_entropy)
     )
-    imaml = il.IMAML(net, steps=100, lr=0.5, proximal=0.6, cg_steps=40, adapts=adapts, likelihood=likelihood).double()
+    imaml = il.learners.IMAML(
+        net, steps=100, lr=0.5, proximal=0.6, cg_steps=40, adapts=adapts, likelihood=likelihood
+    ).double()
     adapted = imaml.adapt(task.support).parameters
     wanted = oracles.implicit_gradient(net, task, loss, 0.6, {name: adapted[name] for name in imaml.adapts})
     il.lift(imaml, how).backward(batched(task))
@@ -93,7 +97,7 @@ def test_a_small_net_run_to_its_minimum(how: str, adapts: str, targets: int) -> 
 def test_it_is_the_limit_of_unrolling(adapts: str) -> None:
     """Differentiating all of a long inner loop gives the same gradient, the likelihood's own parameter included."""
     net, task = il.nets.mlp(3, 4, 2, activation=nn.Tanh).double(), regression(targets=2)
-    imaml = il.IMAML(
+    imaml = il.learners.IMAML(
         net, steps=100, lr=0.5, proximal=0.6, cg_steps=40, adapts=adapts, likelihood=LearnedScale()
     ).double()
     theta = dict(imaml.named_parameters())
@@ -119,7 +123,7 @@ def test_it_is_the_limit_of_unrolling(adapts: str) -> None:
 def test_without_conjugate_gradient_it_is_the_first_order_gradient() -> None:
     """0 iterations: the plain gradient of the query loss at phi."""
     task = regression()
-    imaml = il.IMAML(il.nets.mlp(3, 4, 1).double(), cg_steps=0, likelihood=il.Gaussian(scale=1.0))
+    imaml = il.learners.IMAML(il.nets.mlp(3, 4, 1).double(), cg_steps=0, likelihood=il.Gaussian(scale=1.0))
     imaml.loss(task).backward()
     phi = {name: p.requires_grad_() for name, p in imaml.adapt(task.support).parameters.items()}
     raw = imaml.predict(Adapted(phi, []), task.query.x)
@@ -130,7 +134,9 @@ def test_without_conjugate_gradient_it_is_the_first_order_gradient() -> None:
 
 def test_a_fold_starts_and_is_held_where_the_last_one_ended() -> None:
     """With a proximal weight that outweighs the loss a second set of examples moves a state by next to nothing."""
-    imaml = il.IMAML(nn.Linear(3, 1).double(), steps=50, lr=1e-6, proximal=1e5, likelihood=il.Gaussian(scale=1.0))
+    imaml = il.learners.IMAML(
+        nn.Linear(3, 1).double(), steps=50, lr=1e-6, proximal=1e5, likelihood=il.Gaussian(scale=1.0)
+    )
     start = Adapted({"weight": torch.full((1, 3), 7.0).double(), "bias": torch.zeros(1).double()}, [])
     moved = imaml.adapt(regression().support, start).parameters
     torch.testing.assert_close(moved["weight"], start.parameters["weight"], rtol=0, atol=1e-2)
@@ -165,7 +171,7 @@ def test_conjugate_gradient_stays_where_the_map_curves_downwards() -> None:
 )
 def test_what_cannot_be_is_refused(options: dict, word: str) -> None:
     with pytest.raises(il.InputError, match=word):
-        il.IMAML(nn.Linear(3, 1), **options)
+        il.learners.IMAML(nn.Linear(3, 1), **options)
 
 
 def peak(learner: il.Learner, how: str, tasks: il.Task) -> int:
@@ -202,8 +208,8 @@ def kept(loss: Tensor) -> int:
 
 SQUARES = {"likelihood": il.Gaussian(scale=1.0)}
 CONSTANT: dict[str, Callable[[int], il.Learner]] = {
-    "imaml": lambda k: il.IMAML(il.nets.mlp(1, 40, 40, 1), steps=k, lr=0.01, **SQUARES),
-    "imaml-head": lambda k: il.IMAML(il.nets.mlp(1, 40, 40, 1), steps=k, lr=0.01, adapts="head", **SQUARES),
+    "imaml": lambda k: il.learners.IMAML(il.nets.mlp(1, 40, 40, 1), steps=k, lr=0.01, **SQUARES),
+    "imaml-head": lambda k: il.learners.IMAML(il.nets.mlp(1, 40, 40, 1), steps=k, lr=0.01, adapts="head", **SQUARES),
     "maml-first-order": lambda k: il.MAML(il.nets.mlp(1, 40, 40, 1), steps=k, lr=0.01, first_order=True, **SQUARES),
     "maml-first-order-learned-scale": lambda k: il.MAML(
         il.nets.mlp(1, 40, 40, 1), steps=k, lr=0.01, first_order=True, likelihood=LearnedScale()

@@ -34,11 +34,15 @@ NAN, INF = float("nan"), float("inf")
         *((Adam, {"eps": value}) for value in (-1e-8, NAN, INF)),
         *((Adam, {"weight_decay": value}) for value in (-1, NAN)),
         *((LearnedRates, {"parameters": ["w"], "lr": value}) for value in (-0.1, 0, NAN)),
-        *((il.MLPRule, {"decays": value}) for value in ((), (1.0,), (-0.1,), (0.9, NAN))),
-        *((il.MLPRule, {"second_decay": value}) for value in (1.0, -0.1, NAN)),
-        *((il.MLPRule, {"times": value}) for value in ((0,), (-1, 3))),
-        *((rule, {"scale": value}) for rule in (il.MLPRule, il.LSTMRule) for value in (-1, 0, NAN)),
-        (il.LSTMRule, {"bound": 0}),
+        *((il.optimizers.MLPRule, {"decays": value}) for value in ((), (1.0,), (-0.1,), (0.9, NAN))),
+        *((il.optimizers.MLPRule, {"second_decay": value}) for value in (1.0, -0.1, NAN)),
+        *((il.optimizers.MLPRule, {"times": value}) for value in ((0,), (-1, 3))),
+        *(
+            (rule, {"scale": value})
+            for rule in (il.optimizers.MLPRule, il.optimizers.LSTMRule)
+            for value in (-1, 0, NAN)
+        ),
+        (il.optimizers.LSTMRule, {"bound": 0}),
     ],
     ids=str,
 )
@@ -81,8 +85,8 @@ def test_what_torch_takes_is_taken(
         lambda p: LearnedRates(p, 0.1, per="number"),
         lambda p: LearnedRates(p, 0.1),
         lambda p: LearnedRates(list(p), 0.1),
-        lambda p: il.MLPRule(),
-        lambda p: il.LSTMRule(),
+        lambda p: il.optimizers.MLPRule(),
+        lambda p: il.optimizers.LSTMRule(),
     ],
     ids=["sgd", "adam", "number", "tensor", "names", "mlp", "lstm"],
 )
@@ -107,7 +111,7 @@ def test_learners_with_learned_rules_run_in_other_types(dtype: torch.dtype) -> N
     tasks = il.Task(*(il.Examples(torch.randn(2, 6, 4, dtype=dtype), y) for _ in range(2)))
     for make in (
         lambda net: il.MetaSGD(net, lr=0.1),
-        lambda net: il.MAML(net, inner=il.MLPRule(), steps=2),
+        lambda net: il.MAML(net, inner=il.optimizers.MLPRule(), steps=2),
         lambda net: il.MAML(net, inner=LearnedRates(["0.weight", "0.bias"], 0.1), adapts=["0.*"]),
     ):
         learner = make(il.nets.mlp(4, 8, 3).to(dtype))
@@ -166,7 +170,7 @@ def test_second_order_through_attention_is_that_of_a_loop_by_hand(kind: str, mod
 
 def test_implicit_gradients_run_through_attention() -> None:
     """IMAML takes products with a Hessian."""
-    imaml = il.IMAML(Attending("multihead").double(), steps=3, lr=0.05)
+    imaml = il.learners.IMAML(Attending("multihead").double(), steps=3, lr=0.05)
     y = torch.eye(3).repeat(2, 1).double()
     task = il.Task(*(il.Examples(torch.randn(6, 4).double(), y) for _ in range(2)))
     imaml.loss(task).backward()

@@ -273,7 +273,7 @@ def test_precision_auto_is_for_every_learner() -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
 def test_bars_read_every_type(dtype: torch.dtype) -> None:
     """Density, distribution function, mean and quantile in the widest type: float32's, up to rounding of what comes."""
-    bars = il.Bars(torch.linspace(-3, 3, 13))
+    bars = il.core.likelihood.Bars(torch.linspace(-3, 3, 13))
     raw, y = torch.randn(2, 5, 12).to(dtype), torch.randn(5, 1).to(dtype)
     for name, rest in (("log_prob", [y]), ("cdf", [y]), ("mean", []), ("quantile", [0.3])):
         found = getattr(bars, name)(raw, *rest)

@@ -14,7 +14,7 @@ import innerloop as il
 BORDERS = torch.tensor([-2.0, -1.5, 0.0, 0.5, 3.0, 4.0], dtype=torch.float64)
 
 
-def integral(likelihood: il.Likelihood, raw: Tensor, low: float, high: float, moment: int = 0) -> float:
+def integral(likelihood: il.core.likelihood.Likelihood, raw: Tensor, low: float, high: float, moment: int = 0) -> float:
     """The integral of y^moment p(y | raw) for one query, by the trapezoidal rule."""
     y = torch.linspace(low, high, 400_001, dtype=torch.float64)
     density = likelihood.log_prob(raw.expand(raw.shape[0], len(y), -1), y.unsqueeze(1)).exp().mean(0)
@@ -69,12 +69,12 @@ def test_gaussian_refuses_a_deviation_that_is_none(options: dict[str, float]) ->
 
 def test_bars_integrate_to_one() -> None:
     """Bars and both half-normal tails have mass 1 together."""
-    assert integral(il.Bars(BORDERS), bars_raw(), -12, 14) == pytest.approx(1, abs=1e-4)
+    assert integral(il.core.likelihood.Bars(BORDERS), bars_raw(), -12, 14) == pytest.approx(1, abs=1e-4)
 
 
 def test_bars_mass_is_the_softmax() -> None:
     """Each bar has its softmax share of the mass; half of an outer bar's lies beyond the outer border."""
-    bars, raw = il.Bars(BORDERS), bars_raw()[:1]
+    bars, raw = il.core.likelihood.Bars(BORDERS), bars_raw()[:1]
     mass = raw.softmax(-1).flatten().tolist()
     for i in range(1, 4):
         inside = integral(bars, raw, BORDERS[i].item() + 1e-9, BORDERS[i + 1].item())
@@ -86,16 +86,16 @@ def test_bars_mass_is_the_softmax() -> None:
 
 def test_bars_mean_is_the_integral() -> None:
     """``mean`` is the first moment, tails included."""
-    wanted = integral(il.Bars(BORDERS), bars_raw(), -12, 14, moment=1)
-    assert il.Bars(BORDERS).mean(bars_raw()).item() == pytest.approx(wanted, abs=1e-3)
+    wanted = integral(il.core.likelihood.Bars(BORDERS), bars_raw(), -12, 14, moment=1)
+    assert il.core.likelihood.Bars(BORDERS).mean(bars_raw()).item() == pytest.approx(wanted, abs=1e-3)
 
 
 def test_the_distribution_function_is_the_integral() -> None:
     """``cdf`` is the integral of the density up to the target, for bars, tails and mixtures of Gaussians."""
     for value in (-3.5, -1.2, 0.3, 2.4, 5.0):
         y = torch.tensor([[value]], dtype=torch.float64)
-        wanted = integral(il.Bars(BORDERS), bars_raw(), -40, value)
-        assert il.Bars(BORDERS).cdf(bars_raw(), y).item() == pytest.approx(wanted, abs=1e-3)
+        wanted = integral(il.core.likelihood.Bars(BORDERS), bars_raw(), -40, value)
+        assert il.core.likelihood.Bars(BORDERS).cdf(bars_raw(), y).item() == pytest.approx(wanted, abs=1e-3)
         raw = torch.tensor([[[0.0, 0.5]], [[1.0, -2.0]]], dtype=torch.float64)
         assert il.Gaussian().cdf(raw, y).item() == pytest.approx(integral(il.Gaussian(), raw, -40, value), abs=1e-3)
     with pytest.raises(il.InputError, match="Categorical has no distribution function"):
@@ -104,12 +104,14 @@ def test_the_distribution_function_is_the_integral() -> None:
 
 def test_quantiles_invert_the_distribution_function() -> None:
     """On flat bars by hand (the tails are half-normals whose median is the outer border), and on any mixture."""
-    bars = il.Bars(torch.arange(5.0, dtype=torch.float64))
+    bars = il.core.likelihood.Bars(torch.arange(5.0, dtype=torch.float64))
     flat = torch.zeros(1, 1, 4, dtype=torch.float64)
     got = [float(bars.quantile(flat, q)) for q in (0.125, 0.25, 0.3, 0.5, 0.75, 0.875)]
     assert got == pytest.approx([0.0, 1.0, 1.2, 2.0, 3.0, 4.0], abs=1e-6)
     for share in (0.001, 0.2, 0.5, 0.9, 0.999):
-        reached = il.Bars(BORDERS).cdf(bars_raw(), il.Bars(BORDERS).quantile(bars_raw(), share))
+        reached = il.core.likelihood.Bars(BORDERS).cdf(
+            bars_raw(), il.core.likelihood.Bars(BORDERS).quantile(bars_raw(), share)
+        )
         assert reached.item() == pytest.approx(share, abs=1e-9)
 
 
@@ -124,7 +126,9 @@ def test_raw_numbers_of_a_gaussian_invert_its_parameters() -> None:
 def test_bars_reach_every_target() -> None:
     """Far outside the borders the density is small, finite and differentiable."""
     raw = bars_raw()[:1].clone().requires_grad_()
-    log_p = il.Bars(BORDERS).log_prob(raw.expand(1, 2, 5), torch.tensor([[-50.0], [60.0]], dtype=torch.float64))
+    log_p = il.core.likelihood.Bars(BORDERS).log_prob(
+        raw.expand(1, 2, 5), torch.tensor([[-50.0], [60.0]], dtype=torch.float64)
+    )
     log_p.sum().backward()
     assert log_p.isfinite().all()
     assert (log_p < -100).all()
@@ -133,16 +137,16 @@ def test_bars_reach_every_target() -> None:
 
 def test_bars_have_as_many_outputs_as_bars() -> None:
     """One target column, one logit a bar."""
-    assert il.Bars(BORDERS).size(1) == 5
+    assert il.core.likelihood.Bars(BORDERS).size(1) == 5
     with pytest.raises(il.InputError, match="one target column, the task has 2"):
-        il.Bars(BORDERS).size(2)
+        il.core.likelihood.Bars(BORDERS).size(2)
 
 
 @pytest.mark.parametrize("borders", [[0.0, 1.0, 2.0], [0.0, 1.0, 1.0, 2.0], [0.0, 2.0, 1.0, 3.0]])
 def test_bars_refuse_borders_that_do_not_rise(borders: list[float]) -> None:
     """At least four increasing borders."""
     with pytest.raises(il.InputError, match="at least 4 increasing borders"):
-        il.Bars(torch.tensor(borders))
+        il.core.likelihood.Bars(torch.tensor(borders))
 
 
 @pytest.mark.parametrize(
@@ -150,11 +154,15 @@ def test_bars_refuse_borders_that_do_not_rise(borders: list[float]) -> None:
     [
         (il.Categorical(), torch.randn(5, 4, 3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)[[0, 2, 1, 1]]),
         (il.Gaussian(), torch.randn(5, 4, 4, dtype=torch.float64), torch.randn(4, 2, dtype=torch.float64)),
-        (il.Bars(BORDERS), torch.randn(5, 4, 5, dtype=torch.float64), torch.randn(4, 1, dtype=torch.float64)),
+        (
+            il.core.likelihood.Bars(BORDERS),
+            torch.randn(5, 4, 5, dtype=torch.float64),
+            torch.randn(4, 1, dtype=torch.float64),
+        ),
     ],
     ids=["categorical", "gaussian", "bars"],
 )
-def test_draws_mix_in_probability_space(likelihood: il.Likelihood, raw: Tensor, y: Tensor) -> None:
+def test_draws_mix_in_probability_space(likelihood: il.core.likelihood.Likelihood, raw: Tensor, y: Tensor) -> None:
     """Nll = -log of the mean over draws of the probability, not the mean of the logs."""
     probability = likelihood.log_prob(raw, y).exp()
     torch.testing.assert_close(likelihood.nll(raw, y), -probability.mean(0).log())

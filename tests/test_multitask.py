@@ -130,9 +130,9 @@ def test_a_shared_head_that_does_not_adapt_is_pooled_risk_minimization(
         torch.testing.assert_close(parameter.grad, slope, rtol=0, atol=1e-12)
 
 
-ADAPTING: dict[str, tuple[Callable[..., il.GradientLearner], set[str]]] = {
+ADAPTING: dict[str, tuple[Callable[..., il.learners.GradientLearner], set[str]]] = {
     "anil": (il.ANIL, {"2.weight", "2.bias"}),
-    "boil": (il.BOIL, {"0.weight", "0.bias"}),
+    "boil": (il.learners.BOIL, {"0.weight", "0.bias"}),
     "pattern": (lambda net, **o: il.MAML(net, adapts="*.weight", **o), {"0.weight", "2.weight"}),
     "patterns": (lambda net, **o: il.MAML(net, adapts=("0.b*", "2.bias"), **o), {"0.bias", "2.bias"}),
 }
@@ -183,8 +183,8 @@ def test_folding_goes_on_from_what_was_adapted() -> None:
         (lambda: il.MAML(il.nets.mlp(4, 8, 3), adapts="features.*"), r"0\.weight, 0\.bias, 2\.weight, 2\.bias"),
         (lambda: il.MAML(il.nets.mlp(4, 8, 3), adapts=("2.*", "3.*")), r"adapts='3\.\*'"),
         (lambda: il.MAML(il.nets.mlp(4, 8, 1), shared_head="2", adapts="body"), "leaves it out"),
-        (lambda: il.BOIL(il.nets.mlp(4, 3)), "single layer"),
-        (lambda: il.CAVIA(il.nets.mlp(4, 8, 3), context=0), "context is 0"),
+        (lambda: il.learners.BOIL(il.nets.mlp(4, 3)), "single layer"),
+        (lambda: il.learners.CAVIA(il.nets.mlp(4, 8, 3), context=0), "context is 0"),
         (lambda: il.inner.LearnedRates(["w"], 0.1, per="number"), "pass a mapping"),
         (lambda: il.inner.LearnedRates(["w"], 0.1, per="layer"), "per 'layer'"),
         (lambda: il.MultiTask(nn.Identity(), targets=3, tasks=2), "pass features="),
@@ -219,7 +219,7 @@ def test_meta_sgd_moves_each_number_by_its_own_rate() -> None:
 
 def test_cavia_adapts_its_context_from_zero_and_nothing_else() -> None:
     net = il.nets.mlp(4 + 2, 8, TARGETS).double()
-    learner, task = il.CAVIA(net, context=2, lr=0.7).double(), laws.one(random_tasks(classes=False), 0)
+    learner, task = il.learners.CAVIA(net, context=2, lr=0.7).double(), laws.one(random_tasks(classes=False), 0)
     context = torch.zeros(len(task.support.x), 2, dtype=torch.float64, requires_grad=True)
     output = net(torch.cat((task.support.x, context), 1))
     slope = torch.autograd.grad(oracles.half_squares(output, task.support.y), context)[0].sum(0)
@@ -230,7 +230,7 @@ def test_cavia_adapts_its_context_from_zero_and_nothing_else() -> None:
     assert torch.equal(learner.net.context, torch.zeros(2))
 
 
-class Sinusoid4(il.Sampler):
+class Sinusoid4(il.data.Sampler):
     """Random tasks of real targets."""
 
     classifies = False
@@ -316,7 +316,7 @@ class Slopes(il.Learner):
         return (task.query.x[0] @ self.w) * 1.0
 
 
-class Fixed(il.Sampler):
+class Fixed(il.data.Sampler):
     """Tasks whose gradients are the given rows."""
 
     classifies = False
@@ -422,7 +422,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_any_solver() -> None:
     learner, sampler = Slopes(), Fixed(torch.full((2, 2), 1e10, dtype=torch.float64))
     with torch.no_grad():
         learner.w.fill_(1e308)
-    with pytest.raises(il.NonFiniteLoss):
+    with pytest.raises(il.training.NonFiniteLoss):
         il.fit(learner, sampler, steps=1, tasks_per_step=2, aggregate="upgrad", how="loop", progress=False)
 
 

@@ -14,12 +14,23 @@ from torch import Generator, Tensor, nn
 
 import innerloop as il
 from innerloop.core.inner import InnerOptimizer, LearnedRates
-from innerloop.optimizers import ES, PES, Digits, Quadratics, Teachers, train
+from innerloop.optimizers import (
+    ES,
+    PES,
+    Digits,
+    LearnedOptimizer,
+    LSTMRule,
+    MLPRule,
+    Quadratics,
+    Teachers,
+    TrainingRun,
+    train,
+)
 
 SQUARES = {"likelihood": il.Gaussian(scale=1.0)}
 RULES: dict[str, Callable[[], InnerOptimizer]] = {
-    "mlp": lambda: il.MLPRule(width=8),
-    "lstm": lambda: il.LSTMRule(width=6),
+    "mlp": lambda: MLPRule(width=8),
+    "lstm": lambda: LSTMRule(width=6),
     "sgd": lambda: il.inner.SGD(0.05, momentum=0.9),
     "adam": lambda: il.inner.Adam(0.01),
 }
@@ -40,9 +51,9 @@ class Descent(InnerOptimizer):
         return {k: p - self.rate * gradients[k] for k, p in parameters.items()}, memory
 
 
-def adam_like() -> il.MLPRule:
+def adam_like() -> MLPRule:
     """An MLP rule whose network says zero."""
-    rule = il.MLPRule(decays=(0.9, 0.5), second_decay=0.99, scale=0.02).double()
+    rule = MLPRule(decays=(0.9, 0.5), second_decay=0.99, scale=0.02).double()
     rule.decays.copy_(torch.tensor([0.9, 0.5], dtype=torch.float64))
     nn.init.zeros_(rule.output.weight)
     return rule
@@ -71,7 +82,7 @@ def trained_by(make: Callable[..., torch.optim.Optimizer], count: int = 6, dtype
 def test_a_rule_frozen_to_descent_is_sgd_to_the_bit() -> None:
     wanted = trained_by(lambda p: torch.optim.SGD(p, lr=0.125))
     for rule in (Descent(0.125), il.inner.SGD(0.125)):
-        laws.assert_same(trained_by(lambda p, rule=rule: il.LearnedOptimizer(p, rule)), wanted)
+        laws.assert_same(trained_by(lambda p, rule=rule: LearnedOptimizer(p, rule)), wanted)
 
 
 def test_momentum_adam_and_an_mlp_rule_that_says_nothing_are_torchs() -> None:
@@ -81,7 +92,7 @@ def test_momentum_adam_and_an_mlp_rule_that_says_nothing_are_torchs() -> None:
         (adam_like(), lambda p: torch.optim.Adam(p, lr=0.02, betas=(0.9, 0.99), eps=0.0)),
     ]
     for rule, theirs in cases:
-        ours = trained_by(lambda p, rule=rule: il.LearnedOptimizer(p, rule), dtype=torch.float64)
+        ours = trained_by(lambda p, rule=rule: LearnedOptimizer(p, rule), dtype=torch.float64)
         for name, value in trained_by(theirs, dtype=torch.float64).items():
             torch.testing.assert_close(ours[name], value, rtol=1e-5, atol=1e-7)
 
@@ -90,15 +101,15 @@ def test_momentum_adam_and_an_mlp_rule_that_says_nothing_are_torchs() -> None:
 def test_state_goes_through_a_file_and_back_to_the_bit(rule: str, tmp_path: Path) -> None:
     """Three steps, saved, loaded into a new optimizer, three more: as six steps at once."""
     made = RULES[rule]()
-    whole = trained_by(lambda p: il.LearnedOptimizer(p, made))
+    whole = trained_by(lambda p: LearnedOptimizer(p, made))
     net, loss = problem()
-    first = il.LearnedOptimizer(net.parameters(), made)
+    first = LearnedOptimizer(net.parameters(), made)
     steps(net, loss, first, 3)
     torch.save((net.state_dict(), first.state_dict()), tmp_path / "state.pt")
     weights, state = torch.load(tmp_path / "state.pt", weights_only=True)
     net = problem()[0]
     net.load_state_dict(weights)
-    second = il.LearnedOptimizer(net.parameters(), made, lr=0.5)
+    second = LearnedOptimizer(net.parameters(), made, lr=0.5)
     second.load_state_dict(state)
     assert second.param_groups[0]["lr"] == 1.0
     steps(net, loss, second, 3)
@@ -108,7 +119,7 @@ def test_state_goes_through_a_file_and_back_to_the_bit(rule: str, tmp_path: Path
 def test_the_steps_of_a_bfloat16_parameter_are_counted() -> None:
     """Past 256 a bfloat16 counter would stand still, also after the state was loaded."""
     p = nn.Parameter(torch.ones(3, dtype=torch.bfloat16))
-    optimizer = il.LearnedOptimizer([p], il.MLPRule().bfloat16())
+    optimizer = LearnedOptimizer([p], MLPRule().bfloat16())
     p.grad = torch.ones_like(p)
     optimizer.step()
     optimizer.state[p]["memory"]["step"].fill_(1000)
@@ -122,11 +133,11 @@ def test_parameter_groups_have_rates_of_their_own() -> None:
     before = {k: p.clone() for k, p in net.state_dict().items()}
     torch.manual_seed(0)
     rule = RULES["mlp"]()
-    optimizer = il.LearnedOptimizer([{"params": net[0].parameters()}], rule, lr=2.0)
+    optimizer = LearnedOptimizer([{"params": net[0].parameters()}], rule, lr=2.0)
     optimizer.add_param_group({"params": net[2].parameters(), "lr": 0.0})
     steps(net, loss, optimizer, 1)
     once, _ = problem()
-    steps(once, loss, il.LearnedOptimizer(once.parameters(), rule), 1)
+    steps(once, loss, LearnedOptimizer(once.parameters(), rule), 1)
     for k, p in net.state_dict().items():
         factor = 2.0 if k.startswith("0.") else 0.0
         torch.testing.assert_close(p - before[k], factor * (once.state_dict()[k] - before[k]))
@@ -145,14 +156,14 @@ def test_schedulers_change_the_factor() -> None:
             scheduler.step()
         return net.state_dict()
 
-    ours = scheduled(lambda p: il.LearnedOptimizer(p, il.inner.SGD(0.1)))
+    ours = scheduled(lambda p: LearnedOptimizer(p, il.inner.SGD(0.1)))
     laws.assert_close(ours, scheduled(lambda p: torch.optim.SGD(p, lr=0.1)))
 
 
 def test_closures_and_parameters_without_a_gradient() -> None:
     net, loss = problem()
     idle = nn.Parameter(torch.ones(2))
-    optimizer = il.LearnedOptimizer([*net.parameters(), idle], RULES["mlp"]())
+    optimizer = LearnedOptimizer([*net.parameters(), idle], RULES["mlp"]())
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -173,7 +184,7 @@ def test_it_drives_fit_and_resumes(tmp_path: Path) -> None:
         lambda: il.MAML(il.nets.mlp(1, 8, 1), lr=0.01, **SQUARES),
         il.data.Sinusoid(),
         tmp_path,
-        optimizer=lambda parameters: il.LearnedOptimizer(parameters, rule),
+        optimizer=lambda parameters: LearnedOptimizer(parameters, rule),
         tasks_per_step=2,
     )
 
@@ -205,7 +216,7 @@ def test_the_mlp_rule_knows_no_units_of_the_loss() -> None:
 
 def test_the_lstm_is_torchs() -> None:
     """Two layers of ``nn.LSTMCell`` with the published preprocessing, three steps."""
-    rule = il.LSTMRule(width=5, bound=10.0).double()
+    rule = LSTMRule(width=5, bound=10.0).double()
     cells = [nn.LSTMCell(2 if i == 0 else 5, 5).double() for i in range(2)]
     for i, cell in enumerate(cells):
         keep = torch.zeros(20, dtype=torch.float64)
@@ -246,7 +257,7 @@ def test_unrolled_gradient_is_the_hand_written_one(
     """Minibatches in turn, the loss of the next one after each step, cut where said; by ``autograd.grad`` alone."""
     made = Descent(0.3).double() if rule == "descent" else RULES[rule]().double()
     options = {"steps": 5, "batch_size": 4, "truncation": truncation, "first_order": first_order, "emphasis": emphasis}
-    run = il.TrainingRun(il.nets.mlp(3, 4, 1), made, **options, **SQUARES).double().eval()
+    run = TrainingRun(il.nets.mlp(3, 4, 1), made, **options, **SQUARES).double().eval()
     task = Quadratics(inputs=3, rows=10).draw(Generator().manual_seed(0), 1)
     task = il.Task(*(il.Examples(part.x[0].double(), part.y[0].double()) for part in task))
 
@@ -273,7 +284,7 @@ def test_unrolled_gradient_is_the_hand_written_one(
 
 def test_training_goes_on_from_its_state() -> None:
     """Parameters, memory and place among the minibatches are all in the state."""
-    run = il.TrainingRun(il.nets.mlp(3, 4, 1), il.MLPRule(), steps=3, batch_size=4, **SQUARES).double().eval()
+    run = TrainingRun(il.nets.mlp(3, 4, 1), MLPRule(), steps=3, batch_size=4, **SQUARES).double().eval()
     task = laws.one(laws.pytree.tree_map(Tensor.double, Quadratics(inputs=3, rows=10).draw(Generator(), 1)), 0)
     with torch.no_grad():
         twice = run.adapt(task.support, run.adapt(task.support))
@@ -283,7 +294,7 @@ def test_training_goes_on_from_its_state() -> None:
 
 def test_random_first_weights_have_the_nets_own_mean_and_deviation() -> None:
     net = nn.Sequential(nn.Linear(50, 40), nn.GroupNorm(4, 40))
-    run = il.TrainingRun(net, il.MLPRule(), steps=1)
+    run = TrainingRun(net, MLPRule(), steps=1)
     first, second = run.weights(), run.weights()
     assert not torch.equal(first["0.weight"], second["0.weight"])
     assert float(first["0.weight"].std() / net[0].weight.std()) == pytest.approx(1, abs=0.1)
@@ -342,8 +353,8 @@ def test_pes_on_training_runs_points_along_the_unrolled_gradient() -> None:
     torch.manual_seed(0)
     rule = Descent(0.2)
     sampler = Quadratics(inputs=3, rows=8)
-    run = il.TrainingRun(il.nets.mlp(3, 1), rule, steps=4, truncation=2, emphasis=1.0, **SQUARES).train()
-    whole = il.TrainingRun(il.nets.mlp(3, 1), rule, steps=4, emphasis=1.0, **SQUARES).train()
+    run = TrainingRun(il.nets.mlp(3, 1), rule, steps=4, truncation=2, emphasis=1.0, **SQUARES).train()
+    whole = TrainingRun(il.nets.mlp(3, 1), rule, steps=4, emphasis=1.0, **SQUARES).train()
     whole.net.load_state_dict(run.net.state_dict())
     il.lift(whole, "vmap").backward(sampler.draw(Generator().manual_seed(0), 2000))
     wanted = float(rule.rate.grad)
@@ -363,8 +374,8 @@ def test_pes_on_training_runs_points_along_the_unrolled_gradient() -> None:
 def test_it_learns_quadratics(gradient: str) -> None:
     """After a short training it beats its untrained self on held-out quadratics, paired, by a margin."""
     torch.manual_seed(0)
-    rule = il.MLPRule(width=8)
-    run = il.TrainingRun(il.nets.mlp(10, 1), rule, steps=10, truncation=5, **SQUARES)
+    rule = MLPRule(width=8)
+    run = TrainingRun(il.nets.mlp(10, 1), rule, steps=10, truncation=5, **SQUARES)
     test = Quadratics().draw(Generator().manual_seed(99), 50)
 
     def score() -> Tensor:
@@ -381,8 +392,8 @@ def test_it_learns_quadratics(gradient: str) -> None:
 def test_training_follows_from_the_seed() -> None:
     def weights(seed: int) -> Tensor:
         torch.manual_seed(0)
-        rule = il.MLPRule(width=4)
-        runs = [il.TrainingRun(il.nets.mlp(n, 1), rule, steps=2, truncation=1, **SQUARES) for n in (2, 3)]
+        rule = MLPRule(width=4)
+        runs = [TrainingRun(il.nets.mlp(n, 1), rule, steps=2, truncation=1, **SQUARES) for n in (2, 3)]
         train(
             [(r, Quadratics(inputs=n)) for r, n in zip(runs, (2, 3), strict=True)], steps=3, gradient="pes", seed=seed
         )
@@ -397,7 +408,7 @@ def test_training_follows_from_the_seed() -> None:
 @pytest.mark.parametrize(
     "sampler", [Quadratics(), Teachers(examples=20), Digits("train")], ids=lambda s: type(s).__name__
 )
-def test_problems_do_not_depend_on_how_many_are_drawn(sampler: il.Sampler) -> None:
+def test_problems_do_not_depend_on_how_many_are_drawn(sampler: il.data.Sampler) -> None:
     whole = sampler.draw(Generator().manual_seed(1), 5)
     generator = Generator().manual_seed(1)
     parts = [sampler.draw(generator, n) for n in (2, 3)]
@@ -415,19 +426,19 @@ def test_digits_of_train_and_test_are_other_images() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: il.LearnedOptimizer([nn.Parameter(torch.ones(1))], nn.Linear(1, 1)), "inner optimizer"),
-        (lambda: il.LearnedOptimizer([nn.Parameter(torch.ones(1))], il.MLPRule(), lr=-1.0), "negative"),
-        (lambda: il.LearnedOptimizer([nn.Parameter(torch.ones(1))], LearnedRates(["w"], lr=0.1)), "a rate for each"),
-        (lambda: il.MLPRule(decays=(1.0,)), r"\[0, 1\)"),
-        (lambda: il.MLPRule(scale=0.0), "scale"),
-        (lambda: il.LSTMRule(bound=-1.0), "bound"),
-        (lambda: il.TrainingRun(il.nets.mlp(1, 1), il.MLPRule(), steps=2, truncation=0), "truncation"),
-        (lambda: il.TrainingRun(il.nets.mlp(1, 1), il.MLPRule(), steps=2, emphasis=-1.0), "emphasis"),
+        (lambda: LearnedOptimizer([nn.Parameter(torch.ones(1))], nn.Linear(1, 1)), "inner optimizer"),
+        (lambda: LearnedOptimizer([nn.Parameter(torch.ones(1))], MLPRule(), lr=-1.0), "negative"),
+        (lambda: LearnedOptimizer([nn.Parameter(torch.ones(1))], LearnedRates(["w"], lr=0.1)), "a rate for each"),
+        (lambda: MLPRule(decays=(1.0,)), r"\[0, 1\)"),
+        (lambda: MLPRule(scale=0.0), "scale"),
+        (lambda: LSTMRule(bound=-1.0), "bound"),
+        (lambda: TrainingRun(il.nets.mlp(1, 1), MLPRule(), steps=2, truncation=0), "truncation"),
+        (lambda: TrainingRun(il.nets.mlp(1, 1), MLPRule(), steps=2, emphasis=-1.0), "emphasis"),
         (lambda: PES(torch.zeros, lambda theta, s: (s, s), windows=0), "windows"),
         (lambda: PES(torch.zeros, lambda theta, s: (s, s), windows=1, sigma=0.0), "sigma"),
         (lambda: train([], steps=1), "share|one rule"),
         (lambda: train([], steps=1, gradient="es"), "unknown"),
-        (lambda: train([(il.TrainingRun(il.nets.mlp(10, 1), il.MLPRule(), steps=5, truncation=2), Quadratics())],
+        (lambda: train([(TrainingRun(il.nets.mlp(10, 1), MLPRule(), steps=5, truncation=2), Quadratics())],
                        steps=1, gradient="pes"), "multiple"),
         (lambda: Quadratics(inputs=0), "inputs"),
         (lambda: Teachers(classes=1), "classes"),

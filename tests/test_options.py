@@ -79,7 +79,7 @@ def test_a_method_has_every_option_of_its_head(learner: str) -> None:
     kind = learner_class(learner)
     head = getattr(kind, "kind", None)
     if head is None:
-        assert not issubclass(kind, il.Embedded), f"{learner} does not say which head it has"
+        assert not issubclass(kind, il.learners.Embedded), f"{learner} does not say which head it has"
         return
     own = keywords(kind)
     for name, parameter in keywords(head).items():

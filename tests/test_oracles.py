@@ -325,7 +325,7 @@ def test_prototypes_are_numpys(distance: Any) -> None:
     """Logits from class means equal those of a loop over pairs in numpy; shots may be unequal."""
     labels = [0, 1, 2, 2, 0, 2, 1, 2]
     support, query = torch.randn(8, 5).double(), torch.randn(6, 5).double()
-    head = il.Prototypes(distance=distance)
+    head = il.learners.Prototypes(distance=distance)
     raw = head.predict(head.adapt(il.Examples(support, torch.eye(3, dtype=torch.float64)[labels])), query)
     wanted = oracles.prototype_logits(support.numpy(), labels, query.numpy(), distance)
     numpy.testing.assert_allclose(raw.squeeze(0).numpy(), wanted, rtol=1e-12)
@@ -334,7 +334,7 @@ def test_prototypes_are_numpys(distance: Any) -> None:
 def test_a_class_without_support_is_never_the_answer() -> None:
     """Its logit is minus infinity, its probability 0; the loss of the others and its gradient stay finite."""
     x = torch.randn(4, 5, requires_grad=True)
-    head = il.Prototypes()
+    head = il.learners.Prototypes()
     y = torch.eye(3)[[0, 1, 0, 1]]
     raw = head.predict(head.adapt(il.Examples(x, y)), x)
     assert (raw[..., 2] == -math.inf).all()
@@ -347,7 +347,7 @@ def test_a_class_without_support_is_never_the_answer() -> None:
 
 def test_fine_tuned_head_is_at_the_optimum() -> None:
     """After enough steps the gradient of its objective, cross-entropy plus weight decay, is 0."""
-    head = il.LinearHead(features=6, classes=9, steps=3000, lr=1.0, weight_decay=0.01)
+    head = il.learners.LinearHead(features=6, classes=9, steps=3000, lr=1.0, weight_decay=0.01)
     z = torch.nn.functional.normalize(torch.randn(12, 6).double(), dim=1)
     y = torch.eye(3, dtype=torch.float64).repeat(4, 1)
     weight, bias = (part.requires_grad_() for part in head.adapt(il.Examples(5 * z, y)))

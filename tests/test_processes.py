@@ -18,12 +18,12 @@ from innerloop.nets import Memory, SetEncoder, TransformerBlock, attend
 
 PROCESSES = {
     "cnp": lambda: il.CNP(1, 1, width=16),
-    "canp": lambda: il.CANP(1, 1, width=16, heads=4),
+    "canp": lambda: il.learners.CANP(1, 1, width=16, heads=4),
     "tnp": lambda: il.TNP(1, 1, width=16, layers=3),
     "convcnp": lambda: il.ConvCNP(1, 1, points_per_unit=8, width=8, layers=3),
-    "np": lambda: il.NP(1, 1, width=16, draws=(2, 5)),
-    "anp": lambda: il.ANP(1, 1, width=16, heads=4, draws=(2, 5)),
-    "recalibrated": lambda: il.Recalibrated(il.CNP(1, 1, width=16)),
+    "np": lambda: il.learners.NP(1, 1, width=16, draws=(2, 5)),
+    "anp": lambda: il.learners.ANP(1, 1, width=16, heads=4, draws=(2, 5)),
+    "recalibrated": lambda: il.learners.Recalibrated(il.CNP(1, 1, width=16)),
 }
 every_process = pytest.mark.parametrize("name", PROCESSES)
 
@@ -113,9 +113,15 @@ def test_several_columns(name: str) -> None:
     if name == "convcnp":
         learner = il.ConvCNP(1, 2, points_per_unit=8, width=8, layers=2)
     elif name == "recalibrated":
-        learner = il.Recalibrated(il.CNP(3, 2, width=8))
+        learner = il.learners.Recalibrated(il.CNP(3, 2, width=8))
     else:
-        learner = {"cnp": il.CNP, "canp": il.CANP, "tnp": il.TNP, "np": il.NP, "anp": il.ANP}[name](3, 2, width=16)
+        learner = {
+            "cnp": il.CNP,
+            "canp": il.learners.CANP,
+            "tnp": il.TNP,
+            "np": il.learners.NP,
+            "anp": il.learners.ANP,
+        }[name](3, 2, width=16)
     learner = learner.double().eval()
     inputs = 1 if name == "convcnp" else 3
     support, query = examples(6, inputs, 2), examples(4, inputs, 2)
@@ -126,10 +132,10 @@ def test_several_columns(name: str) -> None:
 
 @every_process
 def test_a_binned_density_in_place_of_the_gaussian(name: str) -> None:
-    bars = il.Bars(torch.linspace(-2, 2, 9))
+    bars = il.core.likelihood.Bars(torch.linspace(-2, 2, 9))
     if name == "recalibrated":
         with pytest.raises(il.InputError, match="no deviation to widen"):
-            il.Recalibrated(il.CNP(1, 1, likelihood=bars))
+            il.learners.Recalibrated(il.CNP(1, 1, likelihood=bars))
         return
     learner = type(PROCESSES[name]())(1, 1, likelihood=bars).double().eval()
     task = il.Task(examples(5), examples(4))
@@ -143,19 +149,19 @@ def test_a_binned_density_in_place_of_the_gaussian(name: str) -> None:
         (lambda: il.CNP(0, 1), "0 inputs and 1 targets"),
         (lambda: il.CNP(1, 1, depth=(4, 0, 3)), "at least 1 layer before and after"),
         (lambda: il.CNP(1, 1, depth=(4, 2, 1)), "decoder of 1 layers"),
-        (lambda: il.NP(1, 1, bound="elbow"), "'elbow' is unknown"),
-        (lambda: il.NP(1, 1, draws=(0, 5)), "0 draws"),
-        (lambda: il.ANP(1, 1, heads=3), "3 attention heads do not divide a width of 128"),
-        (lambda: il.CANP(1, 1, heads=3), "3 attention heads do not divide"),
+        (lambda: il.learners.NP(1, 1, bound="elbow"), "'elbow' is unknown"),
+        (lambda: il.learners.NP(1, 1, draws=(0, 5)), "0 draws"),
+        (lambda: il.learners.ANP(1, 1, heads=3), "3 attention heads do not divide a width of 128"),
+        (lambda: il.learners.CANP(1, 1, heads=3), "3 attention heads do not divide"),
         (lambda: il.TNP(1, 1, width=10), "4 attention heads do not divide a width of 10"),
         (lambda: il.TNP(1, 1, layers=0), "0 layers"),
         (lambda: il.ConvCNP(2, 1), "1 input, not 2"),
         (lambda: il.ConvCNP(1, 1, lo=2.0), "from 2.0 to 2.0"),
         (lambda: il.ConvCNP(1, 1, kernel=4), "kernel of 4"),
-        (lambda: il.GridConvCNP(1, 1), "2 inputs"),
-        (lambda: il.GridConvCNP(2, 1, size=(1, 5)), "1, 5"),
-        (lambda: il.Recalibrated(il.CNP(1, 1), folds=1), "1 folds"),
-        (lambda: il.Recalibrated(il.CNP(1, 1, likelihood=il.Gaussian(scale=1.0))), "no deviation to widen"),
+        (lambda: il.learners.GridConvCNP(1, 1), "2 inputs"),
+        (lambda: il.learners.GridConvCNP(2, 1, size=(1, 5)), "1, 5"),
+        (lambda: il.learners.Recalibrated(il.CNP(1, 1), folds=1), "1 folds"),
+        (lambda: il.learners.Recalibrated(il.CNP(1, 1, likelihood=il.Gaussian(scale=1.0))), "no deviation to widen"),
         (lambda: il.TNP(2, 1).adapt(examples(5)), r"x must be \[N, 2\]"),
     ],
 )
@@ -314,7 +320,7 @@ def image(size: tuple[int, int], channels: int = 1) -> il.Examples:
 
 def test_pixels_land_on_their_place() -> None:
     size = (5, 7)
-    learner, whole = il.GridConvCNP(2, 3, size=size, width=4, layers=1).double(), image(size, 3)
+    learner, whole = il.learners.GridConvCNP(2, 3, size=size, width=4, layers=1).double(), image(size, 3)
     chosen = torch.randperm(35)[:12]
     sums = learner.adapt(il.Examples(whole.x[chosen], whole.y[chosen])).sums
     mask = torch.zeros(35, 1, dtype=torch.float64)
@@ -324,7 +330,7 @@ def test_pixels_land_on_their_place() -> None:
 
 def test_every_pixel_reads_its_own_feature() -> None:
     size = (5, 7)
-    learner, whole = il.GridConvCNP(2, 1, size=size, width=4, layers=2).double(), image(size)
+    learner, whole = il.learners.GridConvCNP(2, 1, size=size, width=4, layers=2).double(), image(size)
     state = learner.adapt(il.Examples(whole.x[:9], whole.y[:9]))
     wanted = learner.head(state.features.flatten(1).T).unsqueeze(0)
     torch.testing.assert_close(learner.predict(state, whole.x), wanted)
@@ -368,7 +374,7 @@ def test_the_chain_rule_of_a_consistent_process_is_its_joint_density(order: Tens
     learner, support, query = Exact(), examples(6), examples(5)
     mean, covariance = learner.joint(support, query.x)
     wanted = torch.distributions.MultivariateNormal(mean[:, 0], covariance).log_prob(query.y[:, 0])
-    terms = il.log_likelihood(learner, support, query, order)
+    terms = il.processes.log_likelihood(learner, support, query, order)
     assert terms.shape == (5,)
     torch.testing.assert_close(terms.sum(), wanted, rtol=1e-7, atol=1e-7)
 
@@ -377,7 +383,7 @@ def test_the_chain_rule_of_a_consistent_process_is_its_joint_density(order: Tens
 def test_the_chain_is_the_sum_of_its_steps(name: str) -> None:
     learner, support, query = made(name), examples(6), examples(4)
     order = torch.tensor([2, 0, 3, 1])
-    terms = il.log_likelihood(learner, support, query, order)
+    terms = il.processes.log_likelihood(learner, support, query, order)
     x, y = support
     for i in order.tolist():
         point = il.Examples(query.x[i : i + 1], query.y[i : i + 1])
@@ -389,7 +395,7 @@ def test_the_chain_is_the_sum_of_its_steps(name: str) -> None:
 def test_autoregressive_draws_have_the_joint_moments() -> None:
     learner, support, x = Exact(), examples(3), torch.tensor([[0.0], [0.2], [1.5]], dtype=torch.float64)
     order = torch.tensor([2, 0, 1])
-    drawn = il.autoregressive(
+    drawn = il.processes.autoregressive(
         learner, support, x, samples=20_000, order=order, generator=torch.Generator().manual_seed(0)
     )[..., 0]
     mean, covariance = learner.joint(support, x)
@@ -401,17 +407,17 @@ def test_autoregressive_draws_have_the_joint_moments() -> None:
 def test_autoregressive_draws_of_every_process(name: str) -> None:
     learner, support, x = made(name), examples(6), examples(3).x
     generator = torch.Generator().manual_seed(0)
-    drawn = il.autoregressive(learner, support, x, samples=4, generator=generator)
+    drawn = il.processes.autoregressive(learner, support, x, samples=4, generator=generator)
     assert drawn.shape == (4, 3, 1)
     assert len(drawn.unique()) == 12
     generator.manual_seed(0)
-    assert torch.equal(il.autoregressive(learner, support, x, samples=4, generator=generator), drawn)
+    assert torch.equal(il.processes.autoregressive(learner, support, x, samples=4, generator=generator), drawn)
 
 
 def test_autoregressive_draws_need_a_gaussian() -> None:
-    learner = il.CNP(1, 1, width=8, likelihood=il.Bars(torch.linspace(-2, 2, 9)))
+    learner = il.CNP(1, 1, width=8, likelihood=il.core.likelihood.Bars(torch.linspace(-2, 2, 9)))
     with pytest.raises(il.InputError, match="not Bars"):
-        il.autoregressive(learner, examples(3), examples(3).x)
+        il.processes.autoregressive(learner, examples(3), examples(3).x)
 
 
 # Recalibration
@@ -437,7 +443,7 @@ def test_the_factor_by_hand() -> None:
     support = il.Examples(
         torch.tensor([[3.0], [0.0], [2.0], [1.0]]).double(), torch.tensor([[4.0], [0.0], [1.0], [2.0]]).double()
     )
-    learner = il.Recalibrated(Sure(0.5), folds=2, shrink=2.0)
+    learner = il.learners.Recalibrated(Sure(0.5), folds=2, shrink=2.0)
     # Along x the targets are 0, 2, 1, 4: folds (0, 1) and (2, 4) with means 0.5 and 3.
     squares = sum(((y - m) / 0.5) ** 2 for y, m in ((0, 3), (1, 3), (2, 0.5), (4, 0.5)))
     state = learner.adapt(support)
@@ -448,7 +454,7 @@ def test_the_factor_by_hand() -> None:
 
 
 def test_a_mixture_is_widened_as_a_whole() -> None:
-    learner, x = il.Recalibrated(Sure(0.5, draws=3), folds=2, shrink=0.0), examples(8).x
+    learner, x = il.learners.Recalibrated(Sure(0.5, draws=3), folds=2, shrink=0.0), examples(8).x
     state = learner.adapt(il.Examples(x, 100 * torch.randn(8, 1, dtype=torch.float64)))
     narrow = learner._moments(learner.process.predict(state.process, x))
     wide = learner._moments(learner.predict(state, x))
@@ -458,7 +464,7 @@ def test_a_mixture_is_widened_as_a_whole() -> None:
 
 def test_predictions_that_hold_are_left_alone() -> None:
     process = Sure(10.0)
-    learner, support = il.Recalibrated(process), examples(12)
+    learner, support = il.learners.Recalibrated(process), examples(12)
     state = learner.adapt(support)
     assert float(state.factor) == 1
     torch.testing.assert_close(learner.predict(state, support.x), process.predict(process.adapt(support), support.x))
@@ -466,7 +472,7 @@ def test_predictions_that_hold_are_left_alone() -> None:
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_too_few_points_to_judge_leave_all_as_it_is(number: int) -> None:
-    state = il.Recalibrated(Sure(0.01)).adapt(examples(number))
+    state = il.learners.Recalibrated(Sure(0.01)).adapt(examples(number))
     assert float(state.factor) == 1
 
 
@@ -485,7 +491,7 @@ def test_recalibration_rescues_a_process_on_unfamiliar_functions() -> None:
     """A process that was trained on slow waves of amplitude 1, and meets loud noise."""
     process, generator = il.CNP(1, 1, width=32), torch.Generator().manual_seed(0)
 
-    class Waves(il.Sampler):
+    class Waves(il.data.Sampler):
         classifies = False
 
         def draw(self, generator: torch.Generator, tasks: int) -> il.Task:
@@ -499,7 +505,7 @@ def test_recalibration_rescues_a_process_on_unfamiliar_functions() -> None:
     noise = il.Task(il.Examples(x[:, :10], y[:, :10]), il.Examples(x[:, 10:], y[:, 10:]))
     familiar = Waves().draw(generator, 20)
     scores = {}
-    for name, learner in (("plain", process.eval()), ("widened", il.Recalibrated(process).eval())):
+    for name, learner in (("plain", process.eval()), ("widened", il.learners.Recalibrated(process).eval())):
         for kind, tasks in (("noise", noise), ("familiar", familiar)):
             raw = il.lift(learner, "vmap").predict(tasks)
             scores[name, kind] = -float(torch.func.vmap(process.likelihood.nll)(raw, tasks.query.y).mean())

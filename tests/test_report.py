@@ -116,7 +116,7 @@ def test_page_is_self_contained(tmp_path, results, learner, sampler):
         tmp_path / "new" / "report.html",
         title="T",
         results=results,
-        histories={"ProtoNet": history, "never trained": il.History()},
+        histories={"ProtoNet": history, "never trained": il.training.History()},
         episode=shown,
         recipe={"lr": 0.1, "paper": "https://arxiv.org/abs/1703.05175"},
         seeds=[3],
@@ -201,7 +201,9 @@ def test_hostile_names_are_text(tmp_path, results):
     examples = il.Examples(torch.rand(n, 1, 4, 4), torch.eye(n))
     shown = Picture(HOSTILE, il.Task(examples, examples), torch.eye(n))
     renamed = {HOSTILE[i]: {HOSTILE[-1]: report} for i, r in enumerate(results.values()) for report in r.values()}
-    history = il.History(rows=[{"step": 1, "loss": 1.0, "lr": 0.1}], scores=[(1, 0.5)], how=HOSTILE[0], why=HOSTILE[1])
+    history = il.training.History(
+        rows=[{"step": 1, "loss": 1.0, "lr": 0.1}], scores=[(1, 0.5)], how=HOSTILE[0], why=HOSTILE[1]
+    )
     path = write_report(
         tmp_path / "r.html",
         title=HOSTILE[2],
@@ -343,6 +345,11 @@ def test_curves_leave_out_validations_without_a_score() -> None:
     """The best is that of the finite ones; a run without any has no line, and without lines there is no chart."""
     rows = [{"step": step, "loss": 1.0 / step, "lr": 0.1} for step in range(1, 5)]
     scores = [(1, float("-inf")), (2, 0.5), (3, float("nan")), (4, 0.25)]
-    drawn = curves({"some": il.History(rows=rows, scores=scores), "none": il.History(rows=rows, scores=scores[:1])})
+    drawn = curves(
+        {
+            "some": il.training.History(rows=rows, scores=scores),
+            "none": il.training.History(rows=rows, scores=scores[:1]),
+        }
+    )
     assert "Validation score: some 0.5000 at best." in drawn
-    assert "Validation score" not in curves({"none": il.History(rows=rows, scores=scores[:1])})
+    assert "Validation score" not in curves({"none": il.training.History(rows=rows, scores=scores[:1])})

@@ -64,7 +64,7 @@ def send(*numbers: int) -> Callable[[], None]:
     return act
 
 
-def stopped(learner: il.Learner, step: int, number: int = signal.SIGINT, **options: Any) -> il.History:
+def stopped(learner: il.Learner, step: int, number: int = signal.SIGINT, **options: Any) -> il.training.History:
     """A run, begun or resumed, that a signal ends after a step."""
     resumed = 0
     if options.get("resume"):
@@ -349,7 +349,7 @@ def test_a_loss_that_is_not_finite_at_once_leaves_no_folder(tmp_path: Path) -> N
             support, query = Sinusoid().draw(generator, tasks)
             return il.Task(support, il.Examples(query.x, query.y * 1e30))
 
-    with pytest.raises(il.NonFiniteLoss, match="at step 1: the run stops; nothing was written"):
+    with pytest.raises(il.training.NonFiniteLoss, match="at step 1: the run stops; nothing was written"):
         il.fit(maml(), Huge(), steps=2, out=tmp_path / "a" / "run", **QUIET)
     assert list(tmp_path.iterdir()) == []
 
@@ -461,7 +461,7 @@ def test_what_is_kept_when_the_loss_breaks_is_finite_and_of_its_step(tmp_path: P
             return il.Task(support, il.Examples(query.x, query.y * (1e30 if self.draws > 5 else 1.0)))
 
     options: dict[str, Any] = {"validate": Sinusoid(), "validate_every": 2, "validate_tasks": 4, "save_seconds": 0.0}
-    with pytest.raises(il.NonFiniteLoss, match="at step 6"):
+    with pytest.raises(il.training.NonFiniteLoss, match="at step 6"):
         il.fit(maml(), Breaking(), steps=9, out=tmp_path, **options, **QUIET)
     tensors, facts = checkpoint.load(tmp_path / "last.safetensors")
     assert facts["step"] == 5
@@ -493,7 +493,7 @@ def test_a_gradient_that_is_not_finite_changes_no_weight() -> None:
 
     learner = il.ProtoNet(Net())
     before = weights(learner)
-    with pytest.raises(il.NonFiniteLoss, match="its gradient's norm"):
+    with pytest.raises(il.training.NonFiniteLoss, match="its gradient's norm"):
         il.fit(learner, episodes("blobs", "train")(), steps=2, clip=1.0, how="loop", progress=False)
     assert torch.equal(weights(learner), before)
 

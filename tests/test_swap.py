@@ -134,7 +134,7 @@ def test_a_tied_output_weight_adapts_wholly_or_is_refused(tied: bool) -> None:
     for bias in (True, False):
         for make in (
             lambda net: il.ANIL(net),
-            lambda net: il.BOIL(net),
+            lambda net: il.learners.BOIL(net),
             lambda net: il.MAML(net, adapts="out.*"),
             lambda net: il.MAML(net, adapts=["embed.weight", "middle.*"]),
         ):

@@ -517,7 +517,7 @@ def test_a_real_family_is_learned(data_root: Path) -> None:
     """Adapting to five measures of a boy's height beats the mean of all boys."""
     sampler = multitask(data_root, "Oxboys").sampler("test", shots=5, queries=4)
     known = {"lengthscale": 2.0, "scale": 1.0, "noise": 0.1}
-    report = il.evaluate(il.ExactGP("rbf", **known), sampler, tasks=50)
+    report = il.evaluate(il.learners.ExactGP("rbf", **known), sampler, tasks=50)
     tasks = sampler.draw(Generator().manual_seed(0), 50)
     assert report.per_task["mse"].mean() < 0.2 * float(tasks.query.y.square().mean())
     assert math.isfinite(report.value)

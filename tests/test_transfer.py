@@ -74,7 +74,7 @@ def test_the_draws_of_plain_batches_are_what_they_were() -> None:
 def test_contrastive_loss_is_nt_xent() -> None:
     """Against the definition, pair by pair (Chen et al. 2020, equation 1)."""
     torch.manual_seed(0)
-    head = il.ContrastiveHead(features=5, projection=3, temperature=0.3).double()
+    head = il.learners.ContrastiveHead(features=5, projection=3, temperature=0.3).double()
     views = [torch.randn(4, 5, dtype=torch.float64) for _ in range(2)]
     z = [head.project(view) for view in views]
     every = [vector / vector.norm() for part in z for vector in part]
@@ -90,7 +90,7 @@ def test_contrastive_loss_is_nt_xent() -> None:
 
 def test_rotation_is_a_classifier_of_turns() -> None:
     torch.manual_seed(0)
-    learner, tasks = il.Rotation(conv("group")), turned().draw(torch.Generator().manual_seed(0), 1)
+    learner, tasks = il.learners.Rotation(conv("group")), turned().draw(torch.Generator().manual_seed(0), 1)
     logits = learner.head.classifier(learner.encoder(tasks.query.x[0]))
     wanted = torch.nn.functional.cross_entropy(logits, torch.arange(4).repeat(8))
     torch.testing.assert_close(il.lift(learner, "loop").loss(tasks)[0], wanted)
@@ -113,11 +113,14 @@ def test_the_head_judges_features_alike_folded_or_not() -> None:
         (lambda: Turned(il.Pool.of(torch.rand(4, 8), [0, 1, 0, 1]), size=2), "square images"),
         (lambda: Views(pool("moved", "train"), size=1, augment=MOVES), "at least 2 images"),
         (lambda: Views(pool("moved", "train"), size=8, augment=None), "both views are the same"),
-        (lambda: il.ContrastiveHead(features=4, temperature=0.0), "temperature is 0.0"),
+        (lambda: il.learners.ContrastiveHead(features=4, temperature=0.0), "temperature is 0.0"),
         (lambda: il.freeze(il.ProtoNet(conv("group")), "encoder.norm.*"), "did you mean encoder.norms"),
         (lambda: il.unfreeze(conv("group"), "head"), "matches no parameter of Conv4"),
-        (lambda: il.fit(il.Rotation(conv("group")), episodes("pictures", "train")(), steps=1), "data.Turned"),
-        (lambda: il.fit(il.Contrastive(conv("group")), episodes("pictures", "train")(), steps=1), "data.Views"),
+        (lambda: il.fit(il.learners.Rotation(conv("group")), episodes("pictures", "train")(), steps=1), "data.Turned"),
+        (
+            lambda: il.fit(il.learners.Contrastive(conv("group")), episodes("pictures", "train")(), steps=1),
+            "data.Views",
+        ),
     ],
 )
 def test_bad_input_is_refused(make: Callable[[], object], message: str) -> None:

@@ -2,24 +2,27 @@
 
 Train on many small tasks, then learn a new one from a handful of examples. A learner is a fold over data, written for
 one task: ``adapt(support) -> state``, ``predict(state, x) -> raw``. The engine lifts it over batches of tasks.
+
+Here are the verbs, what they take and give, and the learners that one tries first. All learners and heads are in
+:mod:`innerloop.learners`, data sets and samplers in :mod:`innerloop.data`, networks in :mod:`innerloop.nets`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from innerloop import acting, bundle, continual, core, data, nets
+from innerloop import acting, bundle, continual, core, data, learners, nets, optimizers, training
 from innerloop.bundle import load, save
 from innerloop.core import inner, norm
 from innerloop.core.freeze import freeze, unfreeze
-from innerloop.core.learner import Learner, State
-from innerloop.core.lifting import Lifted, lift
-from innerloop.core.likelihood import Bars, Categorical, Gaussian, Likelihood
+from innerloop.core.learner import Learner
+from innerloop.core.lifting import lift
+from innerloop.core.likelihood import Categorical, Gaussian
 from innerloop.core.metric import Metric
 from innerloop.core.targets import examples, one_hot
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.core.version import VERSION
-from innerloop.data.episodes import Batches, FewShot, Sampler
+from innerloop.data.episodes import Batches, FewShot
 from innerloop.data.pool import Pool
 from innerloop.data.pools import Pools
 from innerloop.evaluation.compare import compare
@@ -27,67 +30,21 @@ from innerloop.evaluation.evaluate import evaluate
 from innerloop.evaluation.reports import Report
 from innerloop.evaluation.stats import paired
 from innerloop.learners import (
-    AGEM,
     ANIL,
-    ANML,
-    ANP,
-    BOIL,
-    CANP,
-    CAVIA,
-    CMAML,
     CNP,
-    EWC,
-    IMAML,
     MAML,
-    MER,
-    NP,
-    OML,
     TNP,
-    Adversarial,
-    AmortizedHead,
-    Contrastive,
-    ContrastiveHead,
     ConvCNP,
-    DistributionCalibration,
-    Embedded,
-    ExactGP,
-    ExperienceReplay,
     FineTune,
-    GaussianClasses,
-    GradientLearner,
-    GridConvCNP,
-    Hallucinating,
-    Hallucinator,
-    InContext,
-    Joint,
-    LaMAML,
-    LinearHead,
-    LogisticRegression,
-    MarginalGP,
-    MetaGAN,
     MetaSGD,
     MultiTask,
-    Naive,
-    NearestNeighbor,
-    OnlineHead,
     ProtoNet,
-    Prototypes,
-    Recalibrated,
     RelationNet,
-    Relations,
     Reptile,
-    Ridge,
-    Rotation,
-    Statistician,
-    StatisticianHead,
-    TaskHeads,
     Versa,
 )
-from innerloop.learners.generative.process import autoregressive, log_likelihood
-from innerloop.optimizers import LearnedOptimizer, LSTMRule, MLPRule, TrainingRun
+from innerloop.learners.generative import process as processes
 from innerloop.training.fit import fit
-from innerloop.training.history import History
-from innerloop.training.outer import NonFiniteLoss
 
 if TYPE_CHECKING:
     from innerloop.estimators import FewShotClassifier, InContextClassifier, InContextRegressor
@@ -95,89 +52,34 @@ if TYPE_CHECKING:
 __version__ = VERSION
 
 __all__ = [
-    "AGEM",
     "ANIL",
-    "ANML",
-    "ANP",
-    "BOIL",
-    "CANP",
-    "CAVIA",
-    "CMAML",
     "CNP",
-    "EWC",
-    "IMAML",
     "MAML",
-    "MER",
-    "NP",
-    "OML",
     "TNP",
-    "Adversarial",
-    "AmortizedHead",
-    "Bars",
     "Batches",
     "Categorical",
-    "Contrastive",
-    "ContrastiveHead",
     "ConvCNP",
-    "DistributionCalibration",
-    "Embedded",
-    "ExactGP",
     "Examples",
-    "ExperienceReplay",
     "FewShot",
     "FewShotClassifier",
     "FineTune",
     "Gaussian",
-    "GaussianClasses",
-    "GradientLearner",
-    "GridConvCNP",
-    "Hallucinating",
-    "Hallucinator",
-    "History",
-    "InContext",
     "InContextClassifier",
     "InContextRegressor",
     "InputError",
-    "Joint",
-    "LSTMRule",
-    "LaMAML",
-    "LearnedOptimizer",
     "Learner",
-    "Lifted",
-    "Likelihood",
-    "LinearHead",
-    "LogisticRegression",
-    "MLPRule",
-    "MarginalGP",
-    "MetaGAN",
     "MetaSGD",
     "Metric",
     "MultiTask",
-    "Naive",
-    "NearestNeighbor",
-    "NonFiniteLoss",
-    "OnlineHead",
     "Pool",
     "Pools",
     "ProtoNet",
-    "Prototypes",
-    "Recalibrated",
     "RelationNet",
-    "Relations",
     "Report",
     "Reptile",
-    "Ridge",
-    "Rotation",
-    "Sampler",
-    "State",
-    "Statistician",
-    "StatisticianHead",
     "Task",
-    "TaskHeads",
-    "TrainingRun",
     "Versa",
     "acting",
-    "autoregressive",
     "bundle",
     "compare",
     "continual",
@@ -188,15 +90,17 @@ __all__ = [
     "fit",
     "freeze",
     "inner",
+    "learners",
     "lift",
     "load",
-    "log_likelihood",
     "nets",
     "norm",
     "one_hot",
     "optimizers",
     "paired",
+    "processes",
     "save",
+    "training",
     "unfreeze",
 ]
 

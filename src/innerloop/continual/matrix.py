@@ -129,7 +129,7 @@ def run(
     Example:
         >>> import innerloop as il
         >>> family = il.continual.Split(il.Pool.of(torch.rand(40, 8), [i % 4 for i in range(40)]), shots=6, held_out=4)
-        >>> run(il.Embedded(torch.nn.Identity(), il.Prototypes()), family).matrix.shape
+        >>> run(il.learners.Embedded(torch.nn.Identity(), il.learners.Prototypes()), family).matrix.shape
         (4, 4)
     """
     stream = stream.draw(seed) if isinstance(stream, StreamFamily) else stream

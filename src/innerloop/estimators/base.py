@@ -22,7 +22,7 @@ class InContextEstimator(BaseEstimator):  # type: ignore[misc]
     Args:
         n_estimators: members of the ensemble.
         random_state: of the members.
-        weights: the bundle of an :class:`~innerloop.InContext`; default the one of the package.
+        weights: the bundle of an :class:`~innerloop.learners.InContext`; default the one of the package.
     """
 
     def __init__(self, n_estimators: int = 4, random_state: int | None = 0, weights: str | Path | None = None) -> None:

@@ -37,7 +37,7 @@ class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[
         n_estimators: members of the ensemble; each sees the classes in an order of its own, and every other one the
             features by their quantiles.
         random_state: of the members.
-        weights: the bundle of an :class:`~innerloop.InContext`; default the one of the package.
+        weights: the bundle of an :class:`~innerloop.learners.InContext`; default the one of the package.
 
     Attributes:
         classes_: the labels, sorted.

@@ -47,7 +47,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         encoder: what turns X into features: ``"features"``, or ``"auto"``, which takes numbers for ready features.
-        head: ``"auto"``, the name of one, or a :class:`~innerloop.Head`.
+        head: ``"auto"``, the name of one, or a :class:`~innerloop.learners.Head`.
 
     Attributes:
         classes_: the labels, sorted.
@@ -250,7 +250,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             near = did_you_mean(self.head, names)
             raise InputError(f"head {self.head!r} is unknown{near}: choose of {', '.join(names)}")
         if not isinstance(self.head, str | Head):
-            raise InputError(f"head={self.head!r}: give a name, or an innerloop.Head")
+            raise InputError(f"head={self.head!r}: give a name, or an innerloop.learners.Head")
         if y is None:
             # In scikit-learn's words.
             validate_data(self, X, y, reset=reset)

@@ -36,7 +36,7 @@ class InContextRegressor(RegressorMixin, InContextEstimator):  # type: ignore[mi
     Args:
         n_estimators: members of the ensemble; every other one sees the features by their quantiles.
         random_state: of the members' rows, above 2,000.
-        weights: the bundle of an :class:`~innerloop.InContext`; default the one of the package.
+        weights: the bundle of an :class:`~innerloop.learners.InContext`; default the one of the package.
 
     Attributes:
         n_features_in_: number of features.

@@ -34,7 +34,7 @@ def refits(head: Head, support: Examples, subsets: Tensor, chunk: int | None = N
     Example:
         >>> import innerloop as il
         >>> support = Examples(torch.tensor([[1.0], [3.0], [8.0]]), torch.eye(2)[[0, 0, 1]])
-        >>> refits(il.Prototypes(), support, torch.tensor([[0, 1], [1, 2]])).counts
+        >>> refits(il.learners.Prototypes(), support, torch.tensor([[0, 1], [1, 2]])).counts
         tensor([[2., 0.],
                 [1., 1.]])
     """
@@ -70,7 +70,7 @@ def leave_one_out(head: Head, support: Examples, rows: Tensor | None = None, *, 
     Example:
         >>> import innerloop as il
         >>> support = Examples(torch.tensor([[1.0], [3.0], [8.0]]), torch.eye(2)[[0, 0, 1]])
-        >>> leave_one_out(il.Prototypes(), support)
+        >>> leave_one_out(il.learners.Prototypes(), support)
         tensor([[ -4., -49.],
                 [ -4., -25.],
                 [-36., -inf]])

@@ -43,7 +43,7 @@ class Embedded(Learner, Generic[AnyHead]):
 
     Example:
         >>> import innerloop as il
-        >>> Embedded(il.nets.conv4(), il.Prototypes()).norm
+        >>> Embedded(il.nets.conv4(), il.learners.Prototypes()).norm
         'running'
     """
 
@@ -149,10 +149,10 @@ def composed(
 
     Example:
         >>> import inspect, innerloop as il
-        >>> class Cosines(Embedded[il.Prototypes]):
+        >>> class Cosines(Embedded[il.learners.Prototypes]):
         ...     '''Prototypes by cosines.'''
         ...
-        ...     @composed(il.Prototypes)
+        ...     @composed(il.learners.Prototypes)
         ...     def __init__(self) -> None: ...
         >>> Cosines(il.nets.conv4(), distance="cosine").head
         Prototypes(

@@ -17,8 +17,8 @@ from innerloop.learners.arguments import complete, parameters
 class Head(Learner):
     """A learner on features ``[N, H]``, or on feature maps ``[N, C, s, s]``.
 
-    Alone it learns from vectors; behind an encoder (:class:`~innerloop.Embedded`) it is a method of its own, whose
-    arguments are the head's. A head that has to know H takes ``features``; behind an encoder that says it, it is told.
+    Alone it learns from vectors; behind an encoder (:class:`~innerloop.learners.Embedded`) it is a method of its own,
+    whose arguments are the head's. A head that has to know H takes ``features``; an encoder that says it tells it.
 
     Args:
         likelihood: what the raw predictions mean.

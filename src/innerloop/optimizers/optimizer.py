@@ -15,9 +15,9 @@ from innerloop.core.task import InputError
 class LearnedOptimizer(torch.optim.Optimizer):
     """Runs an update rule as a ``torch.optim.Optimizer``: parameter groups, schedulers, ``state_dict``.
 
-    The rule sees each tensor by itself, so it must be one that needs no names: :class:`~innerloop.MLPRule`,
-    :class:`~innerloop.LSTMRule`, ``inner.SGD``, ``inner.Adam``. The state holds what the rule remembers of each tensor;
-    the rule's own weights are in ``rule.state_dict()``.
+    The rule sees each tensor by itself, so it must be one that needs no names: :class:`~innerloop.optimizers.MLPRule`,
+    :class:`~innerloop.optimizers.LSTMRule`, ``inner.SGD``, ``inner.Adam``. The state holds what the rule remembers of
+    each tensor; the rule's own weights are in ``rule.state_dict()``.
 
     Args:
         params: parameters, named or not, or groups of them, each with an ``lr`` of its own if wanted.
@@ -30,7 +30,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
     Example:
         >>> import innerloop as il
         >>> net = il.nets.mlp(2, 8, 1)
-        >>> optimizer = LearnedOptimizer(net.parameters(), il.MLPRule())
+        >>> optimizer = LearnedOptimizer(net.parameters(), il.optimizers.MLPRule())
         >>> net(torch.ones(4, 2)).square().mean().backward()
         >>> optimizer.step()
         >>> sorted(optimizer.state[net[0].bias]["memory"])

@@ -37,7 +37,7 @@ class TrainingRun(GradientLearner):
 
     Args:
         net: any module ``[N, *F] -> [N, P]``.
-        rule: the update rule, such as :class:`~innerloop.MLPRule`; several runs may share one.
+        rule: the update rule, such as :class:`~innerloop.optimizers.MLPRule`; several runs may share one.
         steps: inner steps in meta-training.
         batch_size: examples of a minibatch; ``None`` for all.
         truncation: steps after which the outer gradient is cut; ``None`` for none. Memory grows with it.
@@ -49,7 +49,7 @@ class TrainingRun(GradientLearner):
 
     Example:
         >>> import innerloop as il
-        >>> run = il.TrainingRun(il.nets.mlp(8, 16, 3), il.MLPRule(), steps=5, batch_size=10)
+        >>> run = il.optimizers.TrainingRun(il.nets.mlp(8, 16, 3), il.optimizers.MLPRule(), steps=5, batch_size=10)
         >>> problems = il.optimizers.Teachers(inputs=8, classes=3, examples=50)
         >>> il.lift(run, "vmap").loss(problems.draw(torch.Generator(), 4)).shape
         torch.Size([4])

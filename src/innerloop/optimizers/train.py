@@ -67,8 +67,9 @@ def train(
 
     Example:
         >>> import innerloop as il
-        >>> rule = il.MLPRule()
-        >>> run = il.TrainingRun(il.nets.mlp(10, 1), rule, steps=4, truncation=2, likelihood=il.Gaussian(scale=1.0))
+        >>> rule = il.optimizers.MLPRule()
+        >>> squares = il.Gaussian(scale=1.0)
+        >>> run = TrainingRun(il.nets.mlp(10, 1), rule, steps=4, truncation=2, likelihood=squares)
         >>> train([(run, il.optimizers.Quadratics())], steps=3, gradient="pes").step
         3
     """

@@ -1,8 +1,9 @@
 """Meta-training: the outer loop, its checkpoints and what a person sees of it."""
 
 from innerloop.training.callbacks import Callback, CheckpointEvery, EarlyStopping, LogEvery
+from innerloop.training.history import History
 from innerloop.training.lr_range import RateTest, find_lr
-from innerloop.training.outer import Budget, OuterLoop, Update
+from innerloop.training.outer import Budget, NonFiniteLoss, OuterLoop, Update
 from innerloop.training.settings import Settings
 
 __all__ = [
@@ -10,7 +11,9 @@ __all__ = [
     "Callback",
     "CheckpointEvery",
     "EarlyStopping",
+    "History",
     "LogEvery",
+    "NonFiniteLoss",
     "OuterLoop",
     "RateTest",
     "Settings",

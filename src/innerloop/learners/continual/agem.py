@@ -36,7 +36,7 @@ class AGEM(ReplayLearner):
 
     Example:
         >>> import torch, innerloop as il
-        >>> il.AGEM(torch.nn.Linear(3, 2), memory=100).replay
+        >>> il.learners.AGEM(torch.nn.Linear(3, 2), memory=100).replay
         10
 
     References:

@@ -42,7 +42,7 @@ class EWC(OnlineLearner):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.EWC(torch.nn.Linear(3, 2), every=2)
+        >>> learner = il.learners.EWC(torch.nn.Linear(3, 2), every=2)
         >>> batch = il.Examples(torch.rand(4, 3), torch.eye(2).repeat(2, 1))
         >>> state = learner.adapt(batch, learner.adapt(batch))
         >>> bool(state.anchor["weight"].equal(state.parameters["weight"]))

@@ -36,7 +36,7 @@ class Joint(OnlineLearner):
 
     Example:
         >>> import torch, innerloop as il
-        >>> joint = il.Joint(torch.nn.Linear(3, 2), epochs=2)
+        >>> joint = il.learners.Joint(torch.nn.Linear(3, 2), epochs=2)
         >>> batch = il.Examples(torch.rand(4, 3), torch.eye(2).repeat(2, 1))
         >>> joint.adapt(batch, joint.adapt(batch)).x.shape
         torch.Size([8, 3])

@@ -94,7 +94,7 @@ class CMAML(LookAhead):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.CMAML(torch.nn.Linear(3, 2), inner_lr=0.1, lr=0.1)
+        >>> learner = il.learners.CMAML(torch.nn.Linear(3, 2), inner_lr=0.1, lr=0.1)
         >>> learner.adapt(il.Examples(torch.rand(4, 3), torch.eye(2).repeat(2, 1))).parameters["weight"].shape
         torch.Size([2, 3])
 
@@ -132,7 +132,7 @@ class LaMAML(LookAhead):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.LaMAML(torch.nn.Linear(3, 2), memory=20)
+        >>> learner = il.learners.LaMAML(torch.nn.Linear(3, 2), memory=20)
         >>> learner.adapt(il.Examples(torch.rand(4, 3), torch.eye(2).repeat(2, 1))).rates["bias"].shape
         torch.Size([2])
 

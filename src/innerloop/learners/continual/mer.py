@@ -28,7 +28,7 @@ class MER(ReplayLearner):
 
     Example:
         >>> import torch, innerloop as il
-        >>> il.MER(torch.nn.Linear(3, 2), within=0.3).across
+        >>> il.learners.MER(torch.nn.Linear(3, 2), within=0.3).across
         1.0
 
     References:

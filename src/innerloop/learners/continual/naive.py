@@ -15,7 +15,7 @@ class Naive(OnlineLearner):
 
     Example:
         >>> import torch, innerloop as il
-        >>> naive = il.Naive(torch.nn.Linear(3, 2), lr=0.1)
+        >>> naive = il.learners.Naive(torch.nn.Linear(3, 2), lr=0.1)
         >>> state = naive.adapt(il.Examples(torch.ones(4, 3), torch.eye(2)[[0, 0, 1, 1]]))
         >>> naive.predict(state, torch.ones(5, 3)).shape
         torch.Size([1, 5, 2])

@@ -107,7 +107,7 @@ class OML(Embedded[OnlineHead]):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.OML(il.nets.conv4()).eval()
+        >>> learner = il.learners.OML(il.nets.conv4()).eval()
         >>> state = learner.adapt(il.Examples(torch.rand(5, 1, 28, 28), torch.eye(5)))
         >>> learner.predict(state, torch.rand(7, 1, 28, 28)).shape
         torch.Size([1, 7, 5])
@@ -156,7 +156,7 @@ class ANML(Embedded[OnlineHead]):
 
     Example:
         >>> import torch, innerloop as il
-        >>> il.ANML(il.nets.conv4(width=8)).encoder(torch.rand(2, 1, 28, 28)).shape
+        >>> il.learners.ANML(il.nets.conv4(width=8)).encoder(torch.rand(2, 1, 28, 28)).shape
         torch.Size([2, 8])
 
     References:

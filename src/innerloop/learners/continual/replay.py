@@ -15,7 +15,7 @@ class ExperienceReplay(ReplayLearner):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.ExperienceReplay(torch.nn.Linear(3, 2), memory=4)
+        >>> learner = il.learners.ExperienceReplay(torch.nn.Linear(3, 2), memory=4)
         >>> state = learner.adapt(il.Examples(torch.rand(6, 3), torch.eye(2).repeat(3, 1)))
         >>> int(state.memory.seen), state.memory.x.shape
         (6, torch.Size([4, 3]))

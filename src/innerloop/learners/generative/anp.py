@@ -85,7 +85,7 @@ class CANP(NeuralProcess):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.CANP(1, 1, width=32)
+        >>> learner = il.learners.CANP(1, 1, width=32)
         >>> learner.predict(learner.adapt(il.Examples(torch.rand(5, 1), torch.rand(5, 1))), torch.rand(7, 1)).shape
         torch.Size([1, 7, 2])
 
@@ -138,7 +138,7 @@ class ANP(LatentProcess):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.ANP(1, 1, width=32).eval()
+        >>> learner = il.learners.ANP(1, 1, width=32).eval()
         >>> learner.predict(learner.adapt(il.Examples(torch.rand(5, 1), torch.rand(5, 1))), torch.rand(7, 1)).shape
         torch.Size([50, 7, 2])
 

@@ -21,8 +21,8 @@ from innerloop.learners.heads.linear import Fitting, Linear, LinearHead
 class DistributionCalibration(LinearHead):
     """A new linear head on the support features and on features drawn from their calibrated Gaussians.
 
-    A learner on feature vectors, for :class:`~innerloop.Embedded`. The Tukey transform ``sign(z) |z|^power`` makes
-    rectified features less skewed; means and covariances are those of untransformed features, as in the paper.
+    A learner on feature vectors, for :class:`~innerloop.learners.Embedded`. The Tukey transform ``sign(z) |z|^power``
+    makes rectified features less skewed; means and covariances are those of untransformed features, as in the paper.
 
     Args:
         means: of the meta-training classes, ``[B, H]``, from :meth:`fit_base`.
@@ -41,8 +41,8 @@ class DistributionCalibration(LinearHead):
 
     Example:
         >>> import torch, innerloop as il
-        >>> base = il.DistributionCalibration.fit_base(torch.rand(60, 16), torch.arange(60) % 6)
-        >>> head = il.DistributionCalibration(*base, count=20).eval()
+        >>> base = il.learners.DistributionCalibration.fit_base(torch.rand(60, 16), torch.arange(60) % 6)
+        >>> head = il.learners.DistributionCalibration(*base, count=20).eval()
         >>> state = head.adapt(il.Examples(torch.rand(5, 16), torch.eye(5)))
         >>> head.predict(state, torch.rand(7, 16)).shape
         torch.Size([1, 7, 5])

@@ -132,7 +132,7 @@ class GridConvCNP(NeuralProcess):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.GridConvCNP(2, 3, size=(8, 8), width=8, layers=1)
+        >>> learner = il.learners.GridConvCNP(2, 3, size=(8, 8), width=8, layers=1)
         >>> learner.predict(learner.adapt(il.Examples(torch.rand(5, 2), torch.rand(5, 3))), torch.rand(7, 2)).shape
         torch.Size([1, 7, 6])
 

@@ -149,7 +149,7 @@ class ExactGP(_Process):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.ExactGP("rbf", lengthscale=0.5, scale=1.0, noise=0.1)
+        >>> learner = il.learners.ExactGP("rbf", lengthscale=0.5, scale=1.0, noise=0.1)
         >>> raw = learner.predict(learner.adapt(il.Examples(torch.zeros(1, 1), torch.ones(1, 1))), torch.zeros(1, 1))
         >>> [round(float(moment), 4) for moment in learner.likelihood.parameters_of(raw)]
         [0.9901, 0.1411]
@@ -195,7 +195,7 @@ class MarginalGP(_Process):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.MarginalGP("rbf", points=64, draws=8)
+        >>> learner = il.learners.MarginalGP("rbf", points=64, draws=8)
         >>> state = learner.adapt(il.Examples(torch.rand(5, 1), torch.rand(5, 1)))
         >>> learner.predict(state, torch.rand(7, 1)).shape
         torch.Size([8, 7, 2])

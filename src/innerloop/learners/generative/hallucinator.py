@@ -23,7 +23,7 @@ class Hallucinating(Head):
     """A head whose support set is enlarged by generated features.
 
     Args:
-        head: a learner on features; default :class:`~innerloop.Prototypes` with ``scale``.
+        head: a learner on features; default :class:`~innerloop.learners.Prototypes` with ``scale``.
         scale: factor of the squared distances of the default head.
         count: features generated from each support feature (outside training always by the same noise); 0: the head
             alone.
@@ -76,7 +76,7 @@ class Hallucinator(Embedded[Hallucinating]):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.Hallucinator(il.nets.conv4(), count=2).eval()
+        >>> learner = il.learners.Hallucinator(il.nets.conv4(), count=2).eval()
         >>> learner.adapt(il.Examples(torch.rand(5, 1, 28, 28), torch.eye(5))).head.counts
         tensor([3., 3., 3., 3., 3.])
 

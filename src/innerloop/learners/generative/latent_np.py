@@ -117,7 +117,7 @@ class NP(LatentProcess):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.NP(1, 1, width=32).eval()
+        >>> learner = il.learners.NP(1, 1, width=32).eval()
         >>> state = learner.adapt(il.Examples(torch.rand(5, 1), torch.rand(5, 1)))
         >>> learner.predict(state, torch.rand(7, 1)).shape, learner.sample(state, torch.rand(7, 1), draws=3).shape
         (torch.Size([50, 7, 2]), torch.Size([3, 7, 1]))

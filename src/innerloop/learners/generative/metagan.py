@@ -49,7 +49,7 @@ class Adversarial(Head):
 
     Args:
         head: a learner on features with a :class:`~innerloop.Categorical` likelihood, such as
-            :class:`~innerloop.Relations`; default :class:`~innerloop.Prototypes` with ``scale``.
+            :class:`~innerloop.learners.Relations`; default :class:`~innerloop.learners.Prototypes` with ``scale``.
         scale: factor of the squared distances of the default head.
         count: fakes made from each support feature.
         weight: of the fakes' term in the loss.
@@ -122,7 +122,7 @@ class MetaGAN(Embedded[Adversarial]):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.MetaGAN(il.nets.conv4()).eval()
+        >>> learner = il.learners.MetaGAN(il.nets.conv4()).eval()
         >>> support = il.Examples(torch.rand(5, 1, 28, 28), torch.eye(5))
         >>> learner.predict(learner.adapt(support), torch.rand(7, 1, 28, 28)).shape
         torch.Size([1, 7, 5])

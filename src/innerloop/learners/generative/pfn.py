@@ -62,18 +62,18 @@ class InContext(Learner):
     Args:
         classes: the most classes a task can have; ignored for regression.
         regression: one real target, about standardized by the support set, with a binned density
-            (:class:`~innerloop.Bars`).
+            (:class:`~innerloop.core.likelihood.Bars`).
         width: of a cell's vector.
         depth: blocks of the transformer.
         heads: attention heads.
         bars: of the density, for regression.
         hide: share of training tables in which cells are hidden at random, so that it learns what a missing cell is.
         autocast: train in bfloat16 where that is faster; weights stay as they are.
-        likelihood: default :class:`~innerloop.Categorical`, or :class:`~innerloop.Bars` for regression.
+        likelihood: default :class:`~innerloop.Categorical`, or :class:`~innerloop.core.likelihood.Bars` for regression.
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.InContext(width=16, depth=2, heads=2)
+        >>> learner = il.learners.InContext(width=16, depth=2, heads=2)
         >>> support = il.Examples(torch.randn(6, 4), torch.eye(3).repeat(2, 1))
         >>> learner.predict(learner.adapt(support), torch.randn(5, 4)).shape
         torch.Size([1, 5, 3])

@@ -45,7 +45,7 @@ class Recalibrated(Learner):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.Recalibrated(il.CNP(1, 1, width=16))
+        >>> learner = il.learners.Recalibrated(il.CNP(1, 1, width=16))
         >>> state = learner.adapt(il.Examples(torch.rand(8, 1), 100 * torch.randn(8, 1)))
         >>> bool(state.factor > 10)
         True

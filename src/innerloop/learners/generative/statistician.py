@@ -182,7 +182,7 @@ class Statistician(Embedded[StatisticianHead]):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.Statistician(il.nets.conv4()).eval()
+        >>> learner = il.learners.Statistician(il.nets.conv4()).eval()
         >>> state = learner.adapt(il.Examples(torch.rand(5, 1, 28, 28), torch.eye(5)))
         >>> learner.sample(state, count=3).shape
         torch.Size([5, 3, 1, 28, 28])

@@ -28,7 +28,7 @@ class BOIL(GradientLearner):
 
     Example:
         >>> import torch, innerloop as il
-        >>> boil = il.BOIL(il.nets.mlp(8, 32, 5), lr=0.5)
+        >>> boil = il.learners.BOIL(il.nets.mlp(8, 32, 5), lr=0.5)
         >>> list(boil.adapt(il.Examples(torch.rand(5, 8), torch.eye(5))).parameters)
         ['0.weight', '0.bias']
 

@@ -60,7 +60,7 @@ class CAVIA(GradientLearner):
 
     Example:
         >>> import torch, innerloop as il
-        >>> cavia = il.CAVIA(il.nets.mlp(1 + 5, 40, 40, 1), context=5)
+        >>> cavia = il.learners.CAVIA(il.nets.mlp(1 + 5, 40, 40, 1), context=5)
         >>> cavia.adapt(il.Examples(torch.rand(10, 1), torch.rand(10, 1))).parameters["context"].shape
         torch.Size([5])
 

@@ -34,7 +34,7 @@ class IMAML(GradientLearner):
         lr: inner learning rate; ignored if ``inner`` is given.
         proximal: lambda, how strongly a task is held near the initialization.
         cg_steps: iterations of conjugate gradient, which start at the first-order gradient: 0 leaves it at that.
-        adapts: which parameters the inner loop changes, see :class:`~innerloop.GradientLearner`.
+        adapts: which parameters the inner loop changes, see :class:`~innerloop.learners.GradientLearner`.
         test_steps: inner steps outside training; default ``steps``.
         inner: an inner optimizer in place of plain gradient descent; one with parameters of its own is refused, as the
             minimum does not depend on them.
@@ -47,7 +47,7 @@ class IMAML(GradientLearner):
 
     Example:
         >>> import innerloop as il
-        >>> imaml = il.IMAML(il.nets.mlp(1, 40, 1), steps=20, lr=0.1, likelihood=il.Gaussian(scale=1.0))
+        >>> imaml = il.learners.IMAML(il.nets.mlp(1, 40, 1), steps=20, lr=0.1, likelihood=il.Gaussian(scale=1.0))
         >>> task = il.data.Sinusoid(shots=10, queries=5).draw(torch.Generator(), 1)
         >>> il.lift(imaml).backward(task).shape
         torch.Size([1])

@@ -22,7 +22,7 @@ class MetaSGD(GradientLearner):
         net: any module ``[N, *F] -> [N, P]``.
         steps: inner steps k; the paper takes one.
         lr: the rate that each number starts from.
-        adapts: which parameters the inner loop changes, see :class:`~innerloop.GradientLearner`.
+        adapts: which parameters the inner loop changes, see :class:`~innerloop.learners.GradientLearner`.
         first_order: take the inner gradients for constants.
         test_steps: inner steps outside training; default ``steps``.
         shared_head: name of a final one-output layer repeated for each class.

@@ -69,7 +69,7 @@ class Contrastive(Embedded[ContrastiveHead]):
 
     Example:
         >>> import torch, innerloop as il
-        >>> learner = il.Contrastive(il.nets.conv4())
+        >>> learner = il.learners.Contrastive(il.nets.conv4())
         >>> views = [il.Examples(torch.rand(8, 1, 28, 28), torch.eye(8)) for _ in range(2)]
         >>> il.lift(learner, "loop").loss(il.Task(*(il.Examples(v.x[None], v.y[None]) for v in views))).shape
         torch.Size([1])

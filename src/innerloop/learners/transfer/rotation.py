@@ -35,7 +35,7 @@ class Rotation(Embedded[TurnHead]):
 
     Example:
         >>> import innerloop as il
-        >>> il.Rotation(il.nets.conv4()).head.classifier
+        >>> il.learners.Rotation(il.nets.conv4()).head.classifier
         Linear(in_features=64, out_features=4, bias=True)
 
     References:
