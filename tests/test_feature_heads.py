@@ -98,7 +98,7 @@ def test_logistic_regression_is_scikit_learns(counts: list[int], c: float) -> No
 def test_logistic_regression_is_at_the_optimum(counts: list[int], c: float) -> None:
     """The gradient of its problem is 0 there, also for a C at which scikit-learn's solvers stop short."""
     x, labels, part = support(counts)
-    state = il.LogisticRegression(C=c).double().adapt(part)
+    state = il.learners.LogisticRegression(C=c).double().adapt(part)
     weight, bias = (one.clone().requires_grad_() for one in (state.weight, state.bias))
     logits = F.linear(F.normalize(x, dim=1), weight, bias)
     value = F.cross_entropy(logits, torch.from_numpy(labels), reduction="sum") + weight.square().sum() / (2 * c)

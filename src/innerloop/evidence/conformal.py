@@ -80,6 +80,7 @@ def conformal_ranks(
     Example:
         >>> import innerloop as il
         >>> from innerloop.evidence import leave_one_out
+        >>> from functools import partial
         >>> support = Examples(torch.tensor([[0.0], [1.0], [9.0], [10.0]]), torch.eye(2)[[0, 0, 1, 1]])
         >>> conformal_ranks(partial(leave_one_out, il.learners.Prototypes()), support, torch.tensor([[0.5]])).worse
         tensor([[3, 1]])
