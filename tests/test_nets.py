@@ -147,12 +147,12 @@ def test_relation_module_refuses_vectors() -> None:
 
 def test_relation_network_asks_for_the_features() -> None:
     """An encoder that does not say its features needs a relation module of one's own; the published one does not."""
-    with pytest.raises(il.InputError, match="does not say the shape of its features"):
+    with pytest.raises(il.InputError, match="shape of the feature maps is unknown"):
         il.RelationNet(nn.Conv2d(1, 8, 3))
     learner = il.RelationNet(nets.conv4(width=8, maps=True, pools=2))
     assert isinstance(learner.head.relation, nets.RelationModule)
-    with pytest.raises(il.InputError, match="does not say the size of its features"):
-        il.FineTune(nn.Linear(2, 3), classes=4)
+    with pytest.raises(il.InputError, match="needs the size of a feature vector"):
+        il.FineTune(nn.Identity(), classes=4)
 
 
 @pytest.mark.parametrize("policy", ["support", "running"])
