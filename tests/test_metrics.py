@@ -209,7 +209,7 @@ def test_shares_that_are_all_alike_have_the_exact_binomial_interval() -> None:
     ("share", "tasks"), [(0.5, 6), (0.9, 10), (0.9, 100), (0.97, 30), (0.97, 300), (0.995, 10), (0.995, 600)]
 )
 def test_intervals_of_shares_cover_95_of_100_times(share: float, tasks: int) -> None:
-    """Accuracies of 75 queries, tasks of different difficulty; near 1 Student's alone covers 85 % of the time."""
+    """Accuracies of 75 queries, tasks of different difficulty; near 1 Student's alone covers too few."""
     generator, repeats = np.random.default_rng(tasks), 400
     difficulty = generator.beta(30 * share, 30 * (1 - share), (repeats, tasks))
     values = generator.binomial(75, difficulty) / 75

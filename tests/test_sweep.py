@@ -11,10 +11,13 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 from test_cli import Cli
 
 import innerloop as il
 from innerloop import sweep
+from innerloop.data import Sinusoid, registry
+from innerloop.data.families import Functions
 from innerloop.recipes import Recipe, defaults, load_run
 
 BASE = ["--set", "net.width=8", "--set", "validation.tasks=5", "--steps", 3, "--json"]
@@ -94,6 +97,44 @@ def test_the_values_follow_from_the_seed(cli: Cli, tmp_path: Path) -> None:
 
     a, b, c = ([row["parameters"] for row in values(*which)] for which in (("a", 0), ("b", 0), ("c", 1)))
     assert a == b != c
+
+
+def test_a_trial_that_breaks_in_another_way_does_not_stop_the_sweep(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts as failed with its reason, the others are tried, and the same command again has nothing left to do."""
+    draws = []
+
+    class Breaking(Sinusoid):
+        def draw(self, generator: torch.Generator, tasks: int) -> il.Task:
+            draws.append(tasks)
+            if len(draws) == 1:
+                raise RuntimeError("out of something")
+            return super().draw(generator, tasks)
+
+    broken = registry.DataSet(lambda: Functions(Breaking, "sinusoid"), ("regression", "functions"), "breaks once")
+    monkeypatch.setitem(registry.SETS, "sinusoid", broken)
+    code, out, err = cli(*command(tmp_path, 3))
+    assert code == 0
+    rows = json.loads(out)["trials"]
+    assert sorted(row["state"] for row in rows) == ["complete", "complete", "fail"]
+    assert "RuntimeError: out of something" in err
+    assert json.loads(cli(*command(tmp_path, 3))[1])["trials"] == rows
+
+
+@pytest.mark.parametrize("name", ["a#b", "a b", "\u4e2d"])
+def test_the_database_lies_in_the_folder_whatever_its_name(cli: Cli, tmp_path: Path, name: str) -> None:
+    assert cli(*command(tmp_path / name, 1))[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "sweep.db").is_file()
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%3Fb"])
+def test_a_folder_that_no_url_can_name_is_refused(cli: Cli, tmp_path: Path, name: str) -> None:
+    code, _, err = cli(*command(tmp_path / name, 1))
+    assert code == 2
+    assert "--storage" in err
+    assert not list(tmp_path.iterdir())
 
 
 #: A process of a sweep that is killed without a word in the middle of its second trial.

@@ -165,8 +165,9 @@ def run(
     for axis in axes:
         for value in axis.choices or (axis.low, axis.high):
             _built(_changed(recipe, {axis.path: value}), source)
+    storage = storage or _database(out.absolute() / "sweep.db")
     prepare_folder(out)
-    study = _study(recipe, axes, storage or f"sqlite:///{out.absolute()}/sweep.db", name, out)
+    study = _study(recipe, axes, storage, name, out)
     while (begun := _begin(study, axes, recipe.seed, trials, out)) is not None:
         trial, folder, lock = begun
         try:
@@ -175,12 +176,23 @@ def run(
             lock.release()
         row = _row(study.trials[trial.number], out)
         values = ", ".join(f"{path}={_short(value)}" for path, value in trial.params.items())
-        say(f"trial {trial.number} ({values}): {row['state'] if row['score'] is None else _short(row['score'])}")
+        why = f": {row['why']}" if stopped == "failed" else ""
+        say(f"trial {trial.number} ({values}): {row['state'] if row['score'] is None else _short(row['score'])}{why}")
         if stopped == "interrupted":
             say("the same command goes on")
             break
     rows = [_row(trial, out) for trial in study.trials]
     return sorted(rows, key=lambda row: math.inf if row["score"] is None else -row["score"])
+
+
+def _database(path: Path) -> str:
+    """The URL of a database file; refused where the path holds what means something else in a URL."""
+    for letter in "?%":
+        if letter in str(path):
+            raise InputError(
+                f"{path} holds a {letter!r}, which no database's URL can: give another --out, or --storage"
+            )
+    return f"sqlite:///{path}"
 
 
 def _train(study: Any, trial: Any, recipe: Recipe, source: Source, folder: Path) -> str:
@@ -198,6 +210,11 @@ def _train(study: Any, trial: Any, recipe: Recipe, source: Source, folder: Path)
         # Pruned and not failed: the search then keeps away from such values.
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         return "refused"
+    except Exception as error:
+        # Whatever it is, the sweep goes on with other values: the same would end the same way.
+        trial.set_user_attr("why", f"{type(error).__name__}: {error}")
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return "failed"
     # An interrupted trial stays open: whoever goes on finds it without a process, and repeats it.
     if history.stopped != "interrupted" and history.best is None:
         trial.set_user_attr("why", "no validation gave a finite score")
@@ -218,7 +235,9 @@ def _begin(study: Any, axes: list[Axis], seed: int, trials: int, out: Path) -> t
                 study.tell(old.number, state=states.FAIL)
                 study.enqueue_trial(old.params, user_attrs={"repeats": old.number})
             else:
-                counted += old.state in (states.RUNNING, states.COMPLETE, states.PRUNED)
+                # One that failed by itself counts; one whose process died is tried again.
+                failed = old.state == states.FAIL and "why" in old.user_attrs
+                counted += failed or old.state in (states.RUNNING, states.COMPLETE, states.PRUNED)
         if counted >= trials:
             return None
         # A seed for each trial: a sweep that goes on does not draw its first values again.

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from innerloop.core.plain import json_of
+
 
 def show(rows: list[dict[str, Any]], as_json: bool) -> None:
     """Rows as a table that is as wide as the terminal, and in a pipe as wide as it has to be: no name is cut."""
     if as_json:
-        typer.echo(json.dumps(rows))
+        typer.echo(json_of(rows))
         return
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from innerloop.cli.options import (
     Json,
     Root,
 )
+from innerloop.core.plain import json_of
 
 
 def continual(
@@ -41,4 +41,4 @@ def continual(
         learner, stream, str(root) if root is not None else None, list(range(seed, seed + orders)),
         sizes={"classes": classes, "scenario": scenario}, after=after, init=init, options=options, out=out,
     )  # fmt: skip
-    typer.echo(json.dumps(found) if as_json else found["text"])
+    typer.echo(json_of(found) if as_json else found["text"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +30,7 @@ from innerloop.cli.options import (
     Width,
 )
 from innerloop.cli.show import show
+from innerloop.core.plain import json_of
 
 #: Ways of pre-training, and their learners.
 PRETRAINERS = {"classifier": "finetune", "rotation": "rotation", "contrastive": "contrastive"}
@@ -148,7 +148,7 @@ def sweep(
         say=lambda line: Console(stderr=True).print(line, highlight=False, soft_wrap=True),
     )  # fmt: skip
     if as_json:
-        typer.echo(json.dumps({"best": next(iter(rows), None), "trials": rows}))
+        typer.echo(json_of({"best": next(iter(rows), None), "trials": rows}))
     else:
         show(shown(rows), False)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from innerloop.continual.matrix import METRICS, orders, plot, summary
 from innerloop.continual.named import maker, stream
+from innerloop.core.files import write_text_atomically
+from innerloop.core.plain import json_of
 from innerloop.core.task import InputError
 
 _WORDS = {
@@ -62,7 +63,7 @@ def report(
     found["text"] = _text(found)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "continual.json").write_text(json.dumps(found) + "\n")
+        write_text_atomically(out / "continual.json", json_of(found) + "\n")
         plot({learner: results}, out / "continual.png")
     return found
 
