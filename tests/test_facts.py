@@ -232,3 +232,17 @@ def test_a_moved_run_needs_no_data(cli: Cli, tmp_path: Path) -> None:
     code, _, err = cli("evaluate", moved, "--tasks", 5)
     assert code == 2
     assert str(data) in err
+
+
+def test_a_folder_of_fit_is_scored_and_compared_on_data_that_one_names(cli: Cli, tmp_path: Path) -> None:
+    """``fit(out=)`` knows no recipe; its bundle is judged all the same."""
+    maml = il.MAML(il.nets.mlp(1, 8, 1), lr=0.01, likelihood=il.Gaussian(scale=1.0))
+    sines = il.data.Sinusoid(shots=5, queries=5)
+    il.fit(maml, sines, steps=2, progress=False, out=tmp_path / "run")
+    code, out, _ = cli("evaluate", tmp_path / "run", "--data", "sinusoid", "--shots", 5, "--tasks", 7, "--json")
+    assert code == 0
+    expected = il.evaluate(maml, il.data.Sinusoid(shots=5, queries=10), tasks=7)
+    assert json.loads(out)["mse"] == pytest.approx(expected.value, rel=1e-6)
+    code, _, err = cli("evaluate", tmp_path / "run")
+    assert code == 2
+    assert "recipe.json is missing" in err

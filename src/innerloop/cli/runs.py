@@ -151,10 +151,10 @@ def judged_by(
     root: Path | None = None,
 ) -> tuple[Sampler, dict[str, Any]]:
     """What a run is judged on, tasks of a split of its own data set or of another, and the facts of it to be kept."""
-    from innerloop.recipes import defaults, load_run
-    from innerloop.recipes.runs import versions
+    from innerloop.recipes import defaults, load_run, recipe_for
+    from innerloop.recipes.runs import RECIPE_FILE, versions
 
-    recipe, _ = load_run(run)
+    recipe = load_run(run)[0] if (run / RECIPE_FILE).exists() or data is None else recipe_for(run, data)
     if data is not None and data != recipe.data:
         recipe.data, recipe.root, recipe.pool = data, None, defaults(recipe.learner, data).pool
     recipe.root = _absolute(root) or recipe.root

@@ -2,6 +2,16 @@
 
 from innerloop.recipes.defaults import defaults
 from innerloop.recipes.recipe import Recipe, learner_names
-from innerloop.recipes.runs import RecipeWriter, load, load_run, save_run, start_from
+from innerloop.recipes.runs import RecipeWriter, load, load_run, recipe_for, save_run, start_from
 
-__all__ = ["Recipe", "RecipeWriter", "defaults", "learner_names", "load", "load_run", "save_run", "start_from"]
+__all__ = [
+    "Recipe",
+    "RecipeWriter",
+    "defaults",
+    "learner_names",
+    "load",
+    "load_run",
+    "recipe_for",
+    "save_run",
+    "start_from",
+]

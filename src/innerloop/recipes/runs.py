@@ -19,7 +19,8 @@ from innerloop.core.learner import Learner
 from innerloop.core.parts import is_own
 from innerloop.core.task import InputError
 from innerloop.core.version import VERSION
-from innerloop.recipes.recipe import Recipe
+from innerloop.recipes.defaults import defaults
+from innerloop.recipes.recipe import Recipe, learner_names
 from innerloop.training.callbacks import Callback
 
 RECIPE_FILE = "recipe.json"
@@ -74,7 +75,8 @@ def load_run(folder: str | Path) -> tuple[Recipe, dict[str, Any]]:
     path = Path(folder) / RECIPE_FILE
     if not path.is_file():
         raise InputError(
-            f"{folder} holds no run ({RECIPE_FILE} is missing): give a folder that `innerloop train --out` wrote"
+            f"{folder} holds no run ({RECIPE_FILE} is missing): give a folder that `innerloop train --out` wrote, "
+            f"or say --data for a bundle without a recipe"
         )
     try:
         facts = json.loads(path.read_text())
@@ -92,6 +94,16 @@ def load_run(folder: str | Path) -> tuple[Recipe, dict[str, Any]]:
         raise InputError(f"{path} is not a recipe ({error}): it is damaged; train again") from None
 
 
+def recipe_for(folder: str | Path, data: str) -> Recipe:
+    """A recipe to judge a bundle without one by, such as ``fit(out=)`` leaves: that of its learner on a data set.
+
+    Raises:
+        InputError: if the folder holds no bundle, or the data set is unknown.
+    """
+    name = bundle.read(folder).name or ""
+    return defaults(name, data) if name in learner_names() else Recipe(name, data)
+
+
 def load(folder: str | Path, *, policy: str | None = None, test_steps: int | None = None) -> Learner:
     """The trained learner of a run folder, in evaluation mode; its data are not needed.
 
@@ -103,13 +115,13 @@ def load(folder: str | Path, *, policy: str | None = None, test_steps: int | Non
     Raises:
         InputError: if the folder holds no run, a damaged one, or one of another version.
     """
-    recipe, _ = load_run(folder)
+    named = load_run(folder)[0].parts() if (Path(folder) / RECIPE_FILE).exists() else []
     # What a recipe names by package.module:Name was asked for by whoever trained it.
-    own = {name.partition(":")[0] for name in recipe.parts() if is_own(name)}
+    own = {name.partition(":")[0] for name in named if is_own(name)}
     learner: Learner = bundle.load(folder, allow=own)
     if test_steps is not None:
         if not hasattr(learner, "test_steps"):
-            raise InputError(f"{recipe.learner} takes no inner steps: leave their number ({test_steps}) out")
+            raise InputError(f"{type(learner).__name__} takes no inner steps: leave their number ({test_steps}) out")
         if test_steps < 0:
             raise InputError(f"the number of inner steps is {test_steps}; it must be at least 0")
         learner.test_steps = test_steps  # type: ignore[assignment]
