@@ -682,3 +682,15 @@ def test_what_cannot_be_judged_on_is_known_before_a_run(tmp_path: Path) -> None:
     with pytest.raises(il.InputError, match="validation: evaluation episodes are not augmented"):
         il.fit(learner, plain, steps=50, validate=validate, out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_pools_of_every_type_are_trained_on_and_scored(dtype: torch.dtype) -> None:
+    """Features of half the digits too: digests, metrics and intervals are those of any pool."""
+    pool = il.Pool.of(torch.rand(60, 4).to(dtype), [i % 6 for i in range(60)])
+    sampler = il.FewShot(pool, ways=3, shots=2, queries=3)
+    for learner in (il.ProtoNet(il.nets.mlp(4, 8, 3)), il.MAML(il.nets.mlp(4, 8, 3), lr=0.1)):
+        il.fit(learner.to(dtype), sampler, steps=1, validate=sampler, validate_tasks=3, progress=False)
+        report = il.evaluate(learner, sampler, tasks=3)
+        assert 0 <= report.interval[0] <= report.value <= report.interval[1] <= 1
+        assert report.episodes == il.evaluate(learner, sampler, tasks=3).episodes

@@ -226,7 +226,7 @@ def roc_auc(score: Tensor, positive: Tensor) -> Tensor:
     from scipy.stats import rankdata
 
     positive = positive.double().cpu()
-    ranks = torch.from_numpy(rankdata(score.cpu().numpy(), axis=1))
+    ranks = torch.from_numpy(rankdata(score.double().cpu().numpy(), axis=1))
     ones, zeros = positive.sum(1), (1 - positive).sum(1)
     return ((ranks * positive).sum(1) - ones * (ones + 1) / 2) / (ones * zeros)
 

@@ -40,6 +40,6 @@ def _digest(pool: Pool, episodes: Episodes) -> str:
     if key not in known:
         found = hashlib.sha256(key.encode())
         for index in torch.cat([part.flatten() for part in episodes[1:]]).unique().split(_BLOCK):
-            found.update(pool.get(index).detach().cpu().contiguous().numpy().data)
+            found.update(pool.get(index).detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         known[key] = found.hexdigest()[:16]
     return known[key]

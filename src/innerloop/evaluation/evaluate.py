@@ -152,7 +152,7 @@ def _hashed(tasks: Task, digest: hashlib._Hash) -> Task:
     """The tasks, which the digest has then seen."""
     for part in tasks:
         for leaf in part:
-            digest.update(leaf.cpu().numpy().tobytes())
+            digest.update(leaf.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return tasks
 
 

@@ -104,7 +104,7 @@ def score(lifted: Lifted, batches: Iterator[Batch], wanted: Wanted, features: bo
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     failed, gaps = joined.pop("*failed").nonzero().flatten().tolist(), joined.pop("*gaps", None)
     error = metrics.calibration_of(gaps.sum(0)) if gaps is not None else None
-    return Scores(measured, {name: values.numpy() for name, values in joined.items()}, tuple(failed), error)
+    return Scores(measured, {name: _array(values) for name, values in joined.items()}, tuple(failed), error)
 
 
 def no_queries() -> InputError:
@@ -178,3 +178,8 @@ def _check_task(learner: Learner, task: Task) -> None:
             f"the learner gives {got} outputs a query, {type(learner.likelihood).__name__} needs {wanted} for "
             f"{targets} target columns: evaluate with the ways that it was built for, or build it with out={wanted}"
         )
+
+
+def _array(values: Tensor) -> np.ndarray:
+    """As NumPy has them, which knows no bfloat16."""
+    return (values.float() if values.dtype in (torch.float16, torch.bfloat16) else values).numpy()
