@@ -24,7 +24,8 @@ from torch import Generator
 
 import innerloop as il
 from innerloop import acting
-from innerloop.core.checkpoint import save, write_text_atomically
+from innerloop.core.checkpoint import save
+from innerloop.core.files import write_text_atomically
 from innerloop.evaluation.stats import interval
 
 HOME = RUNS / "acting"
