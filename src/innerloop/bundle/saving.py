@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as replaced
-from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
-import numpy
-import torch
 from torch import Tensor, nn
 
 from innerloop.bundle import folder
@@ -25,6 +21,7 @@ from innerloop.bundle.weights import fill, tensors_of
 from innerloop.core.facts import Facts
 from innerloop.core.learner import Learner, State
 from innerloop.core.task import InputError, did_you_mean
+from innerloop.core.version import versions
 
 
 def save(
@@ -123,7 +120,7 @@ def _written(
         "facts": facts.json() if facts is not None else None,
         "classes": [str(name) for name in classes] if classes is not None else None,
         "preprocessing": _steps(contents.preprocessing),
-        "versions": _versions(),
+        "versions": versions(),
         "origin": _plain(contents.origin, "origin"),
         "card": _card(contents.card),
     }, parts
@@ -192,12 +189,3 @@ def _plain(value: Any, what: str) -> Any:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise InputError(f"{what} must be plain values that JSON takes ({error})") from None
-
-
-def _versions() -> dict[str, str]:
-    try:
-        own = metadata.version("innerloop")
-    except metadata.PackageNotFoundError:
-        own = "unknown"
-    python = platform.python_version()
-    return {"innerloop": own, "torch": torch.__version__, "numpy": numpy.__version__, "python": python}

@@ -151,8 +151,9 @@ def judged_by(
     root: Path | None = None,
 ) -> tuple[Sampler, dict[str, Any]]:
     """What a run is judged on, tasks of a split of its own data set or of another, and the facts of it to be kept."""
+    from innerloop.core.version import versions
     from innerloop.recipes import defaults, load_run, recipe_for
-    from innerloop.recipes.runs import RECIPE_FILE, versions
+    from innerloop.recipes.runs import RECIPE_FILE
 
     recipe = load_run(run)[0] if (run / RECIPE_FILE).exists() or data is None else recipe_for(run, data)
     if data is not None and data != recipe.data:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from innerloop.cli.options import (
     Tasks,
     Ways,
 )
+from innerloop.core.plain import json_of
 
 
 def evaluate(
@@ -48,7 +48,7 @@ def evaluate(
     if distributed.rank() > 0:
         return
     # What was found is said first: should it be impossible to keep, it is not lost.
-    typer.echo(json.dumps({**report.json(), "split": split}, allow_nan=False) if as_json else str(report))
+    typer.echo(json_of({**report.json(), "split": split}) if as_json else str(report))
     sizes = {"w": report.ways, "s": report.shots, "q": report.queries}
     kind = "".join(f"{size}{letter}" for letter, size in sizes.items() if isinstance(size, int)) or "tasks"
     kind += f"-{data}" if data else ""
@@ -83,6 +83,6 @@ def compare(
     found = paired(a, b)
     if as_json:
         both = {"first": a.json(), "second": b.json(), "difference": found.json(), "split": split}
-        typer.echo(json.dumps(both, allow_nan=False))
+        typer.echo(json_of(both))
     else:
         typer.echo(f"{first}: {a}\n{second}: {b}\n{found}")

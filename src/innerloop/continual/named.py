@@ -17,7 +17,6 @@ from innerloop.core.parts import is_own
 from innerloop.core.task import InputError, did_you_mean
 from innerloop.data import registry
 from innerloop.data.streams import StreamFamily
-from innerloop.learners.continual.joint import Joint
 from innerloop.learners.continual.online import OnlineLearner
 from innerloop.learners.named import learner_class, learner_options
 from innerloop.recipes.runs import RECIPE_FILE, load
@@ -50,7 +49,7 @@ def online_names() -> list[str]:
         ['naive', 'experiencereplay']
     """
     first = ("naive", "experiencereplay")
-    found = [name.lower() for name in learners.__all__ if issubclass(getattr(learners, name), OnlineLearner | Joint)]
+    found = [name.lower() for name in learners.__all__ if issubclass(getattr(learners, name), OnlineLearner)]
     return [*first, *(name for name in found if name not in first)]
 
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 
 from innerloop import bundle
@@ -18,7 +17,7 @@ from innerloop.core.files import write_text_atomically
 from innerloop.core.learner import Learner
 from innerloop.core.parts import is_own
 from innerloop.core.task import InputError
-from innerloop.core.version import VERSION
+from innerloop.core.version import versions
 from innerloop.recipes.defaults import defaults
 from innerloop.recipes.recipe import Recipe, learner_names
 from innerloop.training.callbacks import Callback
@@ -32,7 +31,7 @@ def save_run(recipe: Recipe, folder: Path, facts: Facts, command: list[str] | No
         "format": checkpoint.FORMAT,
         "recipe": recipe.json(),
         "facts": facts.json(),
-        "versions": versions(),
+        "versions": {**versions(), "platform": platform.platform(), "threads": str(torch.get_num_threads())},
         "command": command if command is not None else sys.argv,
     }
     write_text_atomically(folder / RECIPE_FILE, json.dumps(values, indent=2) + "\n")
@@ -52,18 +51,6 @@ class RecipeWriter(Callback):
     def on_start(self, learner: Learner, folder: Path | None) -> None:  # noqa: D102
         if folder is not None and distributed.rank() == 0:
             save_run(self.recipe, folder, self.facts)
-
-
-def versions() -> dict[str, str]:
-    """The versions that a run depends on."""
-    return {
-        "innerloop": VERSION,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "platform": platform.platform(),
-        "threads": str(torch.get_num_threads()),
-    }
 
 
 def load_run(folder: str | Path) -> tuple[Recipe, dict[str, Any]]:
