@@ -25,6 +25,7 @@ STOREYS = [
     {"evaluation"},
     {"training"},
     {"evidence"},
+    {"encoders"},
     {"acting", "continual", "estimators", "optimizers", "recipes", "report"},
     {"demo", "sweep"},
     {"cli"},

@@ -1,0 +1,125 @@
+"""Which encoder belongs to what a person has: by name, by object, or by a look at the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor, nn
+
+from innerloop.core.task import InputError, did_you_mean
+from innerloop.encoders.base import Encoder
+from innerloop.encoders.items import Picture, column, kinds, pictures
+
+#: Encoders by name: the module and the class, which are imported when they are asked for.
+ENCODERS: dict[str, tuple[str, str]] = {
+    "letters": ("innerloop.encoders.letters", "Letters"),
+    "photographs": ("innerloop.encoders.photographs", "Photographs"),
+    "sentences": ("innerloop.encoders.sentences", "Sentences"),
+}
+#: What is no encoder but goes by a name beside them.
+PLAIN = ("features", "table")
+#: Pictures that are looked at.
+_LOOK = 16
+
+
+class Found(NamedTuple):
+    """What X was taken for: an encoder, or a plain name where it stays as it is."""
+
+    name: str
+    encoder: Encoder | None
+
+
+def names() -> tuple[str, ...]:
+    """The names of all encoders.
+
+    Example:
+        >>> names()
+        ('letters', 'photographs', 'sentences')
+    """
+    return tuple(ENCODERS)
+
+
+def find(spec: str | Encoder | nn.Module, X: Any) -> Found:
+    """The encoder for inputs.
+
+    Args:
+        spec: ``"auto"``, a name, an encoder, or a torch module for pictures.
+        X: what it is to encode, for ``"auto"``: strings are sentences, or paths where they end like pictures; of
+            pictures drawings go to ``"letters"``, all others to ``"photographs"``; a data frame of several columns is a
+            ``"table"``; numbers are ``"features"``.
+
+    Raises:
+        InputError: for an unknown name, or inputs of several kinds.
+
+    Example:
+        >>> find("auto", [[0.5, 1.0], [0.1, 0.2]])
+        Found(name='features', encoder=None)
+    """
+    if isinstance(spec, Encoder):
+        return Found(spec.name, spec)
+    if isinstance(spec, nn.Module):
+        from innerloop.encoders.own import Module
+
+        return Found(Module.name, Module(spec))
+    if not isinstance(spec, str):
+        raise InputError(f"encoder={spec!r}: give 'auto', a name, an innerloop.encoders.Encoder or a torch module")
+    name = _looked(X) if spec == "auto" else spec
+    if name in PLAIN:
+        return Found(name, None)
+    if name not in ENCODERS:
+        known = ("auto", *PLAIN, *ENCODERS)
+        raise InputError(
+            f"encoder {name!r} is unknown{did_you_mean(name, known)}: choose of {', '.join(known)}, or give an encoder"
+        )
+    module, kind = ENCODERS[name]
+    make: Callable[[], Encoder] = getattr(import_module(module), kind)
+    return Found(name, make())
+
+
+def _looked(X: Any) -> str:
+    if hasattr(X, "columns") and hasattr(X, "shape") and len(X.shape) == 2 and X.shape[1] != 1:
+        return "table"
+    if isinstance(X, (np.ndarray, Tensor)) and not (isinstance(X, np.ndarray) and X.dtype.kind in "OU" and X.ndim == 1):
+        return _pictured(pictures(X)) if X.ndim in (3, 4) else "features"
+    if hasattr(X, "columns") and X.shape[1] == 1 and np.asarray(X).dtype.kind not in "OU":
+        return "table"
+    if not isinstance(X, (list, tuple)) and not hasattr(X, "to_list") and not isinstance(X, np.ndarray):
+        return "features"
+    items = column(X)
+    found = kinds(items)
+    if not found or found <= {"row", "number"}:
+        return "features"
+    if found == {"text"}:
+        return "sentences"
+    if found <= {"path", "picture"}:
+        return _pictured(pictures(items))
+    first = {kind: next(place for place, item in enumerate(items) if kinds([item]) == {kind}) for kind in found}
+    rows = ", ".join(f"row {place} is a {kind}" for kind, place in sorted(first.items(), key=lambda pair: pair[1]))
+    raise InputError(f"X has inputs of several kinds ({rows}): give one kind, or name the encoder")
+
+
+def _pictured(given: Sequence[Picture]) -> str:
+    """Whether pictures are drawings or photographs, by a look at some of them, spread over all."""
+    if not given:
+        raise InputError("X is empty: give one input at least")
+    places = np.unique(np.linspace(0, len(given) - 1, _LOOK).round().astype(int))
+    drawn = [is_drawing(given[place]) for place in places]
+    return "letters" if np.mean(drawn) > 0.5 else "photographs"
+
+
+def is_drawing(picture: Picture) -> bool:
+    """Whether a picture is of ink on a plain ground: gray, and of few tones beside the ground's and the ink's."""
+    pixels = picture.pixels(channels=3).numpy().astype(np.int16)
+    if float((pixels.max(0) - pixels.min(0)).mean()) > 12:
+        return False
+    gray = pixels.mean(0)
+    ground = float(np.median(gray))
+    low, high = np.percentile(gray, (0.5, 99.5))
+    ink = low if ground - low > high - ground else high
+    if abs(ground - ink) < 48:
+        return False
+    near = np.minimum(abs(gray - ground), abs(gray - ink)) < 0.2 * abs(ground - ink)
+    return bool(near.mean() > 0.8 and (abs(gray - ground) < 0.2 * abs(ground - ink)).mean() > 0.5)
