@@ -1,10 +1,11 @@
-"""A classifier from a few examples on features of one's own, as a scikit-learn estimator that knows its limits."""
+"""A classifier from a few examples of one's own, as a scikit-learn estimator that knows its limits."""
 
 from __future__ import annotations
 
 import copy
+import os
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +14,18 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
+from torch import Tensor, nn
 
 from innerloop.bundle import save
 from innerloop.bundle.bundle import Bundle, Contents
 from innerloop.core.facts import Facts
 from innerloop.core.labels import coded, label_array, listed
 from innerloop.core.task import Examples, InputError, did_you_mean
+from innerloop.encoders.base import Encoder
+from innerloop.encoders.find import Found, find
+from innerloop.encoders.items import column
 from innerloop.estimators.choice import HEADS, candidates, choose, closed, countable, held_out, ready
+from innerloop.estimators.keeping import brought, kept, with_encoder
 from innerloop.evidence import conformal_ranks, leave_one_out
 from innerloop.learners.head import Head
 from innerloop.learners.heads.prototypes import Prototypes
@@ -28,16 +33,32 @@ from innerloop.learners.heads.prototypes import Prototypes
 Floats = npt.NDArray[np.float64]
 
 #: What is kept of a fit beside its examples.
-_FITTED = ("classes_", "encoder_", "head_", "accuracy_", "accuracy_interval_", "temperature_", "n_features_in_")
+_FITTED = ("classes_", "encoder_", "head_", "accuracy_", "accuracy_interval_", "temperature_", "names_")
 #: Numbers that a prediction holds at a time.
 _AT_ONCE = 2**23
 
 
-class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Classifies from a few labelled examples on ready features, and says how well, and what it does not know.
+class _Examples(NamedTuple):
+    """What is learned from."""
 
-    Two classes suffice, single examples and unequal counts too. Features are taken as they are: numbers of several
-    units belong behind a ``StandardScaler`` in a pipeline.
+    x: Floats
+    labels: npt.NDArray[Any]
+    names: npt.NDArray[Any]
+    encoder_name: str
+    encoder: Encoder | None
+
+    def joined(self, more: _Examples) -> _Examples:
+        """These and more of them."""
+        x, labels, names = (np.concatenate(pair) for pair in zip(self[:3], more[:3], strict=True))
+        return _Examples(x, labels, names, self.encoder_name, self.encoder)
+
+
+class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Classifies from a few labelled examples, and says how well, and what it does not know.
+
+    Examples are pictures (paths, Pillow images, arrays), sentences, or ready features. Two classes suffice, single
+    examples and unequal counts too. Features are taken as they are: numbers of several units belong behind a
+    ``StandardScaler`` in a pipeline.
 
     With ``head="auto"`` heads are tried by exact leave-one-out, and the one that tells most examples right is taken.
     Of equally good ones it is the first in this order: ridge, logistic, prototypes, gaussian, prototypes-euclidean,
@@ -46,7 +67,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     class has a single example nothing can be left out, and it is the prototypes.
 
     Args:
-        encoder: what turns X into features: ``"features"``, or ``"auto"``, which takes numbers for ready features.
+        encoder: what turns X into features: ``"letters"``, ``"photographs"``, ``"sentences"``, an
+            :class:`~innerloop.encoders.Encoder` or a torch module; ``"features"`` where they are ready; or ``"auto"``,
+            by a look at X (:func:`innerloop.encoders.find`).
         head: ``"auto"``, the name of one, or a :class:`~innerloop.learners.Head`.
 
     Attributes:
@@ -58,9 +81,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         accuracy_interval_: of 95 %.
         temperature_: what the logits are divided by, so that probabilities mean something: of the least log loss on the
             examples left out.
-        X_: the examples, ``[N, H]``.
+        X_: the features of the examples, ``[N, H]``.
         y_: their labels, ``[N]``.
-        n_features_in_: H.
+        names_: what the examples are called, ``[N]``: paths, sentences, or their numbers.
+        n_features_in_: H, where features came ready.
 
     Raises:
         InputError: (a ValueError) for labels that are missing or of several kinds, a single class, and an unknown head.
@@ -78,7 +102,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Vovk, Gammerman, Shafer, *Algorithmic Learning in a Random World*, 2005 (prediction sets).
     """
 
-    def __init__(self, encoder: str = "auto", head: str | Head = "auto") -> None:
+    def __init__(self, encoder: str | Encoder | nn.Module = "auto", head: str | Head = "auto") -> None:
         self.encoder = encoder
         self.head = head
 
@@ -86,23 +110,23 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Learn from examples.
 
         Args:
-            X: features ``[N, H]``: an array, a data frame of numbers, or rows in lists.
+            X: N pictures or sentences in a list or column; or features ``[N, H]``: an array, or rows in lists.
             y: labels ``[N]`` of any kind: numbers, words, booleans, a column of pandas.
         """
-        x, labels = self._examples(X, y, reset=True)
-        self._learn(x, labels)
+        self._learn(self._examples(X, y, reset=True))
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:
         """Learn further examples, of known classes and of new ones, as if all had come at once.
 
         Args:
-            X: features ``[N, H]``.
+            X: as at ``fit``.
             y: labels ``[N]``.
             classes: the labels that y may have; not needed. A class is known once it has an example.
         """
         known = hasattr(self, "X_")
-        x, labels = self._examples(X, y, reset=not known)
+        new = self._examples(X, y, reset=not known)
+        labels = new.labels
         if classes is not None and (other := sorted({*labels.tolist()} - {*np.asarray(classes).tolist()})):
             raise InputError(f"y has the label {other[0]!r}, which is none of classes: name it there, or leave it out")
         if known:
@@ -111,8 +135,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     f"the new labels are {_kind(labels)}s (the first is {labels[0]}), the known ones {_kind(self.y_)}s "
                     f"({self.y_[0]}): give labels of one kind"
                 )
-            x, labels = np.concatenate((self.X_, x)), np.concatenate((self.y_, labels))
-        self._learn(x, labels)
+            before = _Examples(self.X_, self.y_, self.names_, self.encoder_, self._encoder)
+            new = before.joined(new)
+        self._learn(new)
         return self
 
     def forget(self, label: Any = None, *, index: Any = None) -> Self:
@@ -140,7 +165,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if places.dtype.kind not in "iu" or not ((places >= 0) & (places < len(keep))).all():
                 raise InputError(f"index={index!r}: the examples are 0 to {len(keep) - 1}")
             keep[places] = False
-        self._learn(self.X_[keep], self.y_[keep])
+        self._learn(_Examples(self.X_[keep], self.y_[keep], self.names_[keep], self.encoder_, self._encoder))
         return self
 
     def predict_proba(self, X: Any) -> Floats:
@@ -153,7 +178,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """The most probable class of each query, ``[Q]``.
 
         Args:
-            X: features ``[Q, H]``.
+            X: as at ``fit``, Q of them.
             unknown: ``"reject"`` gives ``None`` for what is like no class, in an array of objects: what is as far from
                 the nearest class mean as a share ``error`` at most of the examples, each left out.
             error: the share of queries of known classes that may be rejected.
@@ -182,7 +207,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ``head="auto"`` the head is chosen anew with each query, among those whose leave-one-out is a closed form.
 
         Args:
-            X: features ``[Q, H]``.
+            X: as at ``fit``, Q of them.
             coverage: n examples promise ``n / (n + 1)`` at most.
             method: ``"full"``.
             by_class: whether the guarantee holds within each class, for which n is the count of the smallest.
@@ -219,53 +244,69 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """What it is made of: the head, the examples, and what was found of them."""
         check_is_fitted(self)
         names = tuple(map(str, self.classes_))
-        fitted = {name: getattr(self, name) for name in _FITTED}
-        if hasattr(self, "feature_names_in_"):
-            fitted["feature_names_in_"] = self.feature_names_in_
-        asked = {"encoder": self.encoder, "head": self.head if isinstance(self.head, str) else None}
-        state = {"X": self.X_, "y": self.y_, "asked": asked, "fitted": fitted}
-        return Contents(
-            self._head, state, Facts("vectors", (self.n_features_in_,), len(names), "classification", names)
-        )
+        optional = ("n_features_in_", "feature_names_in_")
+        fitted = {name: getattr(self, name) for name in (*_FITTED, *optional) if hasattr(self, name)}
+        asked = {
+            "encoder": self.encoder if isinstance(self.encoder, str) else None,
+            "head": self.head if isinstance(self.head, str) else None,
+        }
+        state = {"X": self.X_, "y": self.y_, "asked": asked, "fitted": fitted, "encoder": kept(self._encoder)}
+        facts = Facts("vectors", (self.X_.shape[1],), len(names), "classification", names)
+        return Contents(with_encoder(self._head, self._encoder), state, facts)
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> Self:
         """The classifier again."""
-        state, head = bundle.state, bundle.learner
-        if not isinstance(head, Head):
-            raise InputError(f"{bundle.path} holds a {type(head).__name__}, and this estimator takes a head")
+        state = bundle.state
+        head, encoder = brought(bundle.learner, state["encoder"], bundle.path)
         asked = state["asked"]
-        made = cls(asked["encoder"], head if asked["head"] is None else asked["head"])
+        made = cls(asked["encoder"] or encoder or "auto", head if asked["head"] is None else asked["head"])
+        made._encoder = encoder
         for name, value in state["fitted"].items():
             setattr(made, name, value)
         made.X_, made.y_ = state["X"], state["y"]
         made._settle(ready(head))
         return made
 
-    def _examples(self, X: Any, y: Any, *, reset: bool) -> tuple[Floats, npt.NDArray[Any]]:
-        if self.encoder not in ("auto", "features"):
-            raise InputError(f"encoder={self.encoder!r} is unknown: give 'auto' or 'features'")
+    def _examples(self, X: Any, y: Any, *, reset: bool) -> _Examples:
         if isinstance(self.head, str) and self.head not in ("auto", *HEADS):
             names = ("auto", *HEADS)
             near = did_you_mean(self.head, names)
             raise InputError(f"head {self.head!r} is unknown{near}: choose of {', '.join(names)}")
         if not isinstance(self.head, str | Head):
             raise InputError(f"head={self.head!r}: give a name, or an innerloop.learners.Head")
+        found = find(self.encoder, X) if reset else Found(self.encoder_, self._encoder)
+        if found.encoder is None:
+            if y is None:
+                # In scikit-learn's words.
+                validate_data(self, X, y, reset=reset)
+            x, values = self._features(X, None, reset=reset), self._labels(y)
+        else:
+            # Labels that are no labels are found before minutes are spent on pictures.
+            values = self._labels(y)
+            x = self._features(X, found.encoder, reset=reset)
+        check_consistent_length(x, values)
+        return _Examples(x, values, _names(X, len(x), found.encoder), found.name, found.encoder)
+
+    def _labels(self, y: Any) -> npt.NDArray[Any]:
         if y is None:
-            # In scikit-learn's words.
-            validate_data(self, X, y, reset=reset)
-        x = validate_data(self, X, dtype=np.float64, reset=reset)
+            raise InputError("y is missing: give a label for each example")
         if getattr(y, "ndim", 1) == 2 or type(getattr(y, "dtype", None)).__name__ == "CategoricalDtype":
             # Categories as they are: those that are numbers stay numbers.
             y = column_or_1d(y, warn=True)
         values = label_array(y).values
         check_classification_targets(values)
         coded(label_array(values))
-        check_consistent_length(x, values)
-        return np.array(x), values
+        return values
 
-    def _learn(self, x: Floats, labels: npt.NDArray[Any]) -> None:
+    def _features(self, X: Any, encoder: Encoder | None, *, reset: bool) -> Floats:
+        if encoder is not None:
+            return encoder.transform(X).astype(np.float64)
+        return np.array(validate_data(self, X, dtype=np.float64, reset=reset))
+
+    def _learn(self, examples: _Examples) -> None:
         """From all examples. Nothing is changed before everything was found."""
+        x, labels, encoder = examples.x, examples.labels, examples.encoder
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise InputError(
@@ -280,8 +321,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             heads = {self.head: ready(HEADS[self.head]())}
         choice = choose(heads, support)
-        self.X_, self.y_, self.classes_ = x, labels, classes
-        self.encoder_, self.head_ = "features", choice.name
+        self.X_, self.y_, self.classes_, self.names_ = x, labels, classes, examples.names
+        self.encoder_, self._encoder, self.head_ = examples.encoder_name, encoder, choice.name
         self.accuracy_, self.accuracy_interval_ = choice.accuracy, choice.interval
         self.temperature_ = choice.temperature
         self._settle(heads[choice.name])
@@ -300,7 +341,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _queries(self, X: Any) -> Tensor:
         check_is_fitted(self)
-        return torch.from_numpy(np.array(validate_data(self, X, dtype=np.float64, reset=False)))
+        return torch.from_numpy(self._features(X, self._encoder, reset=False))
 
     def _raw(self, x: Tensor) -> Tensor:
         """Logits ``[Q, D]``."""
@@ -327,6 +368,13 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         place = 1 + (known <= found.unsqueeze(1)).sum(1)
         strange: npt.NDArray[np.bool_] = (place <= error * (count + 1) + 1e-9).numpy()
         return strange
+
+
+def _names(X: Any, count: int, encoder: Encoder | None) -> npt.NDArray[Any]:
+    """What the examples are called: paths and sentences; else numbers."""
+    items = column(X) if encoder is not None else []
+    words = [str(item) if isinstance(item, (str, os.PathLike)) else str(row) for row, item in enumerate(items)]
+    return np.array(words or list(map(str, range(count))))
 
 
 def _kind(labels: npt.NDArray[Any]) -> str:
