@@ -61,14 +61,28 @@ def closed(head: Head) -> bool:
     return type(head).held_out is not Head.held_out
 
 
-def candidates(examples: int, classes: int, features: int) -> dict[str, Head]:
-    """The heads that are tried on so many examples: those that need refits for few examples only."""
-    heads = {name: ready(make()) for name, make in HEADS.items()}
+def candidates(
+    examples: int,
+    classes: int,
+    features: int,
+    own: Mapping[str, Callable[[], Head]] | None = None,
+    single: str = SINGLE,
+) -> dict[str, Head]:
+    """The heads that are tried on so many examples: those that need refits for few examples only.
+
+    Args:
+        examples: N.
+        classes: D.
+        features: H.
+        own: the encoder's own heads, which stand before the others.
+        single: the one that is taken where nothing can be left out.
+    """
+    heads = {name: ready(make()) for name, make in {**(own or {}), **HEADS}.items()}
     sizes = {name: head.numbers(examples, classes, features) for name, head in heads.items()}
     return {
         name: head
         for name, head in heads.items()
-        if name == SINGLE or (sizes[name] <= _LARGEST if closed(head) else examples * sizes[name] <= _TRIED)
+        if name == single or (sizes[name] <= _LARGEST if closed(head) else examples * sizes[name] <= _TRIED)
     }
 
 
@@ -77,11 +91,11 @@ def countable(y: Tensor) -> Tensor:
     return y @ y.sum(0) > 1.5
 
 
-def choose(heads: Mapping[str, Head], support: Examples) -> Choice:
+def choose(heads: Mapping[str, Head], support: Examples, single: str = SINGLE) -> Choice:
     """The head that tells most examples right that were left out; the first of those that tell equally many.
 
-    Examples that are the only one of their class are not counted. Where no class has two, it is the first of ``SINGLE``
-    and all.
+    Examples that are the only one of their class are not counted. Where no class has two, it is ``single``, or the
+    first of all.
 
     The accuracy of the best of several heads is too good: it was chosen on the same examples. The estimate is that of
     choosing on a bootstrap sample of the examples and scoring on the rest (Tsamardinos, Greasidou, Borboudakis,
@@ -90,7 +104,7 @@ def choose(heads: Mapping[str, Head], support: Examples) -> Choice:
     """
     rows = countable(support.y).nonzero().squeeze(1)
     if not len(rows):
-        return Choice(SINGLE if SINGLE in heads else next(iter(heads)), float("nan"), (0.0, 1.0), 1.0)
+        return Choice(single if single in heads else next(iter(heads)), float("nan"), (0.0, 1.0), 1.0)
     if len(heads) == 1:
         (head,) = heads.values()
         rows = _sample(head, support, rows)

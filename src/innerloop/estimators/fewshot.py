@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -24,7 +25,7 @@ from innerloop.core.task import Examples, InputError, did_you_mean
 from innerloop.encoders.base import Encoder
 from innerloop.encoders.find import Found, find
 from innerloop.encoders.items import column
-from innerloop.estimators.choice import HEADS, candidates, choose, closed, countable, held_out, ready
+from innerloop.estimators.choice import HEADS, SINGLE, candidates, choose, closed, countable, held_out, ready
 from innerloop.estimators.keeping import brought, kept, with_encoder
 from innerloop.evidence import conformal_ranks, leave_one_out
 from innerloop.learners.head import Head
@@ -223,7 +224,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         x = self._queries(X)
         support, size = self._support(), self._sizes()
         if isinstance(self.head, str) and self.head == "auto":
-            heads = {name: head for name, head in candidates(*size).items() if closed(head)}
+            heads = {name: head for name, head in _candidates(*size, self._encoder).items() if closed(head)}
         else:
             heads = {self.head_: self._head}
         more = len(self.X_) + 1
@@ -269,13 +270,13 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return made
 
     def _examples(self, X: Any, y: Any, *, reset: bool) -> _Examples:
-        if isinstance(self.head, str) and self.head not in ("auto", *HEADS):
-            names = ("auto", *HEADS)
+        found = find(self.encoder, X) if reset else Found(self.encoder_, self._encoder)
+        names = ("auto", *_own(found.encoder), *HEADS)
+        if isinstance(self.head, str) and self.head not in names:
             near = did_you_mean(self.head, names)
             raise InputError(f"head {self.head!r} is unknown{near}: choose of {', '.join(names)}")
         if not isinstance(self.head, str | Head):
             raise InputError(f"head={self.head!r}: give a name, or an innerloop.learners.Head")
-        found = find(self.encoder, X) if reset else Found(self.encoder_, self._encoder)
         if found.encoder is None:
             if y is None:
                 # In scikit-learn's words.
@@ -317,10 +318,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(self.head, Head):
             heads: dict[str, Head] = {type(self.head).__name__: ready(copy.deepcopy(self.head))}
         elif self.head == "auto":
-            heads = candidates(len(x), len(classes), x.shape[1])
+            heads = _candidates(len(x), len(classes), x.shape[1], encoder)
         else:
-            heads = {self.head: ready(HEADS[self.head]())}
-        choice = choose(heads, support)
+            heads = {self.head: ready({**_own(encoder), **HEADS}[self.head]())}
+        choice = choose(heads, support, single=encoder.single if encoder else SINGLE)
         self.X_, self.y_, self.classes_, self.names_ = x, labels, classes, examples.names
         self.encoder_, self._encoder, self.head_ = examples.encoder_name, encoder, choice.name
         self.accuracy_, self.accuracy_interval_ = choice.accuracy, choice.interval
@@ -375,6 +376,15 @@ def _names(X: Any, count: int, encoder: Encoder | None) -> npt.NDArray[Any]:
     items = column(X) if encoder is not None else []
     words = [str(item) if isinstance(item, (str, os.PathLike)) else str(row) for row, item in enumerate(items)]
     return np.array(words or list(map(str, range(count))))
+
+
+def _own(encoder: Encoder | None) -> Mapping[str, Callable[[], Head]]:
+    return encoder.heads() if encoder is not None else {}
+
+
+def _candidates(examples: int, classes: int, features: int, encoder: Encoder | None) -> dict[str, Head]:
+    single = encoder.single if encoder is not None else SINGLE
+    return candidates(examples, classes, features, _own(encoder), single)
 
 
 def _kind(labels: npt.NDArray[Any]) -> str:
