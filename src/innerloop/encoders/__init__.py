@@ -3,5 +3,6 @@
 from innerloop.encoders.base import Encoder
 from innerloop.encoders.find import find, names
 from innerloop.encoders.own import Module
+from innerloop.encoders.sentences import Sentences
 
-__all__ = ["Encoder", "Module", "find", "names"]
+__all__ = ["Encoder", "Module", "Sentences", "find", "names"]
