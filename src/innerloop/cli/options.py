@@ -16,7 +16,9 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps, ...")]
 Split = Annotated[str, typer.Option(help="train, val or test")]
 Tasks = Annotated[int, typer.Option(help="how many tasks")]
 Out = Annotated[Path, typer.Option(help="run folder; must not hold a run yet")]
-Data = Annotated[str | None, typer.Option(help="see `innerloop data`; default the recipe's, or glyphs")]
+Data = Annotated[
+    str | None, typer.Option(help="see `innerloop data`, or the path of your own; default the recipe's, or glyphs")
+]
 Root = Annotated[Path | None, typer.Option(help="folder of the data set")]
 Steps = Annotated[int | None, typer.Option(help="outer steps; 0 leaves the learner untrained")]
 Minutes = Annotated[float | None, typer.Option(help="wall-clock budget")]

@@ -32,7 +32,7 @@ def recipe_of(
 
     Args:
         learner: its name.
-        data: name of the data set; ``None`` for the recipe's own.
+        data: name of the data set, or the path of one's own data; ``None`` for the recipe's own.
         change: ``PART.NAME=VALUE``, each.
         root: folder of the data set.
         init: run folder whose network the training starts from.
@@ -42,6 +42,7 @@ def recipe_of(
     from innerloop.recipes import defaults
     from innerloop.recipes.recipe import Recipe
 
+    data, root = placed(data, root, change)
     recipe = defaults(learner, data)
     found = recipe.json()
     places = {"root": _absolute(root), "init": _absolute(init)}
@@ -53,6 +54,25 @@ def recipe_of(
     for text in change or []:
         set_value(found, text)
     return Recipe.read(found)
+
+
+def placed(data: str | None, root: Path | None, change: list[str] | None = None) -> tuple[str | None, Path | None]:
+    """The name of a data set and its folder; what is a path and no name is one's own data, called by what they are.
+
+    Args:
+        data: a name or a path.
+        root: the folder that was given.
+        change: ``pool.label=NAME`` and others that say which column is what.
+    """
+    from innerloop.core.parts import is_own
+    from innerloop.data import read_own, registry
+
+    if data is None or root is not None or data in registry.SETS or is_own(data) or not Path(data).exists():
+        return data, root
+    said = dict(value(text.removeprefix("pool.")) for text in change or [] if text.startswith("pool.") and "=" in text)
+    columns = {name: said[name] for name in ("label", "inputs", "task", "group") if name in said}
+    kinds = {"images": "own_images", "table": "own_table"}
+    return kinds.get(read_own(data, **columns).kind, "own_features"), Path(data)
 
 
 def _absolute(path: Path | None) -> str | None:
@@ -155,6 +175,7 @@ def judged_by(
     from innerloop.recipes import defaults, load_run, recipe_for
     from innerloop.recipes.runs import RECIPE_FILE
 
+    data, root = placed(data, root)
     recipe = load_run(run)[0] if (run / RECIPE_FILE).exists() or data is None else recipe_for(run, data)
     if data is not None and data != recipe.data:
         recipe.data, recipe.root, recipe.pool = data, None, defaults(recipe.learner, data).pool

@@ -10,6 +10,9 @@ from innerloop.data.images import class_folders, read_image
 from innerloop.data.known import KnownTasks
 from innerloop.data.mapped import MappedPool, mapped, open_pool, write_images, write_pool
 from innerloop.data.molecules import Assays, Molecules
+from innerloop.data.own.pools import own_pools
+from innerloop.data.own.read import read_own
+from innerloop.data.own.record import OwnData
 from innerloop.data.pool import Pool
 from innerloop.data.pools import Pools
 from innerloop.data.prior import TablePrior
@@ -34,6 +37,7 @@ __all__ = [
     "KnownTasks",
     "MappedPool",
     "Molecules",
+    "OwnData",
     "Pool",
     "Pools",
     "Sampler",
@@ -52,7 +56,9 @@ __all__ = [
     "multitask",
     "omniglot",
     "open_pool",
+    "own_pools",
     "read_image",
+    "read_own",
     "write_images",
     "write_pool",
 ]

@@ -71,8 +71,8 @@ def read_frame(path: Path, delimiter: str, encoding: str | None) -> pandas.DataF
     """
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '\n\r"':
         raise InputError(f"delimiter={delimiter!r}: give one character, such as ',', ';' or '\\t'")
-    text = _text(path, encoding)
-    pandas = _pandas()
+    text = text_of(path, encoding)
+    pandas = pandas_module()
     options = {"sep": delimiter, "header": None, "dtype": str, "na_filter": False, "skip_blank_lines": True}
     try:
         frame = pandas.read_csv(io.StringIO(text), **options)
@@ -196,8 +196,12 @@ def _float_with_comma(text: str) -> float | None:
     return float(text.replace(".", "").replace(",", "."))
 
 
-def _text(path: Path, encoding: str | None) -> str:
-    """The text of a file, gzipped or not."""
+def text_of(path: Path, encoding: str | None) -> str:
+    """The text of a file, gzipped or not.
+
+    Raises:
+        InputError: naming the file, if it is missing, not to be read, cut, of another encoding, or no text.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -234,7 +238,12 @@ def _ragged(path: Path, line: int, fields: int, wanted: int) -> InputError:
     )
 
 
-def _pandas() -> pandas:
+def pandas_module() -> pandas:
+    """pandas, which is imported when a table is read.
+
+    Raises:
+        InputError: with the command that installs it.
+    """
     try:
         import pandas
     except ImportError:

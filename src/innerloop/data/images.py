@@ -30,8 +30,9 @@ _WHITES = (1.0, 255.0, 65_535.0, 2.0**31 - 1)
 # Pillow lists these, but reads them only with a plug-in or by running another program.
 _LEFT_OUT = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 #: Endings of images that Pillow does not read by itself.
-_FOREIGN = frozenset({".heic", ".heif", ".jxl", ".svg", ".dng", ".cr2", ".nef", ".arw"})
-_IGNORED = frozenset({"__MACOSX", "Thumbs.db"})
+FOREIGN = frozenset({".heic", ".heif", ".jxl", ".svg", ".dng", ".cr2", ".nef", ".arw"})
+#: What systems leave in folders.
+IGNORED = frozenset({"__MACOSX", "Thumbs.db"})
 
 
 def read_image(
@@ -214,15 +215,15 @@ def _images(folder: Path, above: frozenset[str]) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"the folder {folder} cannot be read ({error.strerror}): check its path and rights") from error
     for entry in entries:
-        if entry.name.startswith(".") or entry.name in _IGNORED:
+        if entry.name.startswith(".") or entry.name in IGNORED:
             continue
         if entry.is_dir():
             yield from _images(folder / entry.name, above | {real})
             continue
         ending = Path(entry.name).suffix.lower()
-        if ending in _endings():
+        if ending in picture_endings():
             yield folder / entry.name
-        elif ending in _FOREIGN:
+        elif ending in FOREIGN:
             raise InputError(f"{folder / entry.name} is in a format that Pillow does not read: save it as PNG or JPEG")
 
 
@@ -235,7 +236,8 @@ def _formats() -> tuple[str, ...]:
 
 
 @lru_cache
-def _endings() -> frozenset[str]:
+def picture_endings() -> frozenset[str]:
+    """The endings of the files that are read, with their dots, in lower case."""
     from PIL import Image
 
     known, formats = Image.registered_extensions(), _formats()

@@ -18,6 +18,7 @@ from innerloop.data.functions import Sinusoid
 from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
 from innerloop.data.mapped import mapped
 from innerloop.data.molecules import Molecules
+from innerloop.data.own.pools import own_source
 from innerloop.data.pool import Pool
 from innerloop.data.pools import Pools
 from innerloop.data.prior import TablePrior
@@ -95,6 +96,11 @@ SETS: dict[str, DataSet] = {
     "cifar_fs": DataSet(cifar_fs, _PHOTOGRAPHS, "CIFAR-100 split for few-shot learning: 100 classes", "needs"),
     "mapped": DataSet(mapped, _PHOTOGRAPHS, "your own images, more than fit into memory: data.write_images", "needs"),
     "folder": DataSet(folder, _PHOTOGRAPHS, "your own images, one folder a class", "needs"),
+    "own_images": DataSet(own_source, _PHOTOGRAPHS, "your own pictures, in any order: --data PATH", "needs"),
+    "own_features": DataSet(
+        own_source, ("classification", "vectors"), "your own features or sentences: --data PATH", "needs"
+    ),
+    "own_table": DataSet(own_source, ("classification", "table"), "your own table: --data PATH", "needs"),
     "sinusoid": _functions("sinusoid", Sinusoid, "sine waves of random amplitude and phase"),
     "gp_rbf": _functions("gp_rbf", partial(GaussianProcess, "rbf"), "Gaussian-process draws, RBF kernels"),
     "gp_matern52": _functions("gp_matern52", partial(GaussianProcess, "matern52"), "the same, Matern-5/2 kernels"),
