@@ -36,8 +36,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from innerloop.encoders.pretrained import shipped
 from innerloop.estimators import InContextClassifier
-from innerloop.estimators.pretrained import shipped
 from innerloop.evaluation.metrics import calibration_error
 
 OURS = "in-context"

@@ -291,6 +291,15 @@ FEATURE_HEADS = [
         fit={"steps": 80, "lr": 1e-2},
     ),
     Case(
+        "scaled",
+        lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.Scaled(il.learners.Ridge(normalize=False))),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        exempt={"encoder.2.bias": SHIFT},
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
         "nearest",
         lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.NearestNeighbor()),
         **BLOBS,

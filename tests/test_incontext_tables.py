@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import innerloop as il
+from innerloop.encoders.pretrained import pretrained, shipped
 from innerloop.estimators import InContextClassifier, InContextRegressor
-from innerloop.estimators.pretrained import pretrained, shipped
 from innerloop.learners.generative.pfn import InContext, describe, joined
 
 RANDOM = np.random.default_rng(0)

@@ -109,6 +109,14 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Names of the features, for data frames."""
         return np.array([f"{self.name}{number}" for number in range(self.features)], dtype=object)
 
+    def state(self) -> dict[str, Any]:
+        """What ``fit`` found, as plain values; nothing where there is nothing to fit."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> Self:
+        """Fitted again, from :meth:`state`."""
+        return self
+
     def _rows(self, items: Sequence[Any]) -> list[Floats]:
         with torch.inference_mode():
             made = as_float(self._encode([self._prepare(item) for item in items]).flatten(1))

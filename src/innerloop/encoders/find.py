@@ -18,9 +18,10 @@ ENCODERS: dict[str, tuple[str, str]] = {
     "letters": ("innerloop.encoders.letters", "Letters"),
     "photographs": ("innerloop.encoders.photographs", "Photographs"),
     "sentences": ("innerloop.encoders.sentences", "Sentences"),
+    "table": ("innerloop.encoders.table", "Table"),
 }
-#: What is no encoder but goes by a name beside them.
-PLAIN = ("features", "table")
+#: What is no encoder but goes by a name beside them: numbers as they are.
+PLAIN = "features"
 #: Pictures that are looked at.
 _LOOK = 16
 
@@ -37,7 +38,7 @@ def names() -> tuple[str, ...]:
 
     Example:
         >>> names()
-        ('letters', 'photographs', 'sentences')
+        ('letters', 'photographs', 'sentences', 'table')
     """
     return tuple(ENCODERS)
 
@@ -67,10 +68,10 @@ def find(spec: str | Encoder | nn.Module, X: Any) -> Found:
     if not isinstance(spec, str):
         raise InputError(f"encoder={spec!r}: give 'auto', a name, an innerloop.encoders.Encoder or a torch module")
     name = _looked(X) if spec == "auto" else spec
-    if name in PLAIN:
+    if name == PLAIN:
         return Found(name, None)
     if name not in ENCODERS:
-        known = ("auto", *PLAIN, *ENCODERS)
+        known = ("auto", PLAIN, *ENCODERS)
         raise InputError(
             f"encoder {name!r} is unknown{did_you_mean(name, known)}: choose of {', '.join(known)}, or give an encoder"
         )

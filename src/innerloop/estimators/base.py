@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.validation import validate_data
 
-from innerloop.estimators.columns import Column, cells
+from innerloop.encoders.columns import Column, cells
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from innerloop.core.task import Examples
+from innerloop.encoders.incontext import InContextHead
 from innerloop.evidence import leave_one_out
 from innerloop.learners.head import Head
 from innerloop.learners.heads.gaussian import GaussianClasses
@@ -18,6 +19,7 @@ from innerloop.learners.heads.logistic import LogisticRegression
 from innerloop.learners.heads.nearest import NearestNeighbor
 from innerloop.learners.heads.prototypes import Prototypes
 from innerloop.learners.heads.ridge import Ridge
+from innerloop.learners.heads.scaled import Scaled
 
 #: The heads by name, in the order that decides between equally good ones.
 HEADS: dict[str, Callable[[], Head]] = {
@@ -65,7 +67,7 @@ def candidates(
     examples: int,
     classes: int,
     features: int,
-    own: Mapping[str, Callable[[], Head]] | None = None,
+    heads: Mapping[str, Callable[[], Head]] = HEADS,
     single: str = SINGLE,
 ) -> dict[str, Head]:
     """The heads that are tried on so many examples: those that need refits for few examples only.
@@ -74,16 +76,30 @@ def candidates(
         examples: N.
         classes: D.
         features: H.
-        own: the encoder's own heads, which stand before the others.
+        heads: by name, in the order that decides between equally good ones.
         single: the one that is taken where nothing can be left out.
     """
-    heads = {name: ready(make()) for name, make in {**(own or {}), **HEADS}.items()}
-    sizes = {name: head.numbers(examples, classes, features) for name, head in heads.items()}
+    made = {name: ready(make()) for name, make in heads.items()}
+    made = {name: head for name, head in made.items() if reads(head, classes)}
+    sizes = {name: head.numbers(examples, classes, features) for name, head in made.items()}
+    if isinstance(made.get(single), InContextHead) and examples * sizes[single] > _ASKED:
+        # It is the best where there are many rows, and cannot be compared on all of them in a moment.
+        return {single: made[single]}
     return {
         name: head
-        for name, head in heads.items()
+        for name, head in made.items()
         if name == single or (sizes[name] <= _LARGEST if closed(head) else examples * sizes[name] <= _TRIED)
     }
+
+
+def reads(head: Head, classes: int) -> bool:
+    """Whether a head takes so many classes."""
+    return not isinstance(head, InContextHead) or classes <= head.classes
+
+
+def cheap(head: Head) -> bool:
+    """Whether leave-one-out is a closed form, or small systems."""
+    return closed(head) or (isinstance(head, Scaled) and closed(head.head))
 
 
 def countable(y: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from innerloop.core.targets import one_hot
+from innerloop.encoders.pretrained import pretrained
 from innerloop.estimators.ensemble import Ensemble, Floats, varying
-from innerloop.estimators.pretrained import pretrained
 from innerloop.learners.generative.pfn import standardized
 
 #: Averaging over members blunts probabilities; this sharpens them again.

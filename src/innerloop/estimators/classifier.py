@@ -17,9 +17,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from innerloop.core.task import InputError
+from innerloop.encoders.pretrained import shipped
 from innerloop.estimators.base import InContextEstimator, learned, queried
 from innerloop.estimators.classes import ClassTree, by_content
-from innerloop.estimators.pretrained import shipped
 
 
 class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[misc]
@@ -29,7 +29,7 @@ class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[
     reads 2,000 of them; above 10 classes they are split into groups, and the groups' probabilities multiplied by
     those within. Neither a new name for a class nor a constant column changes a probability.
 
-    Columns are numbers, dates or categories, as they are at ``fit`` (:mod:`innerloop.estimators.columns` says how
+    Columns are numbers, dates or categories, as they are at ``fit`` (:mod:`innerloop.encoders.columns` says how
     each is told and read). A missing cell (None, NaN, NaT, ``pandas.NA``, an empty string) may be anywhere; a
     category that ``fit`` has not seen counts as missing; a word in a column that held numbers or dates is refused.
 

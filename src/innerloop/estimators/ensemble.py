@@ -14,7 +14,7 @@ from sklearn.preprocessing import QuantileTransformer
 from torch import Tensor
 
 from innerloop.core.task import Examples, InputError
-from innerloop.estimators.pretrained import pretrained
+from innerloop.encoders.pretrained import pretrained
 from innerloop.learners.generative.pfn import Encoded, InContext, joined, standardized
 
 Floats = npt.NDArray[np.float64]
@@ -43,7 +43,8 @@ class View(NamedTuple):
         if self.warp is not None:
             with np.errstate(all="ignore"):
                 x = np.asarray(self.warp.transform(_standard(x, table[self.rows])))
-        return torch.from_numpy(x).unsqueeze(0)
+        # A copy: what comes from a frame may be read-only.
+        return torch.tensor(x).unsqueeze(0)
 
 
 class Ensemble:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -25,7 +25,7 @@ from innerloop.core.task import Examples, InputError, did_you_mean
 from innerloop.encoders.base import Encoder
 from innerloop.encoders.find import Found, find
 from innerloop.encoders.items import column
-from innerloop.estimators.choice import HEADS, SINGLE, candidates, choose, closed, countable, held_out, ready
+from innerloop.estimators.choice import HEADS, SINGLE, candidates, cheap, choose, closed, countable, held_out, ready
 from innerloop.estimators.keeping import brought, kept, with_encoder
 from innerloop.evidence import conformal_ranks, leave_one_out
 from innerloop.learners.head import Head
@@ -57,9 +57,9 @@ class _Examples(NamedTuple):
 class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Classifies from a few labelled examples, and says how well, and what it does not know.
 
-    Examples are pictures (paths, Pillow images, arrays), sentences, or ready features. Two classes suffice, single
-    examples and unequal counts too. Features are taken as they are: numbers of several units belong behind a
-    ``StandardScaler`` in a pipeline.
+    Examples are pictures (paths, Pillow images, arrays), sentences, rows of a data frame, or ready features. Two
+    classes suffice, single examples and unequal counts too. Ready features are taken as they are: numbers of several
+    units are a table.
 
     With ``head="auto"`` heads are tried by exact leave-one-out, and the one that tells most examples right is taken.
     Of equally good ones it is the first in this order: ridge, logistic, prototypes, gaussian, prototypes-euclidean,
@@ -68,7 +68,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     class has a single example nothing can be left out, and it is the prototypes.
 
     Args:
-        encoder: what turns X into features: ``"letters"``, ``"photographs"``, ``"sentences"``, an
+        encoder: what turns X into features: ``"letters"``, ``"photographs"``, ``"sentences"``, ``"table"``, an
             :class:`~innerloop.encoders.Encoder` or a torch module; ``"features"`` where they are ready; or ``"auto"``,
             by a look at X (:func:`innerloop.encoders.find`).
         head: ``"auto"``, the name of one, or a :class:`~innerloop.learners.Head`.
@@ -224,7 +224,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         x = self._queries(X)
         support, size = self._support(), self._sizes()
         if isinstance(self.head, str) and self.head == "auto":
-            heads = {name: head for name, head in _candidates(*size, self._encoder).items() if closed(head)}
+            tried = _candidates(*size, self._encoder)
+            heads = {name: head for name, head in tried.items() if cheap(head)}
         else:
             heads = {self.head_: self._head}
         more = len(self.X_) + 1
@@ -270,8 +271,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return made
 
     def _examples(self, X: Any, y: Any, *, reset: bool) -> _Examples:
-        found = find(self.encoder, X) if reset else Found(self.encoder_, self._encoder)
-        names = ("auto", *_own(found.encoder), *HEADS)
+        found = self._found(X) if reset else Found(self.encoder_, self._encoder)
+        names = ("auto", *_heads(found.encoder))
         if isinstance(self.head, str) and self.head not in names:
             near = did_you_mean(self.head, names)
             raise InputError(f"head {self.head!r} is unknown{near}: choose of {', '.join(names)}")
@@ -288,6 +289,16 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             x = self._features(X, found.encoder, reset=reset)
         check_consistent_length(x, values)
         return _Examples(x, values, _names(X, len(x), found.encoder), found.name, found.encoder)
+
+    def _found(self, X: Any) -> Found:
+        """What X is taken for, and an encoder that has seen it."""
+        name, encoder = find(self.encoder, X)
+        if encoder is not None:
+            encoder = clone(encoder).fit(X)
+            for said in ("n_features_in_", "feature_names_in_"):
+                if hasattr(encoder, said):
+                    setattr(self, said, getattr(encoder, said))
+        return Found(name, encoder)
 
     def _labels(self, y: Any) -> npt.NDArray[Any]:
         if y is None:
@@ -320,7 +331,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         elif self.head == "auto":
             heads = _candidates(len(x), len(classes), x.shape[1], encoder)
         else:
-            heads = {self.head: ready({**_own(encoder), **HEADS}[self.head]())}
+            heads = {self.head: ready(_heads(encoder)[self.head]())}
         choice = choose(heads, support, single=encoder.single if encoder else SINGLE)
         self.X_, self.y_, self.classes_, self.names_ = x, labels, classes, examples.names
         self.encoder_, self._encoder, self.head_ = examples.encoder_name, encoder, choice.name
@@ -373,18 +384,21 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 def _names(X: Any, count: int, encoder: Encoder | None) -> npt.NDArray[Any]:
     """What the examples are called: paths and sentences; else numbers."""
-    items = column(X) if encoder is not None else []
+    items = column(X) if encoder is not None and encoder.kind in ("images", "text") else []
     words = [str(item) if isinstance(item, (str, os.PathLike)) else str(row) for row, item in enumerate(items)]
     return np.array(words or list(map(str, range(count))))
 
 
-def _own(encoder: Encoder | None) -> Mapping[str, Callable[[], Head]]:
-    return encoder.heads() if encoder is not None else {}
+def _heads(encoder: Encoder | None) -> Mapping[str, Callable[[], Head]]:
+    """All heads by name: the encoder's own, then the usual ones, which are for features of one unit."""
+    if encoder is None:
+        return HEADS
+    return encoder.heads() if encoder.kind == "table" else {**encoder.heads(), **HEADS}
 
 
 def _candidates(examples: int, classes: int, features: int, encoder: Encoder | None) -> dict[str, Head]:
     single = encoder.single if encoder is not None else SINGLE
-    return candidates(examples, classes, features, _own(encoder), single)
+    return candidates(examples, classes, features, _heads(encoder), single)
 
 
 def _kind(labels: npt.NDArray[Any]) -> str:

@@ -31,7 +31,7 @@ def kept(encoder: Encoder | None) -> dict[str, Any] | None:
     # Where it runs and where it keeps features is not the task's.
     options = {name: value for name, value in encoder.get_params(deep=False).items() if name not in ("cache", "device")}
     options.pop("module", None)
-    return {"name": encoder.name, "options": options, "fingerprint": encoder.fingerprint()}
+    return {"name": encoder.name, "options": options, "fingerprint": encoder.fingerprint(), "state": encoder.state()}
 
 
 def with_encoder(head: Head, encoder: Encoder | None) -> Learner:
@@ -54,7 +54,7 @@ def brought(learner: Learner | None, said: Mapping[str, Any] | None, path: Path)
         return learner, None
     found = find(said["name"], None).encoder if module is None else Module(module)
     assert found is not None
-    encoder: Encoder = found.set_params(**said["options"])
+    encoder: Encoder = found.set_params(**said["options"]).restore(said["state"])
     if encoder.fingerprint() != said["fingerprint"]:
         raise InputError(
             f"{path} was made with other weights of the encoder {said['name']!r} than those that are installed: "

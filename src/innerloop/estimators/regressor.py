@@ -15,9 +15,9 @@ from torch import Tensor
 
 from innerloop.core.likelihood import Bars
 from innerloop.core.task import InputError
+from innerloop.encoders.pretrained import pretrained, shipped
 from innerloop.estimators.base import InContextEstimator, learned, queried
 from innerloop.estimators.ensemble import Ensemble
-from innerloop.estimators.pretrained import pretrained, shipped
 from innerloop.estimators.targets import TargetScale
 
 Floats = npt.NDArray[np.float64]

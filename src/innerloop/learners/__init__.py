@@ -29,6 +29,7 @@ from innerloop.learners.heads.logistic import LogisticRegression
 from innerloop.learners.heads.nearest import NearestNeighbor
 from innerloop.learners.heads.prototypes import Prototypes
 from innerloop.learners.heads.ridge import Ridge
+from innerloop.learners.heads.scaled import Scaled
 from innerloop.learners.metric.protonet import ProtoNet
 from innerloop.learners.metric.relationnet import RelationNet, Relations
 from innerloop.learners.optimization.anil import ANIL
@@ -97,6 +98,7 @@ __all__ = [
     "Reptile",
     "Ridge",
     "Rotation",
+    "Scaled",
     "Statistician",
     "StatisticianHead",
     "TaskHeads",

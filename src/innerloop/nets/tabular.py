@@ -126,10 +126,10 @@ class TableTransformer(Recorded):
             return raw
         return raw @ self.target.weight[:, :targets].to(raw.dtype) / math.sqrt(raw.shape[-1])
 
-    def fuse(self) -> None:
+    def fuse(self, fused: bool = True) -> None:
         """Attend by PyTorch's own kernel from here on: faster; no second derivatives, no rule for ``vmap``."""
         for block in self._steps():
-            block.columns.fused = block.rows.fused = True
+            block.columns.fused = block.rows.fused = fused
 
     def _steps(self) -> list[_Block]:
         return [block for block in self.blocks if isinstance(block, _Block)]
