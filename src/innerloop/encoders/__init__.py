@@ -2,7 +2,10 @@
 
 from innerloop.encoders.base import Encoder
 from innerloop.encoders.find import find, names
+from innerloop.encoders.huggingface import HuggingFace
+from innerloop.encoders.onnx import ONNX
 from innerloop.encoders.own import Module
 from innerloop.encoders.sentences import Sentences
+from innerloop.encoders.timm import Timm
 
-__all__ = ["Encoder", "Module", "Sentences", "find", "names"]
+__all__ = ["ONNX", "Encoder", "HuggingFace", "Module", "Sentences", "Timm", "find", "names"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -19,6 +20,12 @@ ENCODERS: dict[str, tuple[str, str]] = {
     "photographs": ("innerloop.encoders.photographs", "Photographs"),
     "sentences": ("innerloop.encoders.sentences", "Sentences"),
     "table": ("innerloop.encoders.table", "Table"),
+}
+#: Encoders of anybody's networks, whose first argument is the network: ``name:NETWORK``.
+OPENED: dict[str, tuple[str, str]] = {
+    "hf": ("innerloop.encoders.huggingface", "HuggingFace"),
+    "timm": ("innerloop.encoders.timm", "Timm"),
+    "onnx": ("innerloop.encoders.onnx", "ONNX"),
 }
 #: What is no encoder but goes by a name beside them: numbers as they are.
 PLAIN = "features"
@@ -43,11 +50,12 @@ def names() -> tuple[str, ...]:
     return tuple(ENCODERS)
 
 
-def find(spec: str | Encoder | nn.Module, X: Any) -> Found:
+def find(spec: str | os.PathLike[str] | Encoder | nn.Module, X: Any) -> Found:
     """The encoder for inputs.
 
     Args:
-        spec: ``"auto"``, a name, an encoder, or a torch module for pictures.
+        spec: ``"auto"``, a name, an encoder, or a torch module for pictures; ``"hf:NAME"`` and ``"timm:NAME"`` for
+            networks of these libraries (of the first a folder too), or the path of an ``.onnx`` file.
         X: what it is to encode, for ``"auto"``: strings are sentences, or paths where they end like pictures; of
             pictures drawings go to ``"letters"``, all others to ``"photographs"``; a data frame of several columns is a
             ``"table"``; numbers are ``"features"``.
@@ -65,19 +73,32 @@ def find(spec: str | Encoder | nn.Module, X: Any) -> Found:
         from innerloop.encoders.own import Module
 
         return Found(Module.name, Module(spec))
+    if isinstance(spec, os.PathLike) and os.fspath(spec).lower().endswith(".onnx"):
+        spec = os.fspath(spec)
     if not isinstance(spec, str):
         raise InputError(f"encoder={spec!r}: give 'auto', a name, an innerloop.encoders.Encoder or a torch module")
     name = _looked(X) if spec == "auto" else spec
     if name == PLAIN:
         return Found(name, None)
+    prefix, _, network = name.partition(":")
+    if network and prefix in OPENED:
+        return Found(name, class_of(prefix)(network))
+    if name.lower().endswith(".onnx"):
+        return Found(name, class_of("onnx")(name))
     if name not in ENCODERS:
         known = ("auto", PLAIN, *ENCODERS)
         raise InputError(
-            f"encoder {name!r} is unknown{did_you_mean(name, known)}: choose of {', '.join(known)}, or give an encoder"
+            f"encoder {name!r} is unknown{did_you_mean(name, known)}: choose of {', '.join(known)}, hf:NAME, "
+            f"timm:NAME, the path of an .onnx file, or give an encoder"
         )
-    module, kind = ENCODERS[name]
-    make: Callable[[], Encoder] = getattr(import_module(module), kind)
-    return Found(name, make())
+    return Found(name, class_of(name)())
+
+
+def class_of(name: str) -> Callable[..., Encoder]:
+    """The class of an encoder of the library, by the name that it has there."""
+    module, kind = {**ENCODERS, **OPENED}[name]
+    made: Callable[..., Encoder] = getattr(import_module(module), kind)
+    return made
 
 
 def _looked(X: Any) -> str:

@@ -15,6 +15,20 @@ from innerloop.encoders.base import Encoder
 from innerloop.encoders.items import Picture
 
 
+def weights_digest(module: nn.Module) -> str:
+    """sha256 of a network's parts and of all its weights.
+
+    Example:
+        >>> weights_digest(nn.Flatten())[:8]
+        '1bc176a3'
+    """
+    digest = hashlib.sha256(repr(module).encode())
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 class Module(Encoder):
     """A torch module that turns pictures ``[n, C, size, size]``, values 0 to 1, into features.
 
@@ -66,11 +80,7 @@ class Module(Encoder):
     def _fingerprint(self) -> str:
         if not isinstance(self.module, nn.Module):
             raise InputError(f"module={self.module!r} is no torch module: give one, or the name of an encoder")
-        digest = hashlib.sha256(repr(self.module).encode())
-        for name, tensor in self.module.state_dict().items():
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-        return f"{digest.hexdigest()} {self.size} {self.channels} {self.mean} {self.std}"
+        return f"{weights_digest(self.module)} {self.size} {self.channels} {self.mean} {self.std}"
 
     def _prepare(self, item: Picture) -> Tensor:
         pixels = item.pixels(size=self.size, channels=1 if self.channels == 1 else 3, fit="crop").float() / 255

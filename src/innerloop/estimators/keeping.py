@@ -9,7 +9,7 @@ from typing import Any
 from innerloop.core.learner import Learner
 from innerloop.core.task import InputError
 from innerloop.encoders.base import Encoder
-from innerloop.encoders.find import ENCODERS, find
+from innerloop.encoders.find import ENCODERS, OPENED, class_of
 from innerloop.encoders.own import Module
 from innerloop.learners.embedded import Embedded
 from innerloop.learners.head import Head
@@ -23,7 +23,7 @@ def kept(encoder: Encoder | None) -> dict[str, Any] | None:
     """
     if encoder is None:
         return None
-    if encoder.name not in (*ENCODERS, Module.name):
+    if encoder.name not in (*ENCODERS, *OPENED, Module.name):
         raise InputError(
             f"the encoder {type(encoder).__name__} is no encoder of the library, so a bundle could not find it again: "
             f"keep its features, or wrap its network in innerloop.encoders.Module"
@@ -31,6 +31,8 @@ def kept(encoder: Encoder | None) -> dict[str, Any] | None:
     # Where it runs and where it keeps features is not the task's.
     options = {name: value for name, value in encoder.get_params(deep=False).items() if name not in ("cache", "device")}
     options.pop("module", None)
+    if isinstance(options.get("model"), Path):
+        options["model"] = str(options["model"])
     return {"name": encoder.name, "options": options, "fingerprint": encoder.fingerprint(), "state": encoder.state()}
 
 
@@ -52,12 +54,37 @@ def brought(learner: Learner | None, said: Mapping[str, Any] | None, path: Path)
         raise InputError(f"{path} holds a {type(learner).__name__}, and this estimator takes a head")
     if said is None:
         return learner, None
-    found = find(said["name"], None).encoder if module is None else Module(module)
-    assert found is not None
-    encoder: Encoder = found.set_params(**said["options"]).restore(said["state"])
+    if module is not None:
+        encoder: Encoder = Module(module, **said["options"])
+    else:
+        encoder = class_of(said["name"])(**_located(said["options"], path)).restore(said["state"])
     if encoder.fingerprint() != said["fingerprint"]:
         raise InputError(
-            f"{path} was made with other weights of the encoder {said['name']!r} than those that are installed: "
-            f"install the version that it was made with, or learn the task again from its examples"
+            f"{path} was made with other weights of the encoder {said['name']!r} than those that are {_where(said)}: "
+            f"bring back those that it was made with, or learn the task again from its examples"
         )
     return learner, encoder
+
+
+def _located(options: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Options with the network's file or folder where it is here: at its place, or beside the bundle.
+
+    Raises:
+        InputError: if it is at neither.
+    """
+    model = options.get("model")
+    if model is None:
+        return dict(options)
+    beside = path.absolute().parent / Path(model).name
+    if not Path(model).expanduser().exists() and beside.exists():
+        return {**options, "model": str(beside)}
+    if str(model).lower().endswith(".onnx") and not Path(model).expanduser().is_file():
+        raise InputError(
+            f"{path} needs the network {model}, which is neither there nor {beside}: put it at one of these places"
+        )
+    return dict(options)
+
+
+def _where(said: Mapping[str, Any]) -> str:
+    model = said["options"].get("model")
+    return f"in {model}" if model is not None else "installed"
