@@ -170,6 +170,15 @@ def _read_part(path: Path, part: str, file: Any) -> dict[str, Tensor]:
     return read_tensors(path / name)[0]
 
 
+def record(path: str | Path) -> dict[str, Any]:
+    """What a bundle's record says, without its tensors, which are neither read nor verified.
+
+    Raises:
+        InputError: if there is no bundle, or its record is damaged.
+    """
+    return _checked(_text(Path(path)), Path(path))
+
+
 def digest_of(path: str | Path) -> str:
     """The digest of a bundle, as its record states it: what another bundle names as its parent.
 

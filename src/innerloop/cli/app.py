@@ -12,12 +12,13 @@ import typer
 
 from innerloop.cli.browse import data, learners
 from innerloop.cli.demonstrate import demo
+from innerloop.cli.models import models
 from innerloop.cli.score import compare, evaluate
 from innerloop.cli.stream import continual
 from innerloop.cli.train import pretrain, resume, sweep, train
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (pretrain, train, sweep, resume, evaluate, compare, continual, learners, data, demo):
+for command in (pretrain, train, sweep, resume, evaluate, compare, continual, learners, data, models, demo):
     app.command()(command)
 
 

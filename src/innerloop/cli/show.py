@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from innerloop.core.plain import json_of
 
@@ -22,7 +23,8 @@ def show(rows: list[dict[str, Any]], as_json: bool) -> None:
         words = name == "what"
         table.add_column(name, no_wrap=not words, overflow="fold", ratio=1 if words and console.is_terminal else None)
     for row in rows:
-        table.add_row(*(", ".join(map(str, v)) if isinstance(v, list) else str(v) for v in row.values()))
+        # As text: what stands in square brackets is no style.
+        table.add_row(*(Text(", ".join(map(str, v)) if isinstance(v, list) else str(v)) for v in row.values()))
     if not console.is_terminal:
         console = Console(width=Console(width=10_000).measure(table).maximum)
     console.print(table, highlight=False)

@@ -1,0 +1,117 @@
+"""Letters, signs and drawings: a small network of our own that was meta-trained on handwriting."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from innerloop.bundle import read
+from innerloop.core.device import find_device
+from innerloop.core.task import InputError
+from innerloop.encoders.base import Encoder
+from innerloop.encoders.drawing import Form, drawing
+from innerloop.encoders.items import Picture
+
+#: The weights that come with the package, a bundle.
+SHIPPED = Path(__file__).parents[1] / "weights" / "letters"
+
+
+class Letters(Encoder):
+    """Drawings, one sign each, to features: for letters, signs, symbols and sketches of few strokes.
+
+    The drawing is found by itself: dark on light or light on dark, of any color, size, place and stroke width
+    (:func:`innerloop.encoders.drawing.drawing`). What turns a sign into another one stays: a turn, a mirror, its
+    proportions. What is lost: its size, its place, its colors, how thick the pen was.
+
+    Args:
+        weights: a bundle whose learner has an encoder of drawings; default the package's own.
+        cache: the folder that features are kept in beside memory.
+        device: what the network runs on.
+
+    Raises:
+        InputError: at ``transform``, for a picture that cannot be read or on which nothing is drawn, by its name.
+
+    Example:
+        >>> import numpy as np
+        >>> page = np.full((40, 40), 255, dtype=np.uint8)
+        >>> page[10:30, 18:21] = 0
+        >>> features = Letters().transform([page, 255 - page])
+        >>> features.shape, bool((features[0] == features[1]).all())
+        ((2, 256), True)
+
+    References:
+        Snell, Swersky, Zemel, *Prototypical Networks for Few-shot Learning*, NeurIPS 2017,
+        https://arxiv.org/abs/1703.05175. Lake, Salakhutdinov, Tenenbaum, *Human-level concept learning through
+        probabilistic program induction*, Science 2015, https://doi.org/10.1126/science.aab3050.
+    """
+
+    name = "letters"
+    kind = "images"
+
+    def __init__(
+        self, *, weights: str | Path | None = None, cache: str | Path | None = None, device: str = "cpu"
+    ) -> None:
+        super().__init__(cache=cache, device=device)
+        self.weights = weights
+
+    @property
+    def form(self) -> Form:
+        """What drawings are brought to, as the weights' bundle says."""
+        return self._kept().form
+
+    @property
+    def features(self) -> int:  # noqa: D102
+        form, network, _ = self._kept()
+        with torch.inference_mode():
+            blank = torch.zeros(1, 1, form.side, form.side, device=find_device(self.device))
+            return network(blank).flatten(1).shape[1]
+
+    def _kept(self) -> _Kept:
+        folder = Path(self.weights).expanduser() if self.weights is not None else SHIPPED
+        record = folder / "bundle.json"
+        return _read(folder, record.stat().st_mtime_ns if record.exists() else 0, str(find_device(self.device)))
+
+    def _fingerprint(self) -> str:
+        kept = self._kept()
+        return f"{kept.digest} {kept.form}"
+
+    def _prepare(self, item: Picture) -> Tensor:
+        return drawing(item.pixels(channels=3), self.form, item.name)
+
+    def _encode(self, prepared: list[Any]) -> Tensor:
+        return self._kept().network(torch.stack(prepared).to(find_device(self.device)))
+
+
+class _Kept(NamedTuple):
+    """What a bundle of weights holds for drawings."""
+
+    form: Form
+    network: nn.Module
+    digest: str
+    """Of the weights alone: the card beside them may change."""
+
+
+@lru_cache(maxsize=4)
+def _read(folder: Path, written: int, device: str) -> _Kept:
+    """``written``: when, so that weights that were replaced are read again."""
+    bundle = read(folder, device=device)
+    steps = bundle.preprocessing
+    named = ", ".join(str(step.get("step")) for step in steps)
+    if named != "drawing":
+        raise InputError(f"{folder} learned from pictures prepared by {named or 'nothing'}: give weights for 'drawing'")
+    # A network draws its weights before they are filled in: nobody else's random numbers may change by that.
+    with torch.random.fork_rng(devices=[]):
+        learner = bundle.learner
+    encoder = getattr(learner, "encoder", None)
+    if not isinstance(encoder, nn.Module):
+        raise InputError(f"{folder} holds a {type(learner).__name__}, which has no encoder: give that of a ProtoNet")
+    said = {name: value for name, value in steps[0].items() if name != "step"}
+    if set(said) != set(Form._fields):
+        raise InputError(
+            f"{folder} prepares drawings by {said}, this version by {', '.join(Form._fields)}: use its own"
+        )
+    return _Kept(Form(**said), encoder.eval().requires_grad_(False), str(bundle.record["files"]["weights"]["sha256"]))
