@@ -224,7 +224,10 @@ def test_a_head_folds(name: str) -> None:
         (lambda: il.learners.GaussianClasses(base=1.0), "size of a feature"),
         (lambda: il.learners.NearestNeighbor(distance="manhattan"), "manhattan"),
         (lambda: il.learners.NearestNeighbor(scale=0.0), "scale"),
-        (lambda: il.learners.LogisticRegression().adapt(il.Examples(torch.rand(100, 2), torch.eye(100))), "1024"),
+        (
+            lambda: il.learners.LogisticRegression().adapt(il.Examples(torch.rand(260, 2), torch.eye(260))),
+            "260 classes",
+        ),
         (lambda: refits(il.learners.Prototypes(), support([1, 1])[2], torch.tensor([[0, 2]])), "0 to 1"),
         (lambda: refits(il.learners.Prototypes(), support([1, 1])[2], torch.tensor([0, 1])), "int64"),
         (lambda: leave_one_out(il.learners.Prototypes(), support([1])[2]), "others"),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from innerloop.core.task import Examples
 from innerloop.encoders.incontext import InContextHead
-from innerloop.evidence import leave_one_out
+from innerloop.evidence import Ranks, conformal_ranks, joined_misfits, leave_one_out, ranks
 from innerloop.learners.head import Head
 from innerloop.learners.heads.gaussian import GaussianClasses
 from innerloop.learners.heads.logistic import LogisticRegression
@@ -35,10 +35,12 @@ HEADS: dict[str, Callable[[], Head]] = {
 SINGLE = "prototypes"
 
 #: Numbers that all refits of a head may hold together, for it to be tried, and for one that is asked for by name.
-_TRIED, _ASKED = 2**22, 2**24
+_TRIED, _ASKED = 2**23, 2**24
 #: Numbers that a head without refits may hold, for it to be tried.
 _LARGEST = 2**26
 _DRAWS = 500
+#: Numbers that ranking queries holds at a time, roughly.
+_AT_ONCE = 2**20
 
 
 class Choice(NamedTuple):
@@ -60,7 +62,7 @@ def ready(head: Head) -> Head:
 
 def closed(head: Head) -> bool:
     """Whether leave-one-out takes no refits."""
-    return type(head).held_out is not Head.held_out
+    return type(head).held_out is not Head.held_out and not isinstance(head, LogisticRegression)
 
 
 def candidates(
@@ -97,9 +99,12 @@ def reads(head: Head, classes: int) -> bool:
     return not isinstance(head, InContextHead) or classes <= head.classes
 
 
-def cheap(head: Head) -> bool:
-    """Whether leave-one-out is a closed form, or small systems."""
-    return closed(head) or (isinstance(head, Scaled) and closed(head.head))
+def joining(heads: Mapping[str, Head], support: Examples) -> dict[str, Head]:
+    """Those that tell in closed form what a query among the examples would change; else those of cheap refits."""
+    joined = {name: head for name, head in heads.items() if head.joined(support, support.x[:1]) is not None}
+    return joined or {
+        name: head for name, head in heads.items() if closed(head) or (isinstance(head, Scaled) and closed(head.head))
+    }
 
 
 def countable(y: Tensor) -> Tensor:
@@ -131,6 +136,40 @@ def choose(heads: Mapping[str, Head], support: Examples, single: str = SINGLE) -
     name = list(heads)[best]
     accuracy = _corrected(right, best)
     return Choice(name, accuracy, _interval(accuracy, len(rows)), _temperature(raws[name], support.y[rows]))
+
+
+def conformal(heads: Mapping[str, Head], support: Examples, x: Tensor, *, by_class: bool = False) -> Ranks:
+    """The ranks of queries by the head that is best for the examples and the query, chosen anew for each class.
+
+    By closed forms where all heads have them, by refits of each pair of query and class elsewhere.
+    """
+    with torch.no_grad():
+        if any(head.joined(support, x[:1]) is None for head in heads.values()):
+            more, classes = len(support.x) + 1, support.y.shape[1]
+            sizes = [(head, head.numbers(more, classes, support.x[0].numel())) for head in heads.values()]
+            numbers = sum(size * (1 if closed(head) else more) for head, size in sizes)
+            return conformal_ranks(held_out(heads), support, x, by_class=by_class, numbers=numbers)
+        size = max(1, _AT_ONCE // (len(support.y) * support.y.shape[1]))
+        found = [ranks(_best(heads, support, part), support.y, by_class=by_class) for part in x.split(size)]
+        return Ranks(torch.cat([part.worse for part in found]), found[0].among)
+
+
+def _best(heads: Mapping[str, Head], support: Examples, x: Tensor) -> Tensor:
+    """The misfits by the head of most right answers, the first of equals: ``[Q, N + 1, D]``."""
+    best = most = None
+    for head in heads.values():
+        joined = head.joined(support, x)
+        assert joined is not None
+        misfit = joined_misfits(joined, support.y)
+        if len(heads) == 1:
+            return misfit
+        right = ((misfit < 0) & misfit.isfinite()).sum(1, keepdim=True)
+        if best is None or most is None:
+            best, most = misfit, right
+        else:
+            best, most = torch.where(right > most, misfit, best), torch.maximum(right, most)
+    assert best is not None
+    return best
 
 
 def held_out(heads: Mapping[str, Head]) -> Callable[[Examples], Tensor]:

@@ -25,9 +25,9 @@ from innerloop.core.task import Examples, InputError, did_you_mean
 from innerloop.encoders.base import Encoder
 from innerloop.encoders.find import Found, find
 from innerloop.encoders.items import column
-from innerloop.estimators.choice import HEADS, SINGLE, candidates, cheap, choose, closed, countable, held_out, ready
+from innerloop.estimators.choice import HEADS, SINGLE, candidates, choose, conformal, countable, joining, ready
 from innerloop.estimators.keeping import brought, kept, with_encoder
-from innerloop.evidence import conformal_ranks, leave_one_out
+from innerloop.evidence import leave_one_out
 from innerloop.learners.head import Head
 from innerloop.learners.heads.prototypes import Prototypes
 
@@ -221,17 +221,12 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         if method != "full":
             raise InputError(f"method={method!r} is unknown: it is 'full'")
-        x = self._queries(X)
-        support, size = self._support(), self._sizes()
+        x, support = self._queries(X), self._support()
+        heads = {self.head_: self._head}
         if isinstance(self.head, str) and self.head == "auto":
-            tried = _candidates(*size, self._encoder)
-            heads = {name: head for name, head in tried.items() if cheap(head)}
-        else:
-            heads = {self.head_: self._head}
-        more = len(self.X_) + 1
-        numbers = sum(head.numbers(more, *size[1:]) * (1 if closed(head) else more) for head in heads.values())
-        ranks = conformal_ranks(held_out(heads), support, x, by_class=by_class, numbers=numbers)
-        return [self.classes_[row] for row in ranks.sets(coverage).numpy()]
+            heads = joining(_candidates(*self._sizes(), self._encoder), support)
+        found = conformal(heads, support, x, by_class=by_class)
+        return [self.classes_[row] for row in found.sets(coverage).numpy()]
 
     def save(self, path: str | Path, *, replace: bool = False) -> Path:
         """Keep it as a bundle, which :func:`innerloop.load` reads anywhere.

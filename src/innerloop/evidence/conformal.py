@@ -16,9 +16,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from innerloop.core.task import Examples, InputError
 from innerloop.evidence.refits import at_once
+from innerloop.learners.head import Joined
+
+#: Misfits that differ by less than this share count as equal: to rounding they are, and a guarantee counts both.
+_EQUAL = 1e-9
 
 
 class Ranks(NamedTuple):
@@ -92,15 +97,42 @@ def conformal_ranks(
         y = torch.cat((support.y, row.unsqueeze(0)))
         misfit = misfits(held_out(Examples(torch.cat((support.x, query.unsqueeze(0))), y)), y)
         alike = (y * row).sum(1) > 0 if by_class else torch.ones_like(misfit, dtype=torch.bool)
-        return ((misfit >= misfit[-1]) & alike).sum()
+        return (worse(misfit, misfit[-1]) & alike).sum()
 
     queries, candidates = x.repeat_interleave(classes, 0), eye.repeat(rows, 1)
     size = at_once(numbers or support.x.numel() * classes)
     parts = zip(queries.split(size), candidates.split(size), strict=True)
     with torch.no_grad():
-        worse = torch.cat([torch.func.vmap(rank)(*part) for part in parts]).view(rows, classes)
-    counts = support.y.sum(0) if by_class else support.y.new_full((classes,), len(support.x))
-    return Ranks(worse, counts.long() + 1)
+        found = torch.cat([torch.func.vmap(rank)(*part) for part in parts]).view(rows, classes)
+    return Ranks(found, among(support.y, by_class))
+
+
+def ranks(misfit: Tensor, y: Tensor, *, by_class: bool = False) -> Ranks:
+    """Rank queries by misfits that are known for every class they may join under.
+
+    Args:
+        misfit: of the N examples and, last, the query, ``[Q, N + 1, D]``.
+        y: one-hot rows ``[N, D]`` of the examples.
+        by_class: rank a query among the examples of the class alone.
+
+    Example:
+        >>> ranks(torch.tensor([[[0.0, 3.0], [2.0, 0.0], [1.0, 5.0]]]), torch.eye(2)).worse
+        tensor([[2, 1]])
+    """
+    alike = worse(misfit[:, :-1], misfit[:, -1:])
+    if by_class:
+        alike = alike & (y > 0)
+    return Ranks(alike.sum(1) + 1, among(y, by_class))
+
+
+def among(y: Tensor, by_class: bool) -> Tensor:
+    """How many a query is ranked among in each class, itself included: int64 ``[D]``."""
+    return (y.sum(0) if by_class else y.new_full((y.shape[1],), len(y))).long() + 1
+
+
+def worse(misfit: Tensor, query: Tensor) -> Tensor:
+    """Whether an example fits no better than the query; what rounding tells apart is equal."""
+    return misfit >= query - _EQUAL * (1 + query.abs().nan_to_num(posinf=0.0, neginf=0.0))
 
 
 def misfits(raw: Tensor, y: Tensor) -> Tensor:
@@ -114,3 +146,36 @@ def misfits(raw: Tensor, y: Tensor) -> Tensor:
     other = raw.masked_fill(y > 0, -math.inf).amax(1)
     # A class of which no other example is left fits worst; where there is neither, all fit alike.
     return torch.where(own.isinf(), torch.full_like(own, math.inf), other - own)
+
+
+def joined_misfits(found: Joined, y: Tensor) -> Tensor:
+    """The :func:`misfits` of N examples and a query under each class that it may join, ``[Q, N + 1, D]``.
+
+    Args:
+        found: the logits of all, of any number of queries.
+        y: one-hot rows ``[N, D]`` of the examples.
+
+    Example:
+        >>> others, own = torch.tensor([[[5.0, 1.0], [2.0, 2.0]]]), torch.tensor([[[6.0, 4.0], [2.0, 2.0]]])
+        >>> joined_misfits(Joined(others, own), torch.tensor([[1.0, 0.0]]))
+        tensor([[[-5., -1.],
+                 [ 0.,  0.]]])
+    """
+    count, classes = y.shape
+    if classes == 1:
+        return torch.full_like(found.own, -math.inf)
+    # The examples: only the column of the class that is joined changes, so the two largest rivals suffice.
+    others, own = found.others[:, :count], found.own[:, :count]
+    rivals = others.masked_fill(y > 0, -math.inf)
+    first, place = rivals.max(2, keepdim=True)
+    second = rivals.scatter(2, place, -math.inf).amax(2, keepdim=True)
+    at_place = F.one_hot(place.squeeze(2), classes) > 0
+    rival = torch.where(y > 0, first, torch.maximum(own, torch.where(at_place, second, first)))
+    mine = torch.where(y > 0, own, others.masked_fill(y == 0, -math.inf).amax(2, keepdim=True))
+    # The query: its class is the one that it joins.
+    asked = found.others[:, count:]
+    first, place = asked.max(2, keepdim=True)
+    second = asked.scatter(2, place, -math.inf).amax(2, keepdim=True)
+    last = torch.where(F.one_hot(place.squeeze(2), classes) > 0, second, first)
+    mine, rival = torch.cat((mine, found.own[:, count:]), 1), torch.cat((rival, last), 1)
+    return torch.where(mine.isinf(), torch.full_like(mine, math.inf), rival - mine)

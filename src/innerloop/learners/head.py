@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
+import torch
 from torch import Tensor, nn
 
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.learner import Learner
 from innerloop.core.task import Examples, InputError, check_examples
 from innerloop.learners.arguments import complete, parameters
+
+
+class Joined(NamedTuple):
+    """What each of N examples and a query would get from all the others, where the query joins them under each class.
+
+    The logits of a class depend only on whether it is the one that the query joins under.
+    """
+
+    others: Tensor
+    """``[Q, N + 1, D]``: the logits of each class where the query joins under another; the query's own come last."""
+    own: Tensor
+    """``[Q, N + 1, D]``: the logit of each class where the query joins under that one."""
+
+    def logits(self, code: int) -> Tensor:
+        """All logits where the queries join under one class, ``[Q, N + 1, D]``."""
+        columns = torch.arange(self.own.shape[2], device=self.own.device)
+        return torch.where(columns == code, self.own, self.others)
 
 
 class Head(Learner):
@@ -39,6 +57,13 @@ class Head(Learner):
         """What each support example would get from all the others, ``[N, P]``, where a closed form gives it exactly.
 
         Where there is none, and in any case, :func:`innerloop.evidence.leave_one_out` gives it.
+        """
+        return None
+
+    def joined(self, support: Examples, x: Tensor) -> Joined | None:
+        """What :meth:`held_out` would give with each query ``x [Q, *F]`` among the examples, where a closed form does.
+
+        It is what full conformal prediction takes, for many queries and classes at the price of few.
         """
         return None
 

@@ -132,9 +132,50 @@ class GaussianClasses(Head):
         # A class that has no support example cannot be the answer.
         return (-0.5 * (outer - within)).masked_fill(state.examples.y.sum(0) == 0, -math.inf).unsqueeze(0)
 
+    def held_out(self, support: Examples) -> Tensor | None:
+        """By what the covariance and its inverse change by without an example; with a base, by refits."""
+        if self.base or len(support.x) < 2:
+            return None
+        z, y = self._vectors(support.x), support.y
+        z, rest = z - z.mean(0), y @ y.sum(0) - 1
+        count, means = len(z) - 1, ClassSums.of(z, y).means
+        apart = z - y @ means
+        # Without an example its class's mean moves, so that more than its own square is gone; one alone has none.
+        moved = torch.where(rest > 0.5, (rest + 1) / rest.clamp(min=1), torch.zeros_like(rest))
+        squares = z.square().sum(1)
+        variance = _left(apart.square().sum(), moved * apart.square().sum(1))
+        spread = _left(squares.sum(), len(z) / count * squares)
+        # As in `adapt`: of single examples the spread of all is taken.
+        variance = torch.where(variance > 0, variance, torch.where(spread > 0, spread, torch.ones_like(spread)))
+        floor = (self.shrinkage * variance / (count * z.shape[1])).unsqueeze(1)
+        # In the basis in which the examples' covariance is a row of variances, the same for every example.
+        own = (1 - self.shrinkage) / count
+        values, basis = torch.linalg.eigh(apart @ apart.mT)
+        weights = own / (own * values.clamp(min=0) + floor)
+        points, centers = (part @ apart.mT @ basis for part in (z, means))
+        itself = points - y @ centers
+        # Squared distances to each mean, and products with the example's own deviation, before it is left out.
+        between = squares.unsqueeze(1) + means.square().sum(1) - 2 * z @ means.mT
+        between -= (weights * points.square()).sum(1, keepdim=True) + weights @ centers.square().mT
+        between += 2 * (weights * points) @ centers.mT
+        along = (apart * z).sum(1, keepdim=True) - apart @ means.mT
+        along -= (weights * points * itself).sum(1, keepdim=True) - (weights * itself) @ centers.mT
+        length = (apart.square().sum(1) - (weights * itself.square()).sum(1)).unsqueeze(1) / floor
+        between, along, moved = between / floor, along / floor, moved.unsqueeze(1)
+        # A rank less, by Sherman and Morrison.
+        less = 1 - own * moved * length
+        distance = torch.where(y > 0, moved.square() * length / less, between + own * moved * along.square() / less)
+        return (-0.5 * distance).masked_fill(y.sum(0) - y == 0, -math.inf)
+
     def _vectors(self, x: Tensor) -> Tensor:
         z = x.flatten(1)
         return z if self.basis is None else z @ self.basis
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"shrinkage={self.shrinkage}, base={self.base}"
+
+
+def _left(whole: Tensor, parts: Tensor) -> Tensor:
+    """What a sum is without each of some parts of it; zero where that is rounding alone."""
+    left = whole - parts
+    return left.masked_fill(left <= 64 * torch.finfo(left.dtype).eps * whole, 0.0)

@@ -8,6 +8,7 @@ which a last step from it gives, without a graph of the steps before.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,8 +19,8 @@ from innerloop.core.task import Examples, InputError, join
 from innerloop.learners.head import Head
 from innerloop.learners.heads.ridge import LinearFit
 
-#: Unknowns of a Newton step, examples times classes, of which a dense system fits into the memory and the time at hand.
-MOST = 1024
+#: Numbers of the dense systems of a Newton step, classes times examples squared, that fit into the memory at hand.
+MOST = 2**24
 _SHRINKS = 8
 
 
@@ -34,8 +35,8 @@ class LogisticRegression(Head):
         likelihood: default :class:`~innerloop.Categorical`.
 
     Raises:
-        InputError: for a C that is not positive or too few steps; and from ``adapt`` for a support set whose examples
-            times classes are more than 1024.
+        InputError: for a C that is not positive or too few steps; and from ``adapt`` for a support set of which classes
+            times examples squared are more than 2^24: 457 examples of 80 classes.
 
     Example:
         >>> head = LogisticRegression()
@@ -46,7 +47,8 @@ class LogisticRegression(Head):
     References:
         Lee, Maji, Ravichandran, Soatto, *Meta-Learning with Differentiable Convex Optimization*, CVPR 2019,
         https://arxiv.org/abs/1904.03758. Tian et al., *Rethinking Few-Shot Image Classification: a Good Embedding Is
-        All You Need?*, ECCV 2020, https://arxiv.org/abs/2003.11539.
+        All You Need?*, ECCV 2020, https://arxiv.org/abs/2003.11539. Rasmussen, Williams, *Gaussian Processes for
+        Machine Learning*, 2006 (the Newton step).
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class LogisticRegression(Head):
         super().__init__(likelihood or Categorical())
         if not (math.isfinite(C) and C > 0):
             raise InputError(f"C is {C}; it must be positive and finite")
-        steps = (8 if C <= 100 else 15) if steps is None else steps
+        steps = _enough(C) if steps is None else steps
         if steps < 1:
             raise InputError(f"{steps} Newton steps solve nothing; give at least 1")
         self.C, self.normalize, self.steps = C, normalize, steps
@@ -68,59 +70,39 @@ class LogisticRegression(Head):
     def adapt(self, support: Examples, state: LinearFit | None = None) -> LinearFit:  # noqa: D102
         support = join(state.examples if state else None, support)
         z, y = self._vectors(support.x), support.y
-        if y.numel() > MOST:
+        if y.numel() * len(y) > MOST:
             raise InputError(
-                f"the support set has {y.shape[0]} examples of {y.shape[1]} classes: logistic regression solves for at "
-                f"most {MOST} numbers, examples times classes; take Ridge, or fewer examples"
+                f"the support set has {y.shape[0]} examples of {y.shape[1]} classes: logistic regression holds classes "
+                f"times examples squared, at most {MOST} numbers; take Ridge, or fewer examples"
             )
-        gram = z @ z.mT
-        dual, bias = y.new_zeros(y.shape), y.new_zeros(y.shape[1])
+        problem = _Problem(z @ z.mT, y.mT, torch.ones_like(y[:, 0]), self.C)
         with torch.no_grad():
-            for _ in range(self.steps):
-                towards = self._newton(gram.detach(), y, dual, bias)
-                dual, bias = self._along(gram.detach(), y, (dual, bias), towards)
-        more, shift = self._newton(gram, y, dual, bias)
-        return LinearFit(support, (dual + more).mT @ z, bias + shift)
+            dual, bias = problem.solved(self.steps)
+        # The step from the optimum is zero, and its gradient that of the optimum.
+        more, shift = problem.newton(dual, bias)
+        return LinearFit(support, (dual + more) @ z, bias + shift)
 
     def predict(self, state: LinearFit, x: Tensor) -> Tensor:  # noqa: D102
         logits = F.linear(self._vectors(x), state.weight, state.bias)
         # A class that has no support example cannot be the answer.
         return logits.masked_fill(state.examples.y.sum(0) == 0, -math.inf).unsqueeze(0)
 
+    @torch.no_grad()
+    def held_out(self, support: Examples) -> Tensor:
+        """By refits in which one example counts nothing, all at once in the space of the examples."""
+        z, y = self._vectors(support.x), support.y
+        counts = 1 - torch.eye(len(y), dtype=y.dtype, device=y.device)
+        found = []
+        for part in counts.split(max(1, MOST // (y.numel() * len(y)))):
+            problem = _Problem(z @ z.mT, y.mT, part, self.C)
+            dual, bias = problem.solved(self.steps + 1)
+            logits = (dual @ problem.gram + bias.unsqueeze(-1)).masked_fill(problem.absent.unsqueeze(-1), -math.inf)
+            found.append(torch.where(part.unsqueeze(-2) == 0, logits, torch.zeros_like(logits)).sum(-1))
+        return torch.cat(found)
+
     def numbers(self, examples: int, classes: int, features: int) -> int:
-        """The dense system of a Newton step is the most."""
-        return examples * features + 3 * (examples * classes) ** 2
-
-    def _newton(self, gram: Tensor, y: Tensor, dual: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """The step to the optimum of the second-order model; weights are ``dual.mT @ z``, the optimum has
-        ``dual = C (y - p)``, whose sum over examples is 0.
-        """
-        n, d = y.shape
-        absent = y.sum(0) == 0
-        p = (gram @ dual + bias).masked_fill(absent, -math.inf).softmax(1)
-        identity = torch.eye(d, dtype=y.dtype, device=y.device)
-        curves = self.C * (torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)).detach()
-        own = torch.eye(n, dtype=y.dtype, device=y.device)
-        top = torch.einsum("nij,nm->nimj", curves, gram.detach()) + torch.einsum("nm,ij->nimj", own, identity)
-        # A shift of all biases changes nothing, nor does that of an absent class: the last rows fix both at 0.
-        gauge = torch.full_like(identity, 1 / d) + torch.diag(absent.to(y))
-        bottom = torch.cat((identity.repeat(1, n), gauge), 1)
-        system = torch.cat((torch.cat((top.reshape(n * d, n * d), curves.reshape(n * d, d)), 1), bottom))
-        wrong = torch.cat(((self.C * (y - p) - dual).flatten(), -dual.sum(0)))
-        step = torch.linalg.solve(system, wrong)
-        return step[: n * d].view(n, d), step[n * d :]
-
-    def _along(
-        self, gram: Tensor, y: Tensor, start: tuple[Tensor, Tensor], step: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """The best of the whole step and its halves, quarters, ...: a whole one may overshoot where C is large."""
-        sizes = 0.5 ** torch.arange(_SHRINKS, dtype=y.dtype, device=y.device)
-        duals, biases = (a + sizes.view(-1, *[1] * a.ndim) * b for a, b in zip(start, step, strict=True))
-        logits = gram @ duals + biases.unsqueeze(1)
-        size = 0.5 * (duals * (gram @ duals)).sum((1, 2))
-        losses = logits.masked_fill(y.sum(0) == 0, -math.inf).logsumexp(2) - (y * logits).sum(2)
-        best = F.one_hot((self.C * losses.sum(1) + size).argmin(), _SHRINKS).to(y)
-        return torch.einsum("s,snd->nd", best, duals), best @ biases
+        """The systems of a Newton step, one a class, are the most."""
+        return examples * features + 3 * classes * examples**2
 
     def _vectors(self, x: Tensor) -> Tensor:
         z = x.flatten(1)
@@ -128,3 +110,81 @@ class LogisticRegression(Head):
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"C={self.C}, steps={self.steps}"
+
+
+class _Problem(NamedTuple):
+    """Softmax regression on N examples of D classes, in their space, for any number of ways to count them at once.
+
+    Weights are ``dual @ z``, ``dual [..., D, N]``; the optimum has ``dual = C counts (y - p)``, which sums over the
+    examples to 0.
+    """
+
+    gram: Tensor
+    """``[N, N]``."""
+    y: Tensor
+    """``[D, N]``."""
+    counts: Tensor
+    """How much each example counts, ``[..., N]``."""
+    C: float
+
+    @property
+    def absent(self) -> Tensor:
+        """Classes of which no example counts, bool ``[..., D]``."""
+        return self.counts @ self.y.mT == 0
+
+    def solved(self, steps: int) -> tuple[Tensor, Tensor]:
+        """Dual ``[..., D, N]`` and bias ``[..., D]`` after so many Newton steps from zero."""
+        bias = torch.zeros_like(self.counts @ self.y.mT)
+        dual = bias.unsqueeze(-1) * self.y
+        for _ in range(steps):
+            dual, bias = self._along(dual, bias, *self.newton(dual, bias))
+        return dual, bias
+
+    def newton(self, dual: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """The step to the optimum of the second-order model.
+
+        The curvature of softmax is a diagonal less an outer product an example, so its system falls into one of N
+        equations for each class, and one that joins them (Rasmussen and Williams 2006, algorithm 3.3), here with a
+        free bias.
+        """
+        absent, counts = self.absent, self.C * self.counts.unsqueeze(-2)
+        p = (dual @ self.gram + bias.unsqueeze(-1)).masked_fill(absent.unsqueeze(-1), -math.inf).softmax(-2)
+        wrong = counts * (self.y - p) - dual
+        with torch.no_grad():
+            roots = (counts * p).sqrt()
+            inner = roots.unsqueeze(-1) * self.gram * roots.unsqueeze(-2)
+            inner.diagonal(dim1=-2, dim2=-1).add_(1)
+            each = torch.linalg.solve_triangular(torch.linalg.cholesky(inner), torch.diag_embed(roots), upper=False)
+            each = each.mT @ each
+            # An example that does not count has no curvature.
+            joint = torch.linalg.cholesky(each.sum(-3) + torch.diag_embed((self.counts == 0).to(p)))
+            ones = each.sum(-1)
+            shared = torch.cholesky_solve(ones.mT, joint)
+            # A shift of all biases changes nothing, nor does that of an absent class: both are fixed at 0.
+            rows = torch.diag_embed(ones.sum(-1) + absent.to(p)) - ones @ shared + 1 / p.shape[-2]
+        bent = (each @ (wrong @ self.gram.detach()).unsqueeze(-1)).squeeze(-1)
+        along = torch.cholesky_solve(bent.sum(-2).unsqueeze(-1), joint)
+        left = (wrong - bent + dual).sum(-1) + (ones @ along).squeeze(-1)
+        shift = torch.linalg.solve(rows, left)
+        along = along + shared @ shift.unsqueeze(-1)
+        return wrong - bent - ones * shift.unsqueeze(-1) + (each @ along.unsqueeze(-3)).squeeze(-1), shift
+
+    def _along(self, dual: Tensor, bias: Tensor, step: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+        """The best of the whole step and its halves, quarters, ...: a whole one may overshoot where C is large."""
+        sizes = 0.5 ** torch.arange(_SHRINKS, dtype=dual.dtype, device=dual.device)
+        here, there = dual @ self.gram, step @ self.gram
+        logits, more = here + bias.unsqueeze(-1), there + shift.unsqueeze(-1)
+        # Sizes come last: [..., D, N, sizes].
+        logits = logits.unsqueeze(-1) + more.unsqueeze(-1) * sizes
+        losses = logits.masked_fill(self.absent[..., None, None], -math.inf).logsumexp(-3)
+        losses = losses - (self.y.unsqueeze(-1) * logits).sum(-3)
+        linear, square = (dual * there).sum((-2, -1)), 0.5 * (step * there).sum((-2, -1))
+        size = linear.unsqueeze(-1) * sizes + square.unsqueeze(-1) * sizes.square()
+        losses = self.C * (losses * self.counts.unsqueeze(-1)).sum(-2) + size
+        best = sizes[losses.argmin(-1)]
+        return dual + best[..., None, None] * step, bias + best.unsqueeze(-1) * shift
+
+
+def _enough(C: float) -> int:
+    """Newton steps from zero that reach the optimum to rounding."""
+    return 8 if C <= 100 else 15

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, join
-from innerloop.learners.head import Head
+from innerloop.learners.head import Head, Joined
+from innerloop.learners.heads.prototypes import squares
 
 
 class NearestNeighbor(Head):
@@ -60,7 +61,16 @@ class NearestNeighbor(Head):
     def held_out(self, support: Examples) -> Tensor:
         """No example is its own neighbor."""
         itself = torch.eye(len(support.x), dtype=torch.bool, device=support.x.device)
-        return self._best(self._similarities(support.x, support.x).masked_fill(itself, -math.inf), support.y)
+        z = support.x.flatten(1)
+        near = self._similarities(z, z) if self.distance == "cosine" else -self.scale * squares(z, z)
+        return self._best(near.masked_fill(itself, -math.inf), support.y)
+
+    def joined(self, support: Examples, x: Tensor) -> Joined:
+        """The query is one neighbor more."""
+        plain, asked = self.held_out(support), self._similarities(x, support.x)
+        others = torch.cat((plain.expand(len(x), *plain.shape), self._best(asked, support.y).unsqueeze(1)), 1)
+        own = torch.maximum(others[:, :-1], asked.unsqueeze(2))
+        return Joined(others, torch.cat((own, others[:, -1:]), 1))
 
     def _similarities(self, x: Tensor, known: Tensor) -> Tensor:
         z, known = x.flatten(1), known.flatten(1)

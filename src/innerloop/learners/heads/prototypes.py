@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, Task
-from innerloop.learners.head import Head, required
+from innerloop.learners.head import Head, Joined, required
 
 
 class ClassSums(NamedTuple):
@@ -112,7 +112,35 @@ class Prototypes(Head):
         rest = ClassSums(y @ whole.sums - z, y @ whole.counts - 1)
         own = self._similarity(z.unsqueeze(1), rest.means.unsqueeze(1)).squeeze(1)
         own = (self.scale * own).masked_fill(rest.counts.unsqueeze(1) < 0.5, -math.inf)
-        return torch.where(y > 0, own, self._logits(z, whole))
+        if self.distance == "cosine":
+            return torch.where(y > 0, own, self._logits(z, whole))
+        # No gradient passes here, so that no array of all differences is needed.
+        return torch.where(
+            y > 0, own, (-self.scale * squares(z, whole.means)).masked_fill(whole.counts == 0, -math.inf)
+        )
+
+    def joined(self, support: Examples, x: Tensor) -> Joined:
+        """The query adds itself to a sum and one to its count."""
+        z, y, queries = self._vectors(support.x), support.y, self._vectors(x)
+        whole = ClassSums.of(z, y)
+        plain, asked = self.held_out(support), self._logits(queries, whole).unsqueeze(1)
+        others = torch.cat((plain.expand(len(x), *plain.shape), asked), 1)
+        # Distances are the same from any point, and lose least from one in the middle.
+        center = z.mean(0) if self.distance == "euclidean" else torch.zeros_like(z[0])
+        z, queries = z - center, queries - center
+        sums, counts = y.mT @ z, whole.counts + 1
+        # Products of an example, and squared lengths, with the sums that it is not in and the query is, [Q, N, D].
+        cross = z @ queries.mT
+        along = (z @ sums.mT - y * z.square().sum(1, keepdim=True)) + cross.mT.unsqueeze(2)
+        length = sums.square().sum(1) + 2 * queries @ sums.mT + queries.square().sum(1, keepdim=True)
+        less = y * (2 * (z @ sums.mT + cross.mT.unsqueeze(2)) - z.square().sum(1, keepdim=True))
+        length = (length.unsqueeze(1) - less).clamp(min=0)
+        if self.distance == "cosine":
+            own = self.scale * along / length.sqrt().clamp(min=1e-12)
+        else:
+            mean = (counts - y).unsqueeze(0)
+            own = -self.scale * (z.square().sum(1, keepdim=True) - 2 * along / mean + length / mean.square())
+        return Joined(others, torch.cat((own, asked), 1))
 
     def _logits(self, z: Tensor, state: ClassSums) -> Tensor:
         # A class that has no support example cannot be the answer.
@@ -137,3 +165,8 @@ class Prototypes(Head):
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"distance={self.distance!r}, scale={self.scale}"
+
+
+def squares(a: Tensor, b: Tensor) -> Tensor:
+    """Squared distances of all pairs, ``[M, H], [N, H] -> [M, N]``, by their differences, without an array of these."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()

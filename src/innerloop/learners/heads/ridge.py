@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, join
-from innerloop.learners.head import Head
+from innerloop.learners.head import Head, Joined
 
 
 class LinearFit(NamedTuple):
@@ -50,7 +50,8 @@ class Ridge(Head):
     References:
         Bertinetto, Henriques, Torr, Vedaldi, *Meta-learning with differentiable closed-form solvers*, ICLR 2019,
         https://arxiv.org/abs/1805.08136. Allen, *The relationship between variable selection and data augmentation*,
-        Technometrics 1974 (the residuals of examples left out).
+        Technometrics 1974 (the residuals of examples left out). Cawley, Talbot, *Fast exact leave-one-out
+        cross-validation of sparse least-squares support vector machines*, Neural Networks 2004.
     """
 
     def __init__(
@@ -91,6 +92,33 @@ class Ridge(Head):
         hat = self._solve(gram, gram).mT + 1 / len(z)
         free = (1 - hat.diagonal()).clamp(min=torch.finfo(z.dtype).eps).unsqueeze(1)
         return self._logits(y - (y - hat @ y) / free).masked_fill(y.sum(0) - y == 0, -math.inf)
+
+    def joined(self, support: Examples, x: Tensor) -> Joined:
+        """By a row and a column more in the inverse of the bordered system, whose diagonal gives the residuals of
+        examples left out (Cawley and Talbot 2004).
+        """
+        z, y, queries = self._vectors(support.x), support.y, self._vectors(x)
+        center = z.mean(0)
+        z, queries = z - center, queries - center
+        penalty, one = self.log_penalty.exp().to(z), torch.ones_like(z[:, :1])
+        system = torch.cat((z @ z.mT + penalty * torch.eye(len(z), dtype=z.dtype, device=z.device), one), 1)
+        system = torch.cat((system, torch.cat((one, torch.zeros_like(one[:1]))).mT))
+        inverse = torch.linalg.inv(system)
+        # The row that a query adds: [Q, N + 1].
+        row = torch.cat((queries @ z.mT, torch.ones_like(queries[:, :1])), 1)
+        change = row @ inverse
+        pivot = (queries.square().sum(1) + penalty - (change * row).sum(1)).unsqueeze(1)
+        change = change[:, : len(z)]
+        fitted = change @ y
+        dual, diagonal = inverse[: len(z), : len(z)] @ y, inverse.diagonal()[: len(z)]
+        step = change / pivot
+        free = (diagonal + change * step).unsqueeze(2)
+        # A query that joins under no class, and what its one adds to the column of a class.
+        plain = y - (dual + step.unsqueeze(2) * fitted.unsqueeze(1)) / free
+        joins = plain + step.unsqueeze(2) / free
+        plain = self._logits(plain).masked_fill(y.sum(0) - y == 0, -math.inf)
+        asked = self._logits(fitted).unsqueeze(1)
+        return Joined(torch.cat((plain, asked), 1), torch.cat((self._logits(joins), asked), 1))
 
     def _solve(self, gram: Tensor, right: Tensor) -> Tensor:
         penalty = self.log_penalty.exp().to(gram)
