@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from innerloop.cli.browse import data, learners
+from innerloop.cli.check import check
 from innerloop.cli.demonstrate import demo
 from innerloop.cli.models import models
 from innerloop.cli.score import compare, evaluate
@@ -18,7 +19,7 @@ from innerloop.cli.stream import continual
 from innerloop.cli.train import pretrain, resume, sweep, train
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (pretrain, train, sweep, resume, evaluate, compare, continual, learners, data, models, demo):
+for command in (pretrain, train, sweep, resume, evaluate, compare, continual, learners, data, check, models, demo):
     app.command()(command)
 
 

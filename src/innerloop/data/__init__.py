@@ -1,6 +1,7 @@
 """Pools, samplers and data sets."""
 
 from innerloop.data.augment import Augment
+from innerloop.data.check import check
 from innerloop.data.class_stream import ClassStream
 from innerloop.data.completion import Completion
 from innerloop.data.episodes import Batches, Episodes, FewShot, Sampler
@@ -10,6 +11,7 @@ from innerloop.data.images import class_folders, read_image
 from innerloop.data.known import KnownTasks
 from innerloop.data.mapped import MappedPool, mapped, open_pool, write_images, write_pool
 from innerloop.data.molecules import Assays, Molecules
+from innerloop.data.own.looking import alike, split_examples
 from innerloop.data.own.pools import own_pools
 from innerloop.data.own.read import read_own
 from innerloop.data.own.record import OwnData
@@ -47,6 +49,8 @@ __all__ = [
     "TableTasks",
     "Turned",
     "Views",
+    "alike",
+    "check",
     "cifar_fs",
     "class_folders",
     "folder",
@@ -59,6 +63,7 @@ __all__ = [
     "own_pools",
     "read_image",
     "read_own",
+    "split_examples",
     "write_images",
     "write_pool",
 ]

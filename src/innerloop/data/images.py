@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, get_args
+from typing import IO, TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -82,12 +82,7 @@ def read_image(
         # Of large images the limit is here; a file whose notes are damaged is read or refused.
         warnings.simplefilter("ignore")
         with Image.open(source, formats=_formats()) as image:
-            width, height = image.size
-            if width * height > limit:
-                raise InputError(
-                    f"{name} has {width}x{height} = {width * height} pixels, more than the limit of {limit}: make it "
-                    f"smaller, or raise the limit"
-                )
+            _check_size(name, *image.size, limit)
             image.load()
             return image_tensor(image, size=size, channels=channels, fit=fit, white=white, name=name)
 
@@ -130,6 +125,55 @@ def image_tensor(
             image = image.resize((size, size), Image.Resampling.LANCZOS)
     pixels = np.array(image).reshape(image.size[1], image.size[0], channels)
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+class Glance(NamedTuple):
+    """What a file of a picture is, and how it looks from afar."""
+
+    format: str
+    """As Pillow calls it: ``"JPEG"``."""
+    mode: str
+    width: int
+    height: int
+    frames: int
+    gray: Tensor
+    """uint8 ``[side, side]``."""
+
+
+def glance(source: str | os.PathLike[str] | IO[bytes], *, side: int = 32, name: str | None = None) -> Glance:
+    """Read all of a picture, but only small and gray: several times faster than :func:`read_image` for JPEG.
+
+    Raises:
+        InputError: as :func:`read_image`.
+
+    Example:
+        >>> import io, PIL.Image
+        >>> file = io.BytesIO()
+        >>> PIL.Image.new("P", (40, 20)).save(file, "GIF")
+        >>> glance(file)[:5]
+        ('GIF', 'P', 40, 20, 1)
+    """
+    from PIL import Image
+
+    name = name or (str(source) if isinstance(source, (str, os.PathLike)) else str(getattr(source, "name", "the file")))
+    with _refused(name), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(source, formats=_formats()) as image:
+            kind, mode, (width, height) = image.format or "", image.mode, image.size
+            _check_size(name, width, height, LIMIT)
+            frames = int(getattr(image, "n_frames", 1))
+            # JPEG is decoded at an eighth of its size, from all of its bytes.
+            image.draft("L", (2 * side, 2 * side))
+            image.load()
+            return Glance(kind, mode, width, height, frames, image_tensor(image, size=side, channels=1, name=name)[0])
+
+
+def _check_size(name: str, width: int, height: int, limit: int) -> None:
+    if width * height > limit:
+        raise InputError(
+            f"{name} has {width}x{height} = {width * height} pixels, more than the limit of {limit}: make it smaller, "
+            f"or raise the limit"
+        )
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 
 from innerloop.core.labels import listed
 from innerloop.core.task import InputError
-from innerloop.data.columns import text_of
+from innerloop.data.columns import pandas_module, text_of
 from innerloop.data.own.files import ending, kind_of, split_of, stem, walk
 from innerloop.data.own.frames import Frame
 from innerloop.data.own.record import OwnData
@@ -50,6 +52,10 @@ def own_folder(root: Path, asked: Asked, read: ReadRows, absent: Absent, decimal
                               for path, split in splits.items()])  # fmt: skip
     if len(tables) == 1:
         return own_rows(read(root / tables[0]), asked, absent=absent, decimal=decimal)
+    named = {path: classes for path in tables if ending(path) == ".json" and (classes := _class_lists(root / path))}
+    if named and len(tables) - len(named) == 1:
+        data = next(path for path in tables if path not in named)
+        return _with_coarser(own_rows(read(root / data), asked, absent=absent, decimal=decimal), named)
     if tables:
         raise InputError(f"{root} holds {len(tables)} tables ({listed(tables)}): give one of them")
     top_texts = [path for path in top if kinds[path] == "text"]
@@ -103,8 +109,6 @@ def _with_table(
 
 
 def _of(root: Path, own: OwnData, files: int) -> OwnData:
-    from dataclasses import replace
-
     unnamed = files - len({str(item) for item in own.X}) if own.kind == "images" else 0
     more = (f"{unnamed} files of the folder are in no row of the table, and left out",) if unnamed > 0 else ()
     return replace(own, origin=str(root), notes=(*own.notes, *more))
@@ -189,6 +193,30 @@ def _table_of_classes(
     return {}
 
 
+def _class_lists(path: Path) -> dict[str, str]:
+    """Of each name in the lists of a JSON object that of its list; nothing where it is none, or a name stands twice."""
+    try:
+        value = json.loads(text_of(path, None))
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(part, list) for part in value.values()):
+        return {}
+    names = [name for part in value.values() for name in part]
+    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        return {}
+    return {name: above for above, part in value.items() for name in part}
+
+
+def _with_coarser(own: OwnData, named: Mapping[str, Mapping[str, str]]) -> OwnData:
+    """With the coarser classes of the first file that has them for most classes."""
+    for path, above in named.items():
+        known = [label for label in own.classes if label in above]
+        if 2 * len(known) > len(own.classes):
+            hierarchy = {label: (above[label],) for label in known}
+            return replace(own, hierarchy=hierarchy, notes=(*own.notes, f"coarser classes are in {path}"))
+    return own
+
+
 def _whole(text: str) -> bool:
     return text.lstrip("-").isdigit()
 
@@ -228,8 +256,6 @@ def _joined(root: Path, parts: Sequence[tuple[str, OwnData]]) -> OwnData:
         raise InputError(f"the files of {root} differ in what they hold ({listed(sorted(kinds))}): give one of them")
     X: Any
     if first.kind == "table":
-        from innerloop.data.columns import pandas_module
-
         columns = [set(own.X.columns) for _, own in parts]
         if any(names != columns[0] for names in columns):
             other = sorted(set.union(*columns) - set.intersection(*columns))

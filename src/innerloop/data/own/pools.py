@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 
 from innerloop.core.labels import listed
 from innerloop.core.task import InputError
-from innerloop.data.images import Fit, image_tensor, read_image
+from innerloop.data.images import Fit
+from innerloop.data.own.pixels import pixels_of
 from innerloop.data.own.record import OwnData
 from innerloop.data.pool import Pool
 from innerloop.data.pools import Pools
@@ -166,28 +167,13 @@ def _tensor(own: OwnData, size: int, channels: int, fit: Fit, encoder: Any, trai
     if own.kind == "images":
         x = torch.empty(len(own), channels, size, size, dtype=torch.uint8)
         for row, item in enumerate(own.X):
-            x[row] = _pixels(item, own.names[row], size, channels, fit)
+            x[row] = pixels_of(item, own.names[row], size=size, channels=channels, fit=fit)
         return x
     if own.kind == "text":
         raise InputError(f"{own.origin} holds sentences: give encoder=, which makes features of them")
     if own.kind == "vectors":
         return torch.as_tensor(own.X, dtype=torch.get_default_dtype())
     return _columns(own, train)
-
-
-def _pixels(item: Any, name: str, size: int, channels: int, fit: Fit) -> Tensor:
-    if hasattr(item, "__fspath__"):
-        return read_image(item, size=size, channels=channels, fit=fit)
-    if not hasattr(item, "getbands"):
-        from PIL import Image
-
-        values = np.asarray(item)
-        if values.ndim == 3 and values.shape[0] in (1, 3, 4) and values.shape[2] not in (1, 3, 4):
-            values = np.moveaxis(values, 0, 2)
-        if values.dtype.kind == "f":
-            values = np.rint(values * (255 if values.max(initial=0) <= 1 else 1))
-        item = Image.fromarray(values.astype(np.uint8).squeeze())
-    return image_tensor(item, size=size, channels=channels, fit=fit, name=name)
 
 
 def _columns(own: OwnData, train: Tensor) -> Tensor:
