@@ -176,6 +176,30 @@ data omniglot --root NOSUCH
 data glyphs --root POOLS
 data sinusoid --download
 data mapped --root POOLS/train
+check
+check NOSUCH
+check FILE
+check LONG
+check RUN
+check POOLS
+check POOLS --json
+check FILE --label nosuch
+check FILE --shots x
+check TABLE --shots 0
+check TABLE --shots -1
+check TABLE --shots nan
+check TABLE --label nosuch
+check TABLE --label
+check TABLE --inputs nosuch
+check TABLE --inputs label
+check TABLE --task nosuch
+check TABLE --group nosuch
+check TABLE --encoding nosuch
+check TABLE --encoding utf-16
+check TABLE --sheet nosuch
+check TABLE --nosuch
+check TABLE TABLE
+check TABLE --json
 demo --minutes -1 --out OUT
 demo --minutes nan --out OUT
 demo --minutes 0 --out OUT
@@ -202,10 +226,12 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         classes = [(f"{split}{c}", torch.rand(6, 1, 8, 8, generator=generator)) for c in range(4)]
         il.data.write_pool(folder / "pools" / split, classes)
     (folder / "file").write_text("not a folder")
+    (folder / "table.csv").write_text("size,label\n" + "".join(f"{row},{row % 2}\n" for row in range(8)))
     return {
         "POOLS": folder / "pools",
         "RUN": folder / "run",
         "FILE": folder / "file",
+        "TABLE": folder / "table.csv",
         "NOSUCH": folder / "nosuch",
         "LONG": folder / ("x" * 300),
     }

@@ -74,19 +74,14 @@ def check(
 
 def _encoder(found: Checked) -> str | None:
     """What the inputs would be encoded by."""
-    from innerloop.core.task import InputError
-    from innerloop.encoders.find import find
+    from innerloop.encoders.find import looked
 
     own = found.own
     broken = {name for finding in found.findings if finding.what == "damaged" for name in finding.where}
     whole = [place for place, name in enumerate(own.names) if name not in broken]
     if not whole:
         return None
-    try:
-        return find("auto", own.take(whole).X).name
-    except InputError as error:
-        # An encoder that is not installed: the message is the command that installs it.
-        return str(error)
+    return looked(own.take(whole).X)
 
 
 @contextmanager
@@ -106,7 +101,8 @@ def _bar(show: bool) -> Iterator[Told]:
     try:
         yield told
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _tell(found: Checked, encoder: str | None, after: str) -> None:
@@ -156,7 +152,8 @@ def _counts(own: OwnData) -> str:
     counts = own.counts
     shown = ", ".join(f"{label} {count}" for label, count in list(counts.items())[:_SHOWN])
     more = f", and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else ""
-    spread = f" of {min(counts.values())} to {max(counts.values())} examples" if counts else ""
+    least, most = min(counts.values(), default=0), max(counts.values(), default=0)
+    spread = f" of {least} examples" if least == most else f" of {least} to {most} examples"
     return f"{len(counts)}{spread}: {shown}{more}"
 
 

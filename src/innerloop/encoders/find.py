@@ -77,7 +77,7 @@ def find(spec: str | os.PathLike[str] | Encoder | nn.Module, X: Any) -> Found:
         spec = os.fspath(spec)
     if not isinstance(spec, str):
         raise InputError(f"encoder={spec!r}: give 'auto', a name, an innerloop.encoders.Encoder or a torch module")
-    name = _looked(X) if spec == "auto" else spec
+    name = looked(X) if spec == "auto" else spec
     if name == PLAIN:
         return Found(name, None)
     prefix, _, network = name.partition(":")
@@ -101,7 +101,12 @@ def class_of(name: str) -> Callable[..., Encoder]:
     return made
 
 
-def _looked(X: Any) -> str:
+def looked(X: Any) -> str:
+    """The name of the encoder that ``"auto"`` takes for inputs; it need not be installed.
+
+    Raises:
+        InputError: for inputs of several kinds.
+    """
     if hasattr(X, "columns") and hasattr(X, "shape") and len(X.shape) == 2 and X.shape[1] != 1:
         return "table"
     if isinstance(X, (np.ndarray, Tensor)) and not (isinstance(X, np.ndarray) and X.dtype.kind in "OU" and X.ndim == 1):

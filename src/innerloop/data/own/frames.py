@@ -73,6 +73,8 @@ def read_rows(
         frame = _lines(path, encoding)
     else:
         frame = _csv(path, delimiter, encoding, header)
+    if sheet is not None and not (head.startswith(b"PK\x03\x04") or kind in (".xlsx", ".xlsm")):
+        raise InputError(f"{path.name} is no Excel file and has no sheet {sheet!r}: leave sheet= out")
     _check(frame)
     return frame
 
