@@ -102,7 +102,7 @@ def check(data: Any, *, shots: int | None = None, told: Told | None = None, **op
         >>> rows = [("Where is it?", "place"), ("where is it", "time"), ("It is late.", "time")]
         >>> found = check(rows)
         >>> found.usable, [finding.what for finding in found.findings]
-        (True, ['conflict', 'small'])
+        (True, ['small', 'conflict'])
     """
     if shots is not None and shots < 1:
         raise InputError(f"shots={shots}: it must be at least 1")
