@@ -221,6 +221,9 @@ def test_arrays_are_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(own.part("test").y, y[4:])
     with pytest.raises(il.InputError, match="no split 'val'"):
         own.part("val")
+    np.savez(tmp_path / "one.npz", X=X, y=np.array(3))
+    with pytest.raises(il.InputError, match=r"X has 6 rows and y the shape \(\)"):
+        read_own(tmp_path / "one.npz")
     np.savez(tmp_path / "objects.npz", X=np.array([None, {}]), y=y)
     with pytest.raises(il.InputError, match="no NumPy archive of plain numbers"):
         read_own(tmp_path / "objects.npz")

@@ -69,8 +69,8 @@ def _part(path: Path, x: Any, y: Any, x_name: str, y_name: str) -> tuple[Any, An
             f"{path}: {x_name} is {x.dtype} {x.shape}: features are numbers [N, H], pictures [N, H, W], [N, H, W, C] "
             f"or [N, C, H, W]"
         )
-    if len(x) != len(y):
-        raise InputError(f"{path}: {x_name} has {len(x)} rows and {y_name} {len(y)}: give each row a label")
+    if y.ndim not in (1, 2) or len(x) != len(y):
+        raise InputError(f"{path}: {x_name} has {len(x)} rows and {y_name} the shape {y.shape}: give each row a label")
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(1))
         raise InputError(f"{path}: row {bad[0]} of {x_name} (and {len(bad) - 1} more) is not finite: mend or remove it")
