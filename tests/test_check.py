@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import struct
 import zlib
 from pathlib import Path
@@ -154,6 +155,7 @@ def test_tables_are_looked_at_by_column() -> None:
         {
             "size": [1.0, 2.0, np.nan, 4.0, 1.0 + 1e-9, 6.0],
             "flat": [3.0] * 6,
+            "customer": range(100, 106),
             "code": list("xyxyxy"),
             "label": [*"abab", None, "b"],
         }
@@ -162,7 +164,9 @@ def test_tables_are_looked_at_by_column() -> None:
     assert by_kind["missing"].where == ("size",)
     assert by_kind["constant"].where == ("flat",)
     assert by_kind["tells"].where == ("code",)
+    assert by_kind["counts"].where == ("customer",)
     assert by_kind["unlabeled"].where == ("row 5",)
+    by_kind = found(check(frame.drop(columns="customer").assign(code="x")))
     assert by_kind["near"].where == ("row 1 = row 5",)
 
 
@@ -240,7 +244,14 @@ def test_the_command_takes_columns_as_the_reader_does(cli: Cli, tmp_path: Path) 
     said = json.loads(cli(*words, "--json")[1])
     assert (said["columns"], said["classes"]) == (["größe"], {"a": 1, "b": 2})
     assert [finding["what"] for finding in said["findings"]] == ["small", "missing"]
-    assert said["next"].endswith("--label art --missing -9 --encoding latin-1 --out TASK")
+    # What `learn` has no option for is read in Python.
+    names: dict[str, Any] = {"il": il}
+    exec(said["next"].partition(";")[0], names)
+    assert names["own"].X["größe"].isna().tolist() == [False, False, True]
+    (tmp_path / "b c.csv").write_text("größe,art\n1,a\n2,b\n")
+    _, out, _ = cli("check", tmp_path / "b c.csv", "--label", "art", "--inputs", "größe")
+    words = shlex.split(out.rpartition("next: ")[2])
+    assert words == ["innerloop", "learn", str(tmp_path / "b c.csv"), "--label=art", "--inputs=größe", "--out", "TASK"]
 
 
 def test_real_pictures_are_checked(data_root: Path) -> None:

@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import os
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,14 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from test_cli import Cli
 
 import innerloop as il
 from innerloop.data import OwnData, own_pools, read_own, registry
+from innerloop.data.own.frames import is_number
 
 SENTENCES = {"cat": ["it meows at night", "a small tiger purrs"], "dog": ["it barks at the post", "good boy, sit down"]}
 
@@ -307,10 +312,63 @@ def test_a_stated_encoding_is_used(tmp_path: Path) -> None:
     assert read_own(tmp_path / "a.csv", encoding="latin-1").X[0] == "café au lait"
 
 
+def test_a_stated_encoding_is_that_of_text_files_too(tmp_path: Path) -> None:
+    for name, text in (("a", "café au lait"), ("b", "thé noir")):
+        (tmp_path / f"{name}.txt").write_bytes(text.encode("latin-1"))
+    with pytest.raises(il.InputError, match=r"a\.txt is not utf-8"):
+        read_own(tmp_path)
+    assert read_own(tmp_path, encoding="latin-1").X == ["café au lait", "thé noir"]
+
+
+@pytest.mark.parametrize("module", ["pandas", "openpyxl", "pyarrow"])
+def test_a_missing_extra_is_named_by_its_command(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, write = {
+        "pandas": ("a.csv", lambda path: sentences().to_csv(path, index=False)),
+        "openpyxl": ("a.xlsx", lambda path: sentences().to_excel(path, index=False)),
+        "pyarrow": ("a.parquet", lambda path: sentences().to_parquet(path)),
+    }[module]
+    write(tmp_path / name)
+    for loaded in [loaded for loaded in sys.modules if loaded.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(il.InputError, match=r"pip install 'innerloop\[tables\]'"):
+        read_own(tmp_path / name)
+
+
+def test_pictures_of_a_hugging_face_data_set() -> None:
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["dark", "light"])})
+    shown = [Image.new("RGB", (6, 4), (shade, 0, 0)) for shade in (0, 250)]
+    own = read_own(datasets.Dataset.from_dict({"image": shown, "label": [0, -1]}, features=features))
+    assert own.kind == "images"
+    assert [picture.getpixel((0, 0)) for picture in own.X] == [(0, 0, 0), (250, 0, 0)]
+    assert own.y.tolist() == ["dark", None]
+
+
+WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Z")), min_size=1, max_size=8)
+
+
+@given(st.lists(st.tuples(st.lists(WORDS, min_size=1, max_size=5).map(" ".join), WORDS), min_size=1, max_size=8),
+       st.sampled_from([",", ";", "\t", "|"]))  # fmt: skip
+def test_a_csv_file_gives_back_what_was_written(rows: list[tuple[str, str]], delimiter: str) -> None:
+    """Whatever words it holds: quotes, delimiters, numbers, words for missing."""
+    file = Path(tempfile.mkdtemp()) / "a.csv"
+    pandas.DataFrame(rows, columns=["text", "label"]).to_csv(file, index=False, sep=delimiter)
+    if any(is_number(text) for text, _ in rows):
+        # A column of numbers is a table's, and with words among them refused.
+        return
+    own = read_own(file, inputs="text")
+    if own.kind == "text":
+        assert [text for text, _ in rows] == own.X
+    assert [str(label) for label in own.y] == [label for _, label in rows] or own.y.dtype.kind in "if"
+
+
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="no symbolic links here")
 def test_folders_that_link_in_a_circle_are_read_once(tmp_path: Path) -> None:
     picture(tmp_path / "cat/0.png")
     picture(tmp_path / "dog/0.png")
+    (tmp_path / "cat/itself").symlink_to("itself")
     (tmp_path / "cat/round").symlink_to(tmp_path, target_is_directory=True)
     assert sum(read_own(tmp_path).counts.values()) == 2
 

@@ -60,16 +60,24 @@ def check(
     with _bar(not as_json) as told:
         found = look(data, shots=shots, told=told, header=header, **columns)
     encoder = _encoder(found)
-    given = [(f"--{name}", value) for name, value in columns.items() if value]
-    words = [word for option, value in given for one in (value if isinstance(value, list) else [value])
-             for word in (option, str(one))]  # fmt: skip
-    after = f"innerloop learn {shlex.join([str(data), *words])} --out TASK"
+    after = _next(data, {**columns, "header": header})
     if as_json:
         typer.echo(json_of({**found.json(), "encoder": encoder, "next": after if found.usable else None}))
     else:
         _tell(found, encoder, after)
     if not found.usable:
         raise typer.Exit(1)
+
+
+def _next(data: Path, options: dict[str, Any]) -> str:
+    """What learns from the data: a command, or where it has no such option, two lines of Python in one."""
+    said = {name: value for name, value in options.items() if value not in (None, ())}
+    if set(said) <= {"label", "inputs"}:
+        words = [f"--label={said['label']}"] if "label" in said else []
+        words += [f"--inputs={name}" for name in said.get("inputs", [])]
+        return f"innerloop learn {shlex.join([str(data), *words])} --out TASK"
+    arguments = ", ".join([repr(str(data)), *(f"{name}={value!r}" for name, value in said.items())])
+    return f"own = il.data.read_own({arguments}); il.FewShotClassifier().fit(own.X, own.y)"
 
 
 def _encoder(found: Checked) -> str | None:

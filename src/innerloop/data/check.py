@@ -27,7 +27,8 @@ class Finding:
 
     Args:
         what: it is, in one word: ``damaged``, ``absent``, ``conflict``, ``leak``, ``duplicates``, ``near``, ``small``,
-            ``classes``, ``missing``, ``constant``, ``tells``, ``ending``, ``tiny``, ``animated``, ``unlabeled``.
+            ``classes``, ``amount``, ``unlabeled``, ``missing``, ``constant``, ``counts``, ``tells``, ``ending``,
+            ``tiny``, ``animated``.
         says: a sentence with numbers, and the remedy.
         stops: whether nothing can be learned before it is mended.
         where: the examples, columns or classes; sets of examples are joined by ``=``.
@@ -223,6 +224,10 @@ def _columns(own: OwnData) -> Iterator[Finding]:
     flat = [str(name) for name in own.X.columns if own.X[name].nunique(dropna=False) == 1]
     if flat:
         yield Finding("constant", f"columns with one value tell nothing: {listed(flat)}", where=tuple(flat))
+    counting = [str(name) for name in own.X.columns if _counts_rows(own.X[name])]
+    if counting:
+        says = f"columns that only count the rows: {listed(counting)}; leave them out by inputs="
+        yield Finding("counts", says, where=tuple(counting))
     if own.objective == "regression":
         return
     labels = own.y[own.known].tolist()
@@ -237,6 +242,13 @@ def _columns(own: OwnData) -> Iterator[Finding]:
             f"columns that tell the label alone, one value a class: {listed(tell)}; leave out what is not known before"
         )
         yield Finding("tells", says, where=tuple(tell))
+
+
+def _counts_rows(column: Any) -> bool:
+    """Whether a column is of whole numbers, each one more than that above it."""
+    if column.dtype.kind not in "iuf" or len(column) < 5 or column.isna().any():
+        return False
+    return bool((np.diff(column.to_numpy(dtype=np.float64)) == 1).all())
 
 
 def _pictures(looked: Looked) -> dict[str, dict[str, int]]:

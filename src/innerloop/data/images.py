@@ -261,7 +261,7 @@ def _images(folder: Path, above: frozenset[str]) -> Iterator[Path]:
     for entry in entries:
         if entry.name.startswith(".") or entry.name in IGNORED:
             continue
-        if entry.is_dir():
+        if is_folder(entry):
             yield from _images(folder / entry.name, above | {real})
             continue
         ending = Path(entry.name).suffix.lower()
@@ -269,6 +269,14 @@ def _images(folder: Path, above: frozenset[str]) -> Iterator[Path]:
             yield folder / entry.name
         elif ending in FOREIGN:
             raise InputError(f"{folder / entry.name} is in a format that Pillow does not read: save it as PNG or JPEG")
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is one, or a link to one; a link to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 @lru_cache

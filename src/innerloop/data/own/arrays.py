@@ -24,6 +24,11 @@ def own_arrays(path: Path, label: str | None = None) -> OwnData:
         InputError: as :func:`innerloop.data.read_own`.
     """
     if path.is_dir():
+        archives = sorted(path.glob("*.npz"))
+        if len(archives) > 1:
+            raise InputError(f"{path} holds {len(archives)} archives ({listed(a.name for a in archives)}): give one")
+        if archives:
+            return own_arrays(archives[0], label)
         arrays = {file.stem: _array(file) for file in sorted(path.glob("*.npy"))}
     elif path.suffix.lower() == ".npy":
         siblings = {file.stem: file for file in sorted(path.parent.glob("*.npy"))}

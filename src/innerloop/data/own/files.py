@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from innerloop.core.task import InputError
-from innerloop.data.images import FOREIGN, IGNORED, picture_endings
+from innerloop.data.images import FOREIGN, IGNORED, is_folder, picture_endings
 
 #: What people call the parts of their data.
 SPLIT_NAMES = {
@@ -82,7 +82,7 @@ def _below(folder: Path, above: frozenset[str]) -> Iterator[Path]:
     for entry in entries:
         if entry.name.startswith(".") or entry.name in IGNORED:
             continue
-        if entry.is_dir():
+        if is_folder(entry):
             yield from _below(folder / entry.name, above | {real})
         else:
             yield folder / entry.name

@@ -13,6 +13,7 @@ import numpy as np
 from innerloop.core.labels import listed
 from innerloop.core.task import InputError
 from innerloop.data.columns import pandas_module, text_of
+from innerloop.data.own.arrays import own_arrays
 from innerloop.data.own.files import ending, kind_of, split_of, stem, walk
 from innerloop.data.own.frames import Frame
 from innerloop.data.own.record import OwnData
@@ -23,7 +24,9 @@ from innerloop.data.own.rows import Absent, Files, own_rows, paths_column, witho
 ReadRows = Callable[[Path], Frame]
 
 
-def own_folder(root: Path, asked: Asked, read: ReadRows, absent: Absent, decimal: Any) -> OwnData:
+def own_folder(
+    root: Path, asked: Asked, read: ReadRows, absent: Absent, decimal: Any, encoding: str | None = None
+) -> OwnData:
     """What a folder holds.
 
     Raises:
@@ -45,7 +48,9 @@ def own_folder(root: Path, asked: Asked, read: ReadRows, absent: Absent, decimal
         if labeled:
             return _with_table(root, labeled, pictures or texts, asked, absent, decimal)
         if pictures or not tables:
-            return _class_folders(root, pictures or texts, texts if pictures else [], tables, asked, read, absent)
+            return _class_folders(
+                root, pictures or texts, texts if pictures else [], tables, asked, read, absent, encoding
+            )
     splits = {path: split for path in tables if (split := split_of(stem(path)))}
     if len(splits) > 1 or (splits and len(tables) == 1):
         return _joined(root, [(split, own_rows(read(root / path), asked, absent=absent, decimal=decimal))
@@ -60,7 +65,9 @@ def own_folder(root: Path, asked: Asked, read: ReadRows, absent: Absent, decimal
         raise InputError(f"{root} holds {len(tables)} tables ({listed(tables)}): give one of them")
     top_texts = [path for path in top if kinds[path] == "text"]
     if top_texts:
-        return _text_files(root, top_texts, asked, read, absent, decimal)
+        return _text_files(root, top_texts, asked, read, absent, decimal, encoding)
+    if any(kinds[path] == "array" for path in top):
+        return own_arrays(root, asked.label)
     raise InputError(
         f"{root} holds nothing to learn from: a folder for each class with pictures or texts, a text file for each "
         f"class, or a table (CSV, TSV, Parquet, Excel, JSON lines) is read"
@@ -122,6 +129,7 @@ def _class_folders(
     asked: Asked,
     read: ReadRows,
     absent: Absent,
+    encoding: str | None,
 ) -> OwnData:
     """A folder for each class, named by its path below all that they have in common, or below its split."""
     what = "pictures" if kind_of(paths[0]) == "picture" else "texts"
@@ -157,7 +165,7 @@ def _class_folders(
         hierarchy = _table_of_classes(root, tables, set(classes), read, notes)
     X: list[Any] = [root / path for path in paths]
     if what == "texts":
-        X = [text_of(path, None).strip() or None for path in X]
+        X = [text_of(path, encoding).strip() or None for path in X]
     own = OwnData(
         "images" if what == "pictures" else "text", X, np.array(classes), tuple(paths), str(root), "folders", splits,
         None, None, hierarchy, (), tuple(notes),
@@ -222,7 +230,13 @@ def _whole(text: str) -> bool:
 
 
 def _text_files(
-    root: Path, paths: Sequence[str], asked: Asked, read: ReadRows, absent: Absent, decimal: Any
+    root: Path,
+    paths: Sequence[str],
+    asked: Asked,
+    read: ReadRows,
+    absent: Absent,
+    decimal: Any,
+    encoding: str | None,
 ) -> OwnData:
     """A text file for each class, an example a line; or files of labels and sentences, one for each split."""
     if all(split_of(stem(path)) for path in paths) or len(paths) == 1:
@@ -232,7 +246,9 @@ def _text_files(
         return _joined(root, [(str(split_of(stem(p))), part) for p, part in zip(paths, parts, strict=True)])
     X, y, names = [], [], []
     for path in paths:
-        lines = [(n, line.strip()) for n, line in enumerate(text_of(root / path, None).splitlines(), 1) if line.strip()]
+        lines = [
+            (n, line.strip()) for n, line in enumerate(text_of(root / path, encoding).splitlines(), 1) if line.strip()
+        ]
         if not lines:
             raise InputError(f"{root / path} is empty: give it a line for each example, or take it out")
         for number, line in lines:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,11 +15,13 @@ from torch import Generator, Tensor
 
 from innerloop.core.labels import listed
 from innerloop.core.task import InputError
+from innerloop.data.cache import cached_pools
 from innerloop.data.images import Fit
 from innerloop.data.own.pixels import pixels_of
 from innerloop.data.own.record import OwnData
 from innerloop.data.pool import Pool
 from innerloop.data.pools import Pools
+from innerloop.data.sets.folder import stamp
 from innerloop.data.source import Source
 from innerloop.data.splits import SPLITS, shared
 from innerloop.data.tables import TableTasks
@@ -255,4 +260,14 @@ def own_source(
     if encoder is not None:
         made = own_part(encoder, "encoder")
         made = made() if isinstance(made, type) else made
-    return own_pools(own, by=by, shares=shares, seed=seed, size=size, channels=channels, fit=fit, encoder=made)
+
+    def build() -> Pools:
+        return own_pools(own, by=by, shares=shares, seed=seed, size=size, channels=channels, fit=fit, encoder=made)
+
+    if made is not None or own.kind != "images" or not all(isinstance(item, Path) for item in own.X):
+        return build()
+    files = [(*stamp(item), str(label)) for item, label in zip(own.X, own.y.tolist(), strict=True)]
+    ties = [own.splits, own.tasks, own.groups, {str(label): above for label, above in own.hierarchy.items()}]
+    options = [by, list(shares), seed, size, channels, fit]
+    digest = hashlib.sha256(json.dumps([files, ties, options]).encode()).hexdigest()
+    return cached_pools("own", {"version": 1, "digest": digest}, build)

@@ -88,14 +88,12 @@ def read_own(
     )
     if not isinstance(data, (str, os.PathLike)):
         return own_object(data, asked, absent, decimal)
+    if "\0" in str(data):
+        raise InputError(f"{str(data)!r} is no path: it holds a zero byte")
     path = Path(data).expanduser()
     read = partial(read_rows, delimiter=delimiter, encoding=encoding, sheet=sheet, header=header)
     if path.is_dir():
-        if {file.suffix for file in path.iterdir() if not file.name.startswith(".")} >= {".npy"} and not any(
-            kind_of(file.name) in ("picture", "table") for file in path.iterdir()
-        ):
-            return own_arrays(path, label)
-        return own_folder(path, asked, read, absent, decimal)
+        return own_folder(path, asked, read, absent, decimal, encoding)
     if ending(path.name) in (".npz", ".npy") and path.is_file():
         return own_arrays(path, label)
     if kind_of(path.name) == "picture" and path.is_file():

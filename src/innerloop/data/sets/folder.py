@@ -66,7 +66,7 @@ def folder(
     if not cache:
         return build()
     listed = {
-        split: {name: [_stamp(path) for path in paths] for name, paths in classes.items()}
+        split: {name: [stamp(path) for path in paths] for name, paths in classes.items()}
         for split, classes in found.items()
     }
     recipe = {"version": 1, "size": size, "channels": channels, "fit": fit}
@@ -91,7 +91,12 @@ def _split(root: Path, shares: Sequence[float], seed: int) -> dict[str, dict[str
     }
 
 
-def _stamp(path: Path) -> tuple[str, int, int]:
+def stamp(path: Path) -> tuple[str, int, int]:
+    """What changes when a file does: its path, size and time.
+
+    Raises:
+        InputError: for a file that is not there.
+    """
     try:
         stat = path.stat()
     except OSError as error:
