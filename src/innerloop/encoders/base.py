@@ -6,14 +6,14 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
-from torch import Tensor
+from torch import Tensor, nn
 
 from innerloop.core.task import InputError
 from innerloop.encoders.items import Picture, as_float, pictures, sentences
@@ -26,6 +26,19 @@ Kind = Literal["images", "text", "vectors", "table"]
 _MEMORY = Memory()
 #: Inputs from which on progress is shown, and seconds that it waits.
 _LONG, _PATIENCE = 64, 2.0
+
+
+class Network(NamedTuple):
+    """The network of an encoder as a function of tensors, for graphs that run without it."""
+
+    module: nn.Module
+    """From the inputs, in their order, to features ``[n, H]``."""
+    inputs: dict[str, Tensor]
+    """One input of the right kind by name, ``[1, ...]``."""
+    preprocessing: tuple[dict[str, Any], ...]
+    """Steps from what a person has to the inputs, each ``{"step": name, ...}``."""
+    changing: dict[int, str] = {}  # noqa: RUF012
+    """Axes of the inputs beside the first whose size may change, and what they are called."""
 
 
 class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -72,6 +85,14 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fingerprint(self) -> str:
         """sha256 of the weights and of all options that change features."""
         return hashlib.sha256(f"{self.name} {self._fingerprint()}".encode()).hexdigest()
+
+    def network(self) -> Network:
+        """What it computes, as a torch module, for an export.
+
+        Raises:
+            InputError: where it is no module.
+        """
+        raise InputError(f"the encoder {self.name} is no torch module, so that no graph is made of it: give features")
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
         """Nothing: it is here for pipelines."""

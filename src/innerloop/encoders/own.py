@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from innerloop.core.device import find_device
 from innerloop.core.task import InputError
-from innerloop.encoders.base import Encoder
+from innerloop.encoders.base import Encoder, Network
 from innerloop.encoders.items import Picture
+from innerloop.encoders.pixels import Scaled, pixel_steps
 
 
 def weights_digest(module: nn.Module) -> str:
@@ -76,6 +77,14 @@ class Module(Encoder):
     def features(self) -> int:  # noqa: D102
         with torch.inference_mode():
             return self._encode([torch.zeros(self.channels, self.size, self.size)]).shape[1]
+
+    def network(self) -> Network:  # noqa: D102
+        pixels = torch.zeros(1, self.channels, self.size, self.size)
+        return Network(
+            Scaled(self.module.eval(), self.channels, self.mean, self.std),
+            {"pixels": pixels},
+            pixel_steps(self.size, self.channels),
+        )
 
     def _fingerprint(self) -> str:
         if not isinstance(self.module, nn.Module):

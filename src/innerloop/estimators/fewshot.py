@@ -265,6 +265,21 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         made._settle(ready(head))
         return made
 
+    @property
+    def learner_(self) -> Head:
+        """The fitted head, in float64."""
+        return self._head
+
+    @property
+    def state_(self) -> Any:
+        """What the head learned from the examples."""
+        return self._state
+
+    @property
+    def transformer_(self) -> Encoder | None:
+        """The encoder; ``None`` where features were given."""
+        return self._encoder
+
     def _examples(self, X: Any, y: Any, *, reset: bool) -> _Examples:
         found = self._found(X) if reset else Found(self.encoder_, self._encoder)
         names = ("auto", *_heads(found.encoder))

@@ -110,7 +110,7 @@ class GaussianClasses(Head):
         means = ClassSums.of(z, y).means
         apart = z - y @ means
         known = self.base * self.variances if self.variances is not None else torch.zeros_like(means[0])
-        count = len(z) + self.base
+        count = torch.ones_like(z[:, 0]).sum() + self.base
         variance = (apart.square().sum() + known.sum()) / (count * z.shape[1])
         # Single examples without a base say nothing of the spread within classes: the spread of all is taken.
         spread = (z - z.mean(0)).square().mean()
@@ -118,14 +118,14 @@ class GaussianClasses(Head):
         own = 1 - self.shrinkage
         widths = (own / count * known + self.shrinkage * variance).rsqrt()
         # The inverse of a diagonal plus N outer products: a system of N equations and not of H.
-        inner = math.sqrt(own / count) * apart * widths
-        gram = inner @ inner.mT + torch.eye(len(z), dtype=z.dtype, device=z.device)
+        inner = (own / count).sqrt() * apart * widths
+        gram = inner @ inner.mT + torch.eye(z.shape[0], dtype=z.dtype, device=z.device)
         inner = torch.linalg.solve_triangular(torch.linalg.cholesky(gram), inner, upper=False)
         return GaussianFit(support, means, widths, inner)
 
     def predict(self, state: GaussianFit, x: Tensor) -> Tensor:  # noqa: D102
         # A point near the features to count from: squares of large numbers lose the differences that decide.
-        center = state.examples.y.sum(0) @ state.means / len(state.examples.y)
+        center = state.examples.y.sum(0) @ state.means / state.examples.y.shape[0]
         z, means = ((part - center) * state.widths for part in (self._vectors(x), state.means))
         outer = (z.unsqueeze(1) - means).square().sum(2)
         within = ((z @ state.inner.mT).unsqueeze(1) - means @ state.inner.mT).square().sum(2)

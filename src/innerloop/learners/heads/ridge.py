@@ -89,7 +89,7 @@ class Ridge(Head):
         z, y = self._vectors(support.x), support.y
         centered = z - z.mean(0)
         gram = centered @ centered.mT
-        hat = self._solve(gram, gram).mT + 1 / len(z)
+        hat = self._solve(gram, gram).mT + 1 / z.shape[0]
         free = (1 - hat.diagonal()).clamp(min=torch.finfo(z.dtype).eps).unsqueeze(1)
         return self._logits(y - (y - hat @ y) / free).masked_fill(y.sum(0) - y == 0, -math.inf)
 
@@ -122,7 +122,9 @@ class Ridge(Head):
 
     def _solve(self, gram: Tensor, right: Tensor) -> Tensor:
         penalty = self.log_penalty.exp().to(gram)
-        return torch.linalg.solve(gram + penalty * torch.eye(len(gram), dtype=gram.dtype, device=gram.device), right)
+        return torch.linalg.solve(
+            gram + penalty * torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device), right
+        )
 
     def _logits(self, rows: Tensor) -> Tensor:
         return self.log_scale.exp().to(rows) * rows
