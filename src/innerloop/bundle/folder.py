@@ -35,7 +35,7 @@ def write(path: Path, record: Mapping[str, Any], parts: Mapping[str, Mapping[str
     Raises:
         InputError: for a folder that holds something else, or that cannot be written; it is left as it was.
     """
-    _check_place(path, replace)
+    check_place(path, replace)
     with writing(path):
         if (path / RECORD).is_file():
             _write_files(path, record, parts)
@@ -54,7 +54,16 @@ def write(path: Path, record: Mapping[str, Any], parts: Mapping[str, Mapping[str
         sync(path.parent)
 
 
-def _check_place(path: Path, replace: bool) -> None:
+def check_place(path: Path, replace: bool) -> None:
+    """Refuse a folder that a bundle cannot be written to.
+
+    Args:
+        path: the folder.
+        replace: whether a bundle that is there gives way.
+
+    Raises:
+        InputError: for a bundle that is not to be replaced, or something else that is there.
+    """
     try:
         if (path / RECORD).is_file():
             if not replace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
 from io import StringIO
 from typing import Annotated, Any, NoReturn
@@ -14,13 +15,21 @@ from innerloop.cli.browse import data, learners
 from innerloop.cli.check import check
 from innerloop.cli.demonstrate import demo
 from innerloop.cli.models import models
+from innerloop.cli.predict import predict, score_task
 from innerloop.cli.score import compare, evaluate
 from innerloop.cli.stream import continual
+from innerloop.cli.task import add, export, learn
 from innerloop.cli.train import pretrain, resume, sweep, train
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (pretrain, train, sweep, resume, evaluate, compare, continual, learners, data, check, models, demo):
-    app.command()(command)
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+#: In the order in which help lists them.
+COMMANDS: dict[str, Callable[..., None]] = {
+    "check": check, "learn": learn, "predict": predict, "add": add, "test": score_task, "export": export,
+    "pretrain": pretrain, "train": train, "sweep": sweep, "resume": resume, "evaluate": evaluate, "compare": compare,
+    "continual": continual, "learners": learners, "data": data, "models": models, "demo": demo,
+}  # fmt: skip
+for name, command in COMMANDS.items():
+    app.command(name)(command)
 
 
 def _version(asked: bool) -> None:
