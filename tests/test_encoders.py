@@ -259,3 +259,12 @@ def test_an_encoder_that_could_not_be_found_again_is_not_kept(tmp_path: Path) ->
     with pytest.raises(il.InputError, match="no encoder of the library"):
         few.save(tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_frame_of_numbers_without_names_is_an_array() -> None:
+    pandas = pytest.importorskip("pandas")
+    array = np.arange(6.0).reshape(3, 2)
+    assert find("auto", pandas.DataFrame(array)).name == "features"
+    assert find("auto", pandas.DataFrame(array, columns=["a", "b"])).name == "table"
+    array[0, 0] = np.nan
+    assert find("auto", pandas.DataFrame(array)).name == "table"

@@ -47,7 +47,7 @@ from innerloop.learners.generative import process as processes
 from innerloop.training.fit import fit
 
 if TYPE_CHECKING:
-    from innerloop.estimators import FewShotClassifier, InContextClassifier, InContextRegressor
+    from innerloop.estimators import FewShotClassifier, FewShotRegressor, InContextClassifier, InContextRegressor
 
 __version__ = VERSION
 
@@ -62,6 +62,7 @@ __all__ = [
     "Examples",
     "FewShot",
     "FewShotClassifier",
+    "FewShotRegressor",
     "FineTune",
     "Gaussian",
     "InContextClassifier",
@@ -107,7 +108,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # scikit-learn is slow to import and serves the estimators alone: it waits until one is asked for.
-    if name in ("FewShotClassifier", "InContextClassifier", "InContextRegressor"):
+    if name in ("FewShotClassifier", "FewShotRegressor", "InContextClassifier", "InContextRegressor"):
         from innerloop import estimators
 
         return getattr(estimators, name)

@@ -58,7 +58,7 @@ def find(spec: str | os.PathLike[str] | Encoder | nn.Module, X: Any) -> Found:
             networks of these libraries (of the first a folder too), or the path of an ``.onnx`` file.
         X: what it is to encode, for ``"auto"``: strings are sentences, or paths where they end like pictures; of
             pictures drawings go to ``"letters"``, all others to ``"photographs"``; a data frame of several columns is a
-            ``"table"``; numbers are ``"features"``.
+            ``"table"``, unless it is numbers whose columns have no names; numbers are ``"features"``.
 
     Raises:
         InputError: for an unknown name, or inputs of several kinds.
@@ -108,7 +108,7 @@ def looked(X: Any) -> str:
         InputError: for inputs of several kinds.
     """
     if hasattr(X, "columns") and hasattr(X, "shape") and len(X.shape) == 2 and X.shape[1] != 1:
-        return "table"
+        return "features" if _matrix(X) else "table"
     if isinstance(X, (np.ndarray, Tensor)) and not (isinstance(X, np.ndarray) and X.dtype.kind in "OU" and X.ndim == 1):
         return _pictured(pictures(X)) if X.ndim in (3, 4) else "features"
     if hasattr(X, "columns") and X.shape[1] == 1 and np.asarray(X).dtype.kind not in "OU":
@@ -126,6 +126,14 @@ def looked(X: Any) -> str:
     first = {kind: next(place for place, item in enumerate(items) if kinds([item]) == {kind}) for kind in found}
     rows = ", ".join(f"row {place} is a {kind}" for kind, place in sorted(first.items(), key=lambda pair: pair[1]))
     raise InputError(f"X has inputs of several kinds ({rows}): give one kind, or name the encoder")
+
+
+def _matrix(X: Any) -> bool:
+    """Whether a data frame is an array of numbers in other clothes: its columns have no names, and no gaps."""
+    if any(isinstance(name, str) for name in X.columns):
+        return False
+    cells = np.asarray(X)
+    return cells.dtype.kind in "biuf" and bool(np.isfinite(cells).all())
 
 
 def _pictured(given: Sequence[Picture]) -> str:

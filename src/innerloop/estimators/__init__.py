@@ -2,6 +2,7 @@
 
 from innerloop.estimators.classifier import InContextClassifier
 from innerloop.estimators.fewshot import FewShotClassifier
+from innerloop.estimators.fewshot_regressor import FewShotRegressor
 from innerloop.estimators.regressor import InContextRegressor
 
-__all__ = ["FewShotClassifier", "InContextClassifier", "InContextRegressor"]
+__all__ = ["FewShotClassifier", "FewShotRegressor", "InContextClassifier", "InContextRegressor"]

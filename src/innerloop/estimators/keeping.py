@@ -47,15 +47,28 @@ def brought(learner: Learner | None, said: Mapping[str, Any] | None, path: Path)
     Raises:
         InputError: if it holds something else, or the encoder has other weights here.
     """
-    module = None
-    if said is not None and said["name"] == Module.name and isinstance(learner, Embedded):
-        module, learner = learner.encoder, learner.head
-    if not isinstance(learner, Head):
-        raise InputError(f"{path} holds a {type(learner).__name__}, and this estimator takes a head")
+    head = learner.head if isinstance(learner, Embedded) else learner
+    if not isinstance(head, Head):
+        raise InputError(f"{path} holds a {type(head).__name__}, and this estimator takes a head")
+    return head, brought_encoder(learner, said, path)
+
+
+def brought_encoder(learner: Learner | None, said: Mapping[str, Any] | None, path: Path) -> Encoder | None:
+    """The encoder of a bundle.
+
+    Args:
+        learner: of the bundle, in which one's own network is.
+        said: what :func:`kept` said of it.
+        path: of the bundle.
+
+    Raises:
+        InputError: if the encoder is not here, or has other weights here.
+    """
     if said is None:
-        return learner, None
-    if module is not None:
-        encoder: Encoder = Module(module, **said["options"])
+        return None
+    if said["name"] == Module.name:
+        assert isinstance(learner, Embedded)
+        encoder: Encoder = Module(learner.encoder, **said["options"])
     else:
         encoder = class_of(said["name"])(**_located(said["options"], path)).restore(said["state"])
     if encoder.fingerprint() != said["fingerprint"]:
@@ -63,7 +76,7 @@ def brought(learner: Learner | None, said: Mapping[str, Any] | None, path: Path)
             f"{path} was made with other weights of the encoder {said['name']!r} than those that are {_where(said)}: "
             f"bring back those that it was made with, or learn the task again from its examples"
         )
-    return learner, encoder
+    return encoder
 
 
 def _located(options: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ LENGTHS = 2.0 ** np.arange(3.0, -2.5, -1.0)
 #: Numbers of neighbors.
 NEIGHBORS = (5, 3, 2, 1)
 #: Examples up to which a setting is chosen anew without each of them, for an estimate that knows of the choice.
-NESTED = 300
+NESTED = 100
 #: The heads, in the order that decides between equally good ones.
 SMOOTHERS = ("ridge", "gp", "nearest")
 
@@ -182,7 +182,7 @@ def _kernels(x: Floats, heads: tuple[str, ...]) -> Iterator[_Kernel]:
         apart = distances(x, x)
         some = apart[apart > 0]
         middle = float(np.median(some)) if len(some) else 1.0
-        for length in LENGTHS * middle:
+        for length in (LENGTHS * middle).tolist():
             yield _kernel("gp", length, np.exp(-0.5 * (apart / length) ** 2), basis, NOISES)
 
 

@@ -15,6 +15,7 @@ predicts. It promises ``1 - 2 (1 - coverage)``, and mostly gives ``coverage``.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -199,7 +200,7 @@ def _within(at_zero: Floats, slope: Floats, low: float, high: float, left_out: i
 
 def _gaps(breaks: Floats, low: float = -math.inf, high: float = math.inf) -> list[tuple[float, float]]:
     ends = [low, *breaks.tolist(), high]
-    return list(zip(ends[:-1], ends[1:], strict=True))
+    return list(pairwise(ends))
 
 
 def _middle(low: float, high: float) -> float:

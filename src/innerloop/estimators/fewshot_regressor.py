@@ -1,0 +1,387 @@
+"""A regressor from a few examples of one's own, as a scikit-learn estimator that says how far it can be off."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.utils import Tags, check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
+
+from innerloop.bundle import save
+from innerloop.bundle.bundle import Bundle, Contents
+from innerloop.core.facts import Facts
+from innerloop.core.task import InputError, did_you_mean
+from innerloop.encoders.base import Encoder
+from innerloop.encoders.find import find
+from innerloop.encoders.items import column
+from innerloop.estimators import smoothers
+from innerloop.estimators.keeping import brought_encoder, kept, with_encoder
+from innerloop.estimators.regressor import InContextRegressor
+from innerloop.estimators.smoothers import SMOOTHERS, Setting
+from innerloop.evidence.intervals import Intervals, checked, conformal_interval, jackknife_plus
+from innerloop.learners.heads.ridge import Ridge
+
+Floats = npt.NDArray[np.float64]
+
+IN_CONTEXT = "in-context"
+#: The heads, in the order that decides between equally good ones.
+HEADS = (*SMOOTHERS, IN_CONTEXT)
+#: Examples that the in-context network is refitted without, for the choice; members of its ensemble.
+_REFITS, _MEMBERS = 40, 2
+
+_FITTED = ("encoder_", "head_", "setting_", "error_", "error_interval_", "names_")
+
+
+class _Examples(NamedTuple):
+    """What is learned from."""
+
+    x: Floats
+    y: Floats
+    names: npt.NDArray[Any]
+    encoder_name: str
+    encoder: Encoder | None
+
+
+class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Predicts a number from a few examples, and says how far it can be off.
+
+    Examples are pictures, sentences, rows of a data frame, or ready features. Ready features are taken as they are:
+    numbers of several units are a table (``encoder="table"``), whose columns are standardized.
+
+    With ``head="auto"`` heads are tried by exact leave-one-out, and the one with the least squared error is taken; of
+    equally good ones the first in this order: ridge (its penalty by leave-one-out), gp (a Gaussian process, squared
+    exponential, its length scale and noise by marginal likelihood), nearest (the number of neighbors by leave-one-out),
+    and on tables in-context (:class:`InContextRegressor`). ``"mean"`` needs no name: it is the ridge of the largest
+    penalty.
+
+    Args:
+        encoder: what turns X into features, as for :class:`FewShotClassifier`.
+        head: ``"auto"``, ``"ridge"``, ``"gp"``, ``"nearest"`` or ``"in-context"``.
+
+    Attributes:
+        encoder_: what X was taken for.
+        head_: the name of the head.
+        setting_: its hyperparameters.
+        error_: the expected error, as the root of the mean square, in the units of y: by leave-one-out, where head and
+            hyperparameters are chosen anew without each example.
+        error_interval_: of 95 %.
+        X_: the features of the examples, ``[N, H]``.
+        y_: their targets, ``[N]``.
+        names_: what the examples are called, ``[N]``: paths, sentences, or their numbers.
+        n_features_in_: H, where features came ready.
+
+    Raises:
+        InputError: (a ValueError) for targets that are missing or no numbers, a single example, and an unknown head.
+
+    Example:
+        >>> from sklearn.datasets import load_diabetes
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> few = FewShotRegressor().fit(X[:30], y[:30])
+        >>> found = few.predict_interval(X[30:32], coverage=0.9)
+        >>> found.promised, bool((found.low < few.predict(X[30:32])).all())
+        (0.9, True)
+
+    References:
+        Vovk, Gammerman, Shafer, *Algorithmic Learning in a Random World*, 2005 (intervals). Dubrule, *Cross validation
+        of kriging in a unique neighborhood*, Mathematical Geology 1983 (leave-one-out).
+    """
+
+    def __init__(self, encoder: str | Encoder | nn.Module = "auto", head: str = "auto") -> None:
+        self.encoder = encoder
+        self.head = head
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn from examples.
+
+        Args:
+            X: N pictures or sentences in a list or column; a data frame; or features ``[N, H]``.
+            y: targets ``[N]``, numbers.
+        """
+        self._learn(self._examples(X, y, reset=True))
+        return self
+
+    def partial_fit(self, X: Any, y: Any) -> Self:
+        """Learn further examples, as if all had come at once.
+
+        Args:
+            X: as at ``fit``.
+            y: targets ``[N]``.
+        """
+        known = hasattr(self, "X_")
+        new = self._examples(X, y, reset=not known)
+        if known:
+            x, y, names = (
+                np.concatenate(pair)
+                for pair in zip((self.X_, self.y_, self.names_), (new.x, new.y, new.names), strict=True)
+            )
+            new = _Examples(x, y, names, self.encoder_, self._encoder)
+        self._learn(new)
+        return self
+
+    def forget(self, *, index: Any) -> Self:
+        """Unlearn single examples, as if they had never come.
+
+        Args:
+            index: the place, or places, of examples in ``X_``.
+
+        Raises:
+            InputError: for a place that there is not, or if fewer than two examples would be left.
+        """
+        check_is_fitted(self)
+        keep = np.ones(len(self.y_), dtype=bool)
+        places = np.atleast_1d(np.asarray(index))
+        if places.dtype.kind not in "iu" or not ((places >= 0) & (places < len(keep))).all():
+            raise InputError(f"index={index!r}: the examples are 0 to {len(keep) - 1}")
+        keep[places] = False
+        self._learn(_Examples(self.X_[keep], self.y_[keep], self.names_[keep], self.encoder_, self._encoder))
+        return self
+
+    def predict(self, X: Any) -> Floats:
+        """What is expected for each query, ``[Q]``."""
+        x = self._queries(X)
+        if self._network is not None:
+            return self._network.predict(_cells(x, self._encoder))
+        known, asked = self._numbers(self.X_, x)
+        return smoothers.predict(self.setting_, known, self.y_, asked)
+
+    def predict_interval(
+        self, X: Any, coverage: float = 0.9, method: Literal["auto", "full", "jackknife+"] = "auto"
+    ) -> Intervals:
+        """Where the target of each query lies, with a guarantee for queries that come as the examples came.
+
+        ``"full"`` is full conformal prediction: a target lies within with a probability of ``coverage`` at least. It is
+        exact: every target is tried, and with each of them head and hyperparameters are chosen anew (with
+        ``head="auto"`` of those in closed form, so not of the in-context network). ``"jackknife+"`` takes refits
+        without each example, promises ``2 coverage - 1``, and mostly gives ``coverage``.
+
+        Args:
+            X: as at ``fit``, Q of them.
+            coverage: n examples promise ``n / (n + 1)`` at most.
+            method: ``"auto"`` is ``"full"``, and ``"jackknife+"`` for ``head="in-context"``.
+
+        Returns:
+            the ends, what is promised, and by which method. Ends are infinite where the examples tell nothing.
+
+        Raises:
+            InputError: for a coverage that so few examples cannot promise.
+        """
+        if method not in ("auto", "full", "jackknife+"):
+            raise InputError(f"method={method!r} is unknown: choose of 'auto', 'full' and 'jackknife+'")
+        if method == "full" and self.head == IN_CONTEXT:
+            raise InputError("the in-context network is in no closed form, which 'full' needs: give 'jackknife+'")
+        x = self._queries(X)
+        checked(coverage, len(self.y_))
+        if method == "jackknife+" or self.head == IN_CONTEXT:
+            return self._by_refits(x, coverage)
+        heads = SMOOTHERS if self.head == "auto" else (self.head_,)
+        ends = []
+        for query in x:
+            known = self._numbers(np.concatenate((self.X_, query[None])))[0]
+            ends.append(conformal_interval(smoothers.lines(known, self.y_, heads), coverage))
+        low, high = np.array(ends).T
+        return Intervals(low, high, coverage, "full")
+
+    def save(self, path: str | Path, *, replace: bool = False) -> Path:
+        """Keep it as a bundle, which :func:`innerloop.load` reads anywhere.
+
+        Args:
+            path: the folder, which is made.
+            replace: whether a bundle that is there gives way.
+        """
+        return save(path, self, replace=replace)
+
+    def to_bundle(self) -> Contents:
+        """What it is made of: the examples, and what was found of them."""
+        check_is_fitted(self)
+        optional = ("n_features_in_", "feature_names_in_")
+        fitted = {name: getattr(self, name) for name in (*_FITTED, *optional) if hasattr(self, name)}
+        asked = {"encoder": self.encoder if isinstance(self.encoder, str) else None, "head": self.head}
+        state = {"X": self.X_, "y": self.y_, "asked": asked, "fitted": fitted, "encoder": kept(self._encoder)}
+        # One's own network is kept as that of a learner.
+        carrier = with_encoder(Ridge(), self._encoder)
+        learner = None if isinstance(carrier, Ridge) else carrier
+        return Contents(learner, state, Facts("vectors", (self.X_.shape[1],), 1, "regression"))
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle) -> Self:
+        """The regressor again."""
+        state = bundle.state
+        learner = bundle.learner if bundle.record.get("build") is not None else None
+        encoder = brought_encoder(learner, state["encoder"], bundle.path)
+        asked = state["asked"]
+        made = cls(asked["encoder"] or encoder or "auto", asked["head"])
+        made._encoder = encoder
+        for name, value in state["fitted"].items():
+            setattr(made, name, value)
+        made.X_, made.y_ = state["X"], state["y"]
+        made._settle()
+        return made
+
+    def _examples(self, X: Any, y: Any, *, reset: bool) -> _Examples:
+        if self.head not in ("auto", *HEADS):
+            near = did_you_mean(str(self.head), HEADS)
+            raise InputError(f"head {self.head!r} is unknown{near}: choose of auto, {', '.join(HEADS)}")
+        if reset:
+            name, encoder = find(self.encoder, X)
+            encoder = clone(encoder).fit(X) if encoder is not None else None
+        else:
+            name, encoder = self.encoder_, self._encoder
+        if encoder is None:
+            # Missing targets in scikit-learn's words.
+            x, y = validate_data(self, X, y, dtype=np.float64, reset=reset, y_numeric=True, ensure_min_samples=1)
+            x, y = np.array(x), _targets(y)
+        else:
+            y = _targets(y)
+            x = encoder.transform(X).astype(np.float64)
+            for said in ("n_features_in_", "feature_names_in_") if reset else ():
+                if hasattr(encoder, said):
+                    setattr(self, said, getattr(encoder, said))
+        check_consistent_length(x, y)
+        return _Examples(x, y, _names(X, len(x), encoder), name, encoder)
+
+    def _learn(self, examples: _Examples) -> None:
+        """From all examples. Nothing is changed before everything was found."""
+        x, y, encoder = examples.x, examples.y, examples.encoder
+        if len(y) < 2:
+            raise InputError(f"{len(y)} sample, and there is nothing to learn a relation from: give two at least")
+        count = len(y)
+        heads = self._tried(examples)
+        known = _numbers(encoder, x)[0]
+        found = smoothers.choose(known, y, tuple(name for name in heads if name != IN_CONTEXT))
+        residuals, nested = dict(found.residuals), dict(found.nested)
+        rows = np.arange(count)
+        if IN_CONTEXT in heads:
+            rows = np.unique(np.linspace(0, count - 1, min(count, _REFITS)).round().astype(int))
+            cells = _cells(x, encoder)
+            left = np.full(count, np.nan)
+            for row in rows:
+                others = np.arange(count) != row
+                left[row] = y[row] - _network(cells[others], y[others]).predict(cells[row : row + 1])[0]
+            residuals[IN_CONTEXT] = nested[IN_CONTEXT] = left
+        squares = np.stack([residuals[name][rows] ** 2 for name in heads])
+        best = heads[int(squares.sum(1).argmin())]
+        # Which head it would be without what is left out.
+        chosen = (squares.sum(1, keepdims=True) - squares).argmin(0)
+        errors = np.stack([nested[name][rows] for name in heads])[chosen, np.arange(len(rows))]
+        error, interval = _error(errors)
+        self.X_, self.y_, self.names_ = x, y, examples.names
+        self.encoder_, self._encoder, self.head_ = examples.encoder_name, encoder, best
+        self.setting_ = found.settings.get(best, Setting(IN_CONTEXT))
+        self.error_, self.error_interval_ = error, interval
+        self._settle()
+
+    def _tried(self, examples: _Examples) -> tuple[str, ...]:
+        if self.head != "auto":
+            return (self.head,)
+        table = examples.encoder is not None and examples.encoder.kind == "table"
+        # Its refits take a second or two: where it is at home.
+        return HEADS if table else SMOOTHERS
+
+    def _settle(self) -> None:
+        self._network = _network(_cells(self.X_, self._encoder), self.y_) if self.head_ == IN_CONTEXT else None
+
+    def _queries(self, X: Any) -> Floats:
+        check_is_fitted(self)
+        if self._encoder is not None:
+            return self._encoder.transform(X).astype(np.float64)
+        return np.array(validate_data(self, X, dtype=np.float64, reset=False))
+
+    def _numbers(self, x: Floats, *more: Floats) -> list[Floats]:
+        return _numbers(self._encoder, x, *more)
+
+    def _by_refits(self, x: Floats, coverage: float) -> Intervals:
+        """Jackknife+, everything chosen anew without each example."""
+        residuals, predictions = [], []
+        for row in range(len(self.y_)):
+            others = np.arange(len(self.y_)) != row
+            asked = np.concatenate((self.X_[row : row + 1], x))
+            said = self._refit(self.X_[others], self.y_[others], asked)
+            residuals.append(self.y_[row] - said[0])
+            predictions.append(said[1:])
+        return jackknife_plus(np.array(residuals), np.stack(predictions), coverage)
+
+    def _refit(self, x: Floats, y: Floats, asked: Floats) -> Floats:
+        if self.head == IN_CONTEXT:
+            return np.asarray(_network(_cells(x, self._encoder), y).predict(_cells(asked, self._encoder)))
+        heads = SMOOTHERS if self.head == "auto" else (self.head_,)
+        if len(y) < 2:
+            return np.full(len(asked), y[0])
+        known, asked = self._numbers(x, asked)
+        found = smoothers.choose(known, y, heads)
+        best = min(heads, key=lambda name: float((found.residuals[name] ** 2).sum()))
+        return smoothers.predict(found.settings[best], known, y, asked)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        # Of three examples there is little to say.
+        tags.regressor_tags.poor_score = False
+        return tags
+
+
+def _targets(y: Any) -> Floats:
+    if y is None:
+        raise InputError("y is missing: give a number for each example")
+    values = column_or_1d(np.asarray(y), warn=True)
+    if values.dtype.kind not in "biufO":
+        raise InputError(f"y is of type {values.dtype}, a regressor's targets are numbers: convert it first")
+    try:
+        values = values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"y holds what is no number ({error}): a regressor's targets are numbers") from None
+    if not np.isfinite(values).all():
+        place = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise InputError(f"y is {values[place]} in row {place}: give a number for each example, or leave the row out")
+    return values
+
+
+def _names(X: Any, count: int, encoder: Encoder | None) -> npt.NDArray[Any]:
+    """What the examples are called: paths and sentences; else numbers."""
+    items = column(X) if encoder is not None and encoder.kind in ("images", "text") else []
+    words = [str(item) if isinstance(item, (str, os.PathLike)) else str(row) for row, item in enumerate(items)]
+    return np.array(words or list(map(str, range(count))))
+
+
+def _numbers(encoder: Encoder | None, x: Floats, *more: Floats) -> list[Floats]:
+    """Features as the smoothers read them: columns of a table standardized by the first, gaps filled."""
+    if encoder is None or encoder.kind != "table":
+        return [x, *more]
+    wide = [part[:, encoder.blocks["columns"]] for part in (x, *more)]
+    known = np.isfinite(wide[0])
+    count = known.sum(0).clip(min=1)
+    mean = np.where(known, wide[0], 0).sum(0) / count
+    spread = np.sqrt((np.where(known, wide[0] - mean, 0) ** 2).sum(0) / count)
+    # Of equal numbers the spread is rounding.
+    spread = np.where(spread > 1e-9 * (np.abs(mean) + spread), spread, 1.0)
+    return [np.where(np.isfinite(part), (part - mean) / spread, 0.0) for part in wide]
+
+
+def _cells(x: Floats, encoder: Encoder | None) -> Floats:
+    """Features as the in-context network reads them."""
+    return x[:, encoder.blocks["cells"]] if encoder is not None and encoder.kind == "table" else x
+
+
+def _network(cells: Floats, y: Floats) -> InContextRegressor:
+    return InContextRegressor(n_estimators=_MEMBERS).fit(cells, y)
+
+
+def _error(errors: Floats) -> tuple[float, tuple[float, float]]:
+    """The root of the mean square, and its 95 % interval by a chi square of as many degrees as the errors' tails allow.
+
+    For normal errors it is the exact one.
+    """
+    from scipy.stats import chi2
+
+    squares = errors**2
+    mean = float(squares.mean())
+    if not mean:
+        return 0.0, (0.0, float("inf") if len(errors) < 2 else 0.0)
+    tails = max(3.0, float((squares**2).mean()) / mean**2)
+    degrees = 2 * len(errors) / (tails - 1)
+    low, high = (degrees / chi2.ppf((0.975, 0.025), degrees)) ** 0.5 * mean**0.5
+    return mean**0.5, (float(low), float(high))
