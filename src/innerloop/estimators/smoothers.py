@@ -78,7 +78,7 @@ def choose(x: Floats, y: Floats, heads: tuple[str, ...] = SMOOTHERS) -> Fit:
         >>> x = np.arange(8.0)[:, None]
         >>> found = choose(x, 3 * x[:, 0])
         >>> bool(np.abs(found.residuals["ridge"]).max() < 0.1), found.settings["nearest"].neighbors
-        (True, 2)
+        (True, 1)
     """
     settings: dict[str, Setting] = {}
     residuals: dict[str, Floats] = {}

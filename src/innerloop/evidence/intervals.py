@@ -91,7 +91,8 @@ def conformal_interval(lines: Lines, coverage: float) -> tuple[float, float]:
         >>> at_zero = np.array([[0.0, 1.0, 2.0, 0.0]]) - others @ [0.0, 1.0, 2.0, 0.0]
         >>> slope = np.eye(4)[3] - others[:, 3]
         >>> one = np.zeros((1, 3))
-        >>> conformal_interval(Lines(at_zero, slope[None], np.zeros(1, dtype=int), one, one), 0.75)
+        >>> low, high = conformal_interval(Lines(at_zero, slope[None], np.zeros(1, dtype=int), one, one), 0.75)
+        >>> round(low, 9), round(high, 9)
         (-1.0, 3.0)
     """
     count = lines.at_zero.shape[1]
