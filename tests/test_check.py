@@ -140,6 +140,11 @@ def test_sentences_are_compared_without_case_and_marks() -> None:
     assert by_kind["duplicates"].where == ("item 3 = item 4",)
 
 
+def test_classes_that_are_one_by_another_spelling_are_said() -> None:
+    rows = [("one of them", "Cat"), ("two of them", "cat "), ("three of them", "dog"), ("four of them", "c-at")]
+    assert found(check(rows))["spelling"].where == ("'Cat' = 'cat '",)
+
+
 def test_leaks_between_given_splits_are_found(tmp_path: Path) -> None:
     for split, seeds in (("train", (1, 2)), ("test", (2, 3))):
         for label in ("a", "b"):

@@ -134,6 +134,7 @@ def test_a_folder_a_class_gives_paths_and_coarser_classes(tmp_path: Path) -> Non
     for place in ("fruit/apple/0.png", "fruit/apple/1.PNG", "fruit/pear/0.jpg", "milk/0.gif"):
         picture(tmp_path / "all" / place)
     (tmp_path / "all/milk/notes.md").write_text("from the shop")
+    (tmp_path / "all/fruit/about.txt").write_text("of this summer")
     for folder in (tmp_path, tmp_path / "all"):
         own = read_own(folder)
         assert own.kind == "images"
@@ -152,6 +153,38 @@ def test_given_splits_are_kept(tmp_path: Path) -> None:
     assert [tmp_path / "valid/cat/0.png", tmp_path / "valid/dog/0.png"] == own.part("val").X
     with pytest.raises(il.InputError, match="stand in several splits"):
         own_pools(own, by="given")
+
+
+def test_what_lies_in_a_split_without_a_class_has_none(tmp_path: Path) -> None:
+    for place in ("train/1/0.png", "train/2/0.png", "test/0.png", "test/1.png"):
+        picture(tmp_path / place)
+    own = read_own(tmp_path)
+    assert own.y.tolist() == [None, None, "1", "2"]
+    assert own.splits == ("test", "test", "train", "train")
+    picture(tmp_path / "more" / "1" / "0.png")
+    with pytest.raises(il.InputError, match="holds test, train beside more"):
+        read_own(tmp_path)
+    picture(tmp_path / "flat" / "train" / "0.png")
+    picture(tmp_path / "flat" / "test" / "0.png")
+    with pytest.raises(il.InputError, match="without classes"):
+        read_own(tmp_path / "flat")
+    # A class may be called so.
+    picture(tmp_path / "flat" / "plane" / "0.png")
+    assert read_own(tmp_path / "flat").classes == ["plane", "test", "train"]
+
+
+def test_sheets_have_empty_rows_and_columns(tmp_path: Path) -> None:
+    rows = [
+        [None, None, None, None],
+        ["size", None, "label", None],
+        [1, None, "a", None],
+        [None] * 4,
+        [2, None, "b", None],
+    ]
+    pandas.DataFrame(rows).to_excel(tmp_path / "a.xlsx", index=False, header=False)
+    own = read_own(tmp_path / "a.xlsx")
+    assert own.X["size"].tolist() == [1, 2]
+    assert own.y.tolist() == ["a", "b"]
 
 
 def test_pictures_beside_a_table_of_labels(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from innerloop.core.labels import listed
 from innerloop.core.task import InputError
+from innerloop.data.own.likeness import same, words_of
 from innerloop.data.own.looking import Looked, Told, look
 from innerloop.data.own.read import read_own
 from innerloop.data.own.record import OwnData
@@ -27,8 +28,8 @@ class Finding:
 
     Args:
         what: it is, in one word: ``damaged``, ``absent``, ``conflict``, ``leak``, ``duplicates``, ``near``, ``small``,
-            ``classes``, ``amount``, ``unlabeled``, ``missing``, ``constant``, ``counts``, ``tells``, ``ending``,
-            ``tiny``, ``animated``.
+            ``classes``, ``spelling``, ``amount``, ``unlabeled``, ``missing``, ``constant``, ``counts``, ``tells``,
+            ``ending``, ``tiny``, ``animated``.
         says: a sentence with numbers, and the remedy.
         stops: whether nothing can be learned before it is mended.
         where: the examples, columns or classes; sets of examples are joined by ``=``.
@@ -157,6 +158,11 @@ def _classes(own: OwnData, shots: int | None) -> Iterator[Finding]:
     if len(counts) < 2:
         only = f"one class ({next(iter(counts))!r})" if counts else "no label"
         yield Finding("classes", f"there is {only}, and nothing to tell apart: give two classes at least", True)
+    written = same([words_of(str(label)) for label in counts])
+    if written:
+        alike = [" = ".join(repr(list(counts)[place]) for place in places) for places in written]
+        says = f"classes that differ in case, blanks or marks alone: {listed(alike)}; are they one?"
+        yield Finding("spelling", says, where=tuple(alike))
     least = shots if shots is not None else 2
     few = tuple(str(label) for label in counts if learned.get(label, 0) < least)
     if few and shots is not None:

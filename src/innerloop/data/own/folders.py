@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,12 @@ from innerloop.core.labels import listed
 from innerloop.core.task import InputError
 from innerloop.data.columns import pandas_module, text_of
 from innerloop.data.own.arrays import own_arrays
+from innerloop.data.own.classes import cell_text, class_lists, own_class_folders, with_coarser
 from innerloop.data.own.files import ending, kind_of, split_of, stem, walk
-from innerloop.data.own.frames import Frame
+from innerloop.data.own.frames import Frame, ReadRows
 from innerloop.data.own.record import OwnData
-from innerloop.data.own.roles import Asked, coarser
-from innerloop.data.own.rows import Absent, Files, own_rows, paths_column, without_absent
-
-#: Reads a table in the folder, with the options that were given.
-ReadRows = Callable[[Path], Frame]
+from innerloop.data.own.roles import Asked
+from innerloop.data.own.rows import Absent, Files, own_rows, paths_column
 
 
 def own_folder(
@@ -48,7 +45,7 @@ def own_folder(
         if labeled:
             return _with_table(root, labeled, pictures or texts, asked, absent, decimal)
         if pictures or not tables:
-            return _class_folders(
+            return own_class_folders(
                 root, pictures or texts, texts if pictures else [], tables, asked, read, absent, encoding
             )
     splits = {path: split for path in tables if (split := split_of(stem(path)))}
@@ -57,10 +54,10 @@ def own_folder(
                               for path, split in splits.items()])  # fmt: skip
     if len(tables) == 1:
         return own_rows(read(root / tables[0]), asked, absent=absent, decimal=decimal)
-    named = {path: classes for path in tables if ending(path) == ".json" and (classes := _class_lists(root / path))}
+    named = {path: classes for path in tables if ending(path) == ".json" and (classes := class_lists(root / path))}
     if named and len(tables) - len(named) == 1:
         data = next(path for path in tables if path not in named)
-        return _with_coarser(own_rows(read(root / data), asked, absent=absent, decimal=decimal), named)
+        return with_coarser(own_rows(read(root / data), asked, absent=absent, decimal=decimal), named)
     if tables:
         raise InputError(f"{root} holds {len(tables)} tables ({listed(tables)}): give one of them")
     top_texts = [path for path in top if kinds[path] == "text"]
@@ -82,16 +79,12 @@ def _tables_of_labels(root: Path, tables: Sequence[str], files: Files, read: Rea
             # What is no list of rows lies beside pictures often, and names none of them.
             continue
         frame = read(root / path)
-        columns = {str(name): [_cell(cell) for cell in frame.rows[name]] for name in frame.rows.columns}
+        columns = {str(name): [cell_text(cell) for cell in frame.rows[name]] for name in frame.rows.columns}
         name = paths_column(columns, files)
         if name is not None and any(files(text) is not None for text in columns[name] if text):
             found.append((path, frame))
     named = [(path, frame) for path, frame in found if stem(path).lower() == "labels"]
     return named or found
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None or value != value else str(value)
 
 
 def _with_table(
@@ -119,114 +112,6 @@ def _of(root: Path, own: OwnData, files: int) -> OwnData:
     unnamed = files - len({str(item) for item in own.X}) if own.kind == "images" else 0
     more = (f"{unnamed} files of the folder are in no row of the table, and left out",) if unnamed > 0 else ()
     return replace(own, origin=str(root), notes=(*own.notes, *more))
-
-
-def _class_folders(
-    root: Path,
-    paths: Sequence[str],
-    texts: Sequence[str],
-    tables: Sequence[str],
-    asked: Asked,
-    read: ReadRows,
-    absent: Absent,
-    encoding: str | None,
-) -> OwnData:
-    """A folder for each class, named by its path below all that they have in common, or below its split."""
-    what = "pictures" if kind_of(paths[0]) == "picture" else "texts"
-    stray = [path for path in paths if "/" not in path]
-    if stray:
-        lonely = len(stray) == len(paths)
-        raise InputError(
-            f"{root / stray[0]} lies in no folder of a class{f' (and {len(stray) - 1} more)' if stray[1:] else ''}: "
-            + ("give a folder for each class, or a labels.csv with the columns file and label" if lonely
-               else "move it into one of them, or away")
-        )  # fmt: skip
-    folders = [tuple(path.split("/")[:-1]) for path in paths]
-    common = 0
-    while min(map(len, folders)) > common + 1 and len({folder[common] for folder in folders}) == 1:
-        common += 1
-    below = [folder[common:] for folder in folders]
-    first = {folder[0] for folder in below}
-    splits = None
-    if all(split_of(name) for name in first) and len(first) > 1 and min(map(len, below)) > 1:
-        splits = tuple(str(split_of(folder[0])) for folder in below)
-        below = [folder[1:] for folder in below]
-    classes = ["/".join(folder) for folder in below]
-    hierarchy: Mapping[str, tuple[str, ...]] = {
-        name: tuple(name.split("/")[:-1]) for name in set(classes) if "/" in name
-    }
-    notes = [f"each folder of {what} is a class"]
-    if texts and what == "pictures":
-        bare = sorted({path.rpartition("/")[0] for path in texts} - {path.rpartition("/")[0] for path in paths} - {""})
-        if bare:
-            raise InputError(f"{root / bare[0]} holds texts and other folders pictures: give one kind")
-        notes.append(f"{len(texts)} texts beside the pictures are not read")
-    if not hierarchy and tables:
-        hierarchy = _table_of_classes(root, tables, set(classes), read, notes)
-    X: list[Any] = [root / path for path in paths]
-    if what == "texts":
-        X = [text_of(path, encoding).strip() or None for path in X]
-    own = OwnData(
-        "images" if what == "pictures" else "text", X, np.array(classes), tuple(paths), str(root), "folders", splits,
-        None, None, hierarchy, (), tuple(notes),
-    )  # fmt: skip
-    if asked.label is not None:
-        raise InputError(
-            f"{root} holds a folder for each class, and no table with a column {asked.label!r}: leave it out"
-        )
-    return without_absent(own, absent)
-
-
-def _table_of_classes(
-    root: Path, tables: Sequence[str], classes: set[str], read: ReadRows, notes: list[str]
-) -> dict[str, tuple[str, ...]]:
-    """The coarser classes that a table beside the folders gives: one column names the classes, each once."""
-    for path in tables:
-        if ending(path) == ".json":
-            continue
-        rows = read(root / path).rows
-        columns = {str(name): [_cell(cell) for cell in rows[name]] for name in rows.columns}
-        key = next((n for n, c in columns.items() if len(set(c)) == len(c) and classes <= set(c)), None)
-        if key is None:
-            continue
-        levels = [
-            name for name, texts in columns.items()
-            if name != key and coarser(texts, columns[key]) and not all(_whole(text) for text in texts)
-        ]  # fmt: skip
-        if levels:
-            levels.sort(key=lambda name: len(set(columns[name])))
-            notes.append(f"coarser classes are in {listed(levels)} of {path}")
-            at = {name: row for row, name in enumerate(columns[key])}
-            return {name: tuple(columns[level][at[name]] for level in levels) for name in sorted(classes)}
-    return {}
-
-
-def _class_lists(path: Path) -> dict[str, str]:
-    """Of each name in the lists of a JSON object that of its list; nothing where it is none, or a name stands twice."""
-    try:
-        value = json.loads(text_of(path, None))
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(value, dict) or not all(isinstance(part, list) for part in value.values()):
-        return {}
-    names = [name for part in value.values() for name in part]
-    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        return {}
-    return {name: above for above, part in value.items() for name in part}
-
-
-def _with_coarser(own: OwnData, named: Mapping[str, Mapping[str, str]]) -> OwnData:
-    """With the coarser classes of the first file that has them for most classes."""
-    for path, above in named.items():
-        known = [label for label in own.classes if label in above]
-        if 2 * len(known) > len(own.classes):
-            hierarchy = {label: (above[label],) for label in known}
-            return replace(own, hierarchy=hierarchy, notes=(*own.notes, f"coarser classes are in {path}"))
-    return own
-
-
-def _whole(text: str) -> bool:
-    return text.lstrip("-").isdigit()
 
 
 def _text_files(

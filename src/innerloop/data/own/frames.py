@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,10 @@ class Frame:
     folder: Path | None = None
     notes: list[str] = field(default_factory=list)
     splits: tuple[str, ...] | None = None
+
+
+#: Reads a table, with the options that were given.
+ReadRows = Callable[[Path], Frame]
 
 
 def read_rows(
@@ -220,7 +225,10 @@ def _excel(path: Path, sheet: str | None, header: bool | None) -> Frame:
     name = sheet if sheet is not None else next(iter(full), "")
     if name not in full:
         raise InputError(f"{path.name} has no sheet {name!r} with rows; it has {listed(full) or 'none'}")
-    rows = full[name]
+    # Sheets hold rows and columns without a cell.
+    rows = full[name].dropna(how="all").dropna(how="all", axis=1)
+    if not len(rows):
+        raise InputError(f"sheet {name!r} of {path.name} is empty: give one with rows")
     names = ["" if value is None or value != value else str(value).strip() for value in rows.iloc[0]]
     body = rows.iloc[1:].set_axis(names, axis=1).reset_index(drop=True)
     return _headed(body, path, header, [])

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 
-def labels_from(texts: Sequence[str | None]) -> npt.NDArray[Any]:
+def labels_from(texts: Sequence[str | None], *, words: bool = False) -> npt.NDArray[Any]:
     """Labels from text: whole numbers where all are, reals where all are numbers, or words.
 
     Args:
         texts: one an example; ``None`` or empty where there is no label. ``007`` is a word: as a number it would be
             another.
+        words: take numbers for words too, as those of folders are.
 
     Returns:
         int64, float64 or words ``[N]``; with unlabelled examples among them objects, with ``None`` for these.
@@ -26,7 +27,7 @@ def labels_from(texts: Sequence[str | None]) -> npt.NDArray[Any]:
     known = [text for text in texts if text]
     values: list[Any] = [*known]
     numbers = [_number(text) for text in known]
-    if known and all(number is not None for number in numbers):
+    if known and not words and all(number is not None for number in numbers):
         whole = all(number == int(number) and abs(number) < 2**53 for number in numbers if number is not None)
         values = [int(number) if whole else number for number in numbers if number is not None]
     if len(known) == len(texts):

@@ -115,6 +115,8 @@ def own_rows(
         kind, X = _inputs(rows, columns, roles, asked, file, notes, decimal)
     beside = [n for n in roles.rest if kind in ("images", "text") and n not in (paths, *embedded) and n in columns]
     coarse = [*roles.coarse, *(n for n in beside if asked.inputs is None and coarser(columns[n], columns[roles.label]))]
+    if unread := [name for name in beside if name not in coarse and name not in asked.coarse]:
+        notes.append(f"columns beside the inputs are not read: {listed(unread)}")
     names = columns[paths] if paths is not None else [f"row {number}" for number in range(1, len(rows) + 1)]
     splits = _splits(frame, columns, roles)
     own = OwnData(
