@@ -300,6 +300,30 @@ FEATURE_HEADS = [
         fit={"steps": 60, "lr": 1e-2},
     ),
     Case(
+        "blocks",
+        lambda: il.learners.Embedded(
+            il.nets.mlp(8, 32, 16),
+            il.learners.Blocks(il.learners.Ridge(normalize=False), parts=[(0, 10, 0.7), (6, 16, 0.3)]),
+        ),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
+        "by-likeness",
+        lambda: il.learners.Embedded(
+            il.nets.mlp(8, 32, 16),
+            il.learners.ByLikeness(
+                [il.learners.Prototypes(distance="cosine"), il.learners.NearestNeighbor()], limits=[0.2], stop=12
+            ),
+        ),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
         "nearest",
         lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.NearestNeighbor()),
         **BLOBS,

@@ -30,6 +30,9 @@ HEADS: dict[str, Callable[[], Head]] = {
     "gaussian-base": lambda: based(),
     "nearest": lambda: il.learners.NearestNeighbor(),
     "nearest-euclidean": lambda: il.learners.NearestNeighbor(distance="euclidean"),
+    "blocks": lambda: blocks(il.learners.Ridge(penalty=0.3, normalize=False)),
+    "blocks-logistic": lambda: blocks(il.learners.LogisticRegression(C=10.0, normalize=False)),
+    "by-likeness": lambda: by_likeness(),
 }
 #: Examples of each class: unequal, and one of a single example.
 UNEQUAL = [4, 1, 7]
@@ -53,6 +56,16 @@ def based() -> Head:
     head = il.learners.GaussianClasses(base=3.0, shrinkage=0.2, features=6)
     head.calibrate([tasks()])
     return head
+
+
+def blocks(head: Head) -> Head:
+    return il.learners.Blocks(head, parts=[(0, 4, 0.7), (3, 6, 0.3)], power=0.5)
+
+
+def by_likeness() -> Head:
+    """Its limits part the examples of these tests: some that are left out change the head."""
+    heads = [il.learners.Ridge(), blocks(il.learners.Ridge(normalize=False)), il.learners.NearestNeighbor()]
+    return il.learners.ByLikeness(heads, limits=[-0.05, 0.0], stop=4)
 
 
 def support(counts: list[int], features: int = 6, seed: int = 0) -> tuple[Tensor, np.ndarray, il.Examples]:

