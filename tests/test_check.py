@@ -145,6 +145,15 @@ def test_classes_that_are_one_by_another_spelling_are_said() -> None:
     assert found(check(rows))["spelling"].where == ("'Cat' = 'cat '",)
 
 
+def test_labels_that_look_like_amounts_are_said() -> None:
+    def says(*labels: int) -> bool:
+        return "amount" in found(check([([float(i), 1.0], label) for i, label in enumerate(labels)]))
+
+    assert says(*range(0, 120, 3), *range(0, 120, 3))
+    assert says(*range(40))
+    assert not says(*(3 * list(range(40))))
+
+
 def test_leaks_between_given_splits_are_found(tmp_path: Path) -> None:
     for split, seeds in (("train", (1, 2)), ("test", (2, 3))):
         for label in ("a", "b"):
@@ -238,6 +247,18 @@ def test_the_command_says_what_it_saw_and_what_is_next(cli: Cli, tmp_path: Path)
     assert "innerloop learn" not in out
     assert json.loads(cli("check", root, "--shots", 5, "--json")[1])["next"] is None
     assert snapshot(tmp_path) == before
+
+
+def test_the_next_command_is_one_that_works(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    kinds = np.arange(12) % 2
+    rows = pandas.DataFrame({"long one": rng.normal(3 * kinds), "wide": rng.normal(kinds), "topic": kinds})
+    rows.to_csv(tmp_path / "my rows.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    said = json.loads(cli("check", "my rows.csv", "--label", "topic", "--inputs", "long one", "--json")[1])
+    _, *words = shlex.split(said["next"])
+    assert cli(*words)[0] == 0
+    assert il.load(tmp_path / "TASK").classes_.tolist() == [0, 1]
 
 
 def test_the_command_takes_columns_as_the_reader_does(cli: Cli, tmp_path: Path) -> None:

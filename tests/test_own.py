@@ -406,6 +406,16 @@ def test_folders_that_link_in_a_circle_are_read_once(tmp_path: Path) -> None:
     assert sum(read_own(tmp_path).counts.values()) == 2
 
 
+def test_what_is_not_read_is_said() -> None:
+    frame = sentences().assign(area=["pet", "pet", "pet", "wild"])
+    assert read_own(frame, inputs="text").notes == ()
+    with pytest.raises(il.InputError, match="sentences in 'text' beside 'area'"):
+        read_own(frame)
+    codes = pandas.DataFrame({"smiles": ["CCO", "CCN", "c1ccccc1"], "toxic": [0, 1, 1], "weight": [1.0, 2.0, 3.0]})
+    own = read_own(codes, label="toxic", inputs="smiles")
+    assert (own.kind, own.X, own.notes) == ("text", ["CCO", "CCN", "c1ccccc1"], ())
+
+
 def test_pools_split_classes(tmp_path: Path) -> None:
     X = np.arange(40.0).reshape(20, 2)
     frame = pandas.DataFrame(X, columns=["a", "b"]).assign(

@@ -49,7 +49,9 @@ def check(
 
     Exit code 0 if something can be learned from them, 1 if a fault has to be mended first.
 
-    Examples: innerloop check photographs; innerloop check questions.csv --label topic --shots 5 --json
+    innerloop check photographs
+
+    innerloop check questions.csv --label topic --shots 5 --json
     """
     from innerloop.data import check as look
 
@@ -98,11 +100,12 @@ def _bar(show: bool) -> Iterator[Told]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("looking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console, transient=True)
     start, line = time.monotonic(), bar.add_task("looking")
 
     def told(done: int, total: int) -> None:
-        if show and time.monotonic() - start > _PATIENCE:
+        if show and console.is_terminal and time.monotonic() - start > _PATIENCE:
             bar.start()
             bar.update(line, completed=done, total=total)
 

@@ -12,7 +12,7 @@ from innerloop.data.known import KnownTasks
 from innerloop.data.mapped import MappedPool, mapped, open_pool, write_images, write_pool
 from innerloop.data.molecules import Assays, Molecules
 from innerloop.data.own.looking import alike, split_examples
-from innerloop.data.own.pools import own_pools
+from innerloop.data.own.pools import own_pools, own_source
 from innerloop.data.own.read import read_own
 from innerloop.data.own.record import OwnData
 from innerloop.data.pool import Pool
@@ -61,6 +61,7 @@ __all__ = [
     "omniglot",
     "open_pool",
     "own_pools",
+    "own_source",
     "read_image",
     "read_own",
     "split_examples",

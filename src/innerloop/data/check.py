@@ -150,7 +150,8 @@ def _classes(own: OwnData, shots: int | None) -> Iterator[Finding]:
         where = tuple(name for name, known in zip(own.names, own.known, strict=True) if not known)
         yield Finding("unlabeled", f"{own.unlabeled} examples have no label, and are not learned from", where=where)
     if own.objective == "regression":
-        yield Finding("classes", f"{own.label} holds real numbers, and classes are learned: give another label=", True)
+        says = f"{own.label} holds numbers that are not whole, and no classes: il.FewShotRegressor learns such numbers"
+        yield Finding("classes", says, True)
         return
     counts = own.counts
     # What is learned from, where that is known.
@@ -173,9 +174,15 @@ def _classes(own: OwnData, shots: int | None) -> Iterator[Finding]:
             f"{len(few)} classes have one example at most ({listed(few)}): how well they are told cannot be estimated"
         )
         yield Finding("small", says, where=few)
-    if counts and all(isinstance(label, int) for label in counts) and len(counts) > max(20, len(own) / 5):
-        says = f"the {len(counts)} classes are whole numbers with few examples each: is {own.label} an amount?"
+    if len(counts) > 20 and all(isinstance(label, int) for label in counts) and not _numbered(own):
+        says = f"the {len(counts)} classes are whole numbers ({listed(map(str, counts))}): is {own.label} an amount?"
         yield Finding("amount", says)
+
+
+def _numbered(own: OwnData) -> bool:
+    """Whether classes are numbered without a gap, with a few examples each."""
+    classes = own.classes
+    return classes[-1] - classes[0] + 1 == len(classes) and len(classes) <= len(own) / 3
 
 
 def _twice(own: OwnData, looked: Looked) -> Iterator[Finding]:

@@ -99,6 +99,7 @@ def own_rows(
     notes = [*frame.notes, *roles.notes]
     X: Any
     kind: Any
+    read = [*embedded, paths]
     if embedded:
         kind, X = "images", objects[embedded[0]]
     elif paths is not None:
@@ -112,8 +113,8 @@ def own_rows(
             X = [None if path is None else text_of(path, None).strip() or None for path in X]
         notes.append(f"column {paths!r} names the files of the inputs")
     else:
-        kind, X = _inputs(rows, columns, roles, asked, file, notes, decimal)
-    beside = [n for n in roles.rest if kind in ("images", "text") and n not in (paths, *embedded) and n in columns]
+        kind, X, read = _inputs(rows, columns, roles, asked, file, notes, decimal)
+    beside = [name for name in roles.rest if name not in read and name in columns]
     coarse = [*roles.coarse, *(n for n in beside if asked.inputs is None and coarser(columns[n], columns[roles.label]))]
     if unread := [name for name in beside if name not in coarse and name not in asked.coarse]:
         notes.append(f"columns beside the inputs are not read: {listed(unread)}")
@@ -171,7 +172,7 @@ def _inputs(
     file: str,
     notes: list[str],
     decimal: Any,
-) -> tuple[str, Any]:
+) -> tuple[str, Any, list[str | None]]:
     rest = [name for name in roles.rest if any(columns[name])]
     if empty := [name for name in roles.rest if name not in rest]:
         notes.append(f"columns without a value are left out: {listed(empty)}")
@@ -179,7 +180,7 @@ def _inputs(
         raise InputError(f"{file} has no column beside the label {roles.label!r}: there is nothing to tell it by")
     texts = [n for n in rest if n not in asked.categorical and (is_free_text(columns[n]) or plain(n) in TEXTS)]
     if len(rest) == 1 and (texts or _is_words(columns[rest[0]], asked, rest[0])):
-        return "text", [text or None for text in columns[rest[0]]]
+        return "text", [text or None for text in columns[rest[0]]], [*roles.rest]
     if texts:
         others = [name for name in rest if name not in texts]
         if not others:
@@ -191,7 +192,7 @@ def _inputs(
             )
         if asked.inputs is not None:
             raise InputError(f"inputs name sentences ({texts[0]!r}) and other columns: give one or the other")
-        return "text", [text or None for text in columns[texts[0]]]
+        return "text", [text or None for text in columns[texts[0]]], [texts[0]]
     frame: dict[str, Any] = {}
     for name in rest:
         if rows[name].dtype.kind in "M":
@@ -208,7 +209,7 @@ def _inputs(
         notes.extend(f"column {name!r}: {column.note}" for _ in range(bool(column.note)))
         if words := [word for word in column.words if word]:
             notes.append(f"column {name!r}: taken for missing: {listed(words)}")
-    return "table", pandas_module().DataFrame(frame)
+    return "table", pandas_module().DataFrame(frame), [*roles.rest]
 
 
 def _is_words(texts: Sequence[str], asked: Asked, name: str) -> bool:
