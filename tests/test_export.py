@@ -101,6 +101,19 @@ def test_adapting_in_onnxruntime_is_ours_for_every_head_and_any_sizes(
     np.testing.assert_allclose(theirs, ours, atol=1e-5, err_msg=str(list(PORTABLE)))
 
 
+@pytest.mark.slow
+def test_logistic_regression_is_solved_in_the_graph() -> None:
+    """All Newton steps are one loop, each a factorization for each class."""
+    module = Adapt(ready(HEADS["logistic"]()), 1.7, None).eval()
+    axes = {"support_x": {0: "examples"}, "support_y": {0: "examples", 1: "classes"}, "query": {0: "queries"}}
+    answer = graph_of(module, task(7, 3, 2, 1.0, 0), axes)
+    for examples, classes, scale in ((5, 6, 1.0), (25, 5, 30.0), (25, 5, 1e-3), (60, 12, 1.0)):
+        inputs = task(examples, classes, 3, scale, 1)
+        with torch.no_grad():
+            ours = module(*inputs.values()).numpy()
+        np.testing.assert_allclose(answer(inputs), ours, atol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def systems() -> Answer:
     size = {0: "n", 1: "n"}

@@ -193,8 +193,6 @@ def inlined(model: Any) -> Any:
     import onnx.inliner
 
     del model.functions[:]
-    # Nor does it know the shapes of what they give.
-    del model.graph.value_info[:]
     known = {one.domain for one in model.opset_import}
     for function in (pivots, inverted, factor):
         proto = function.to_function_proto()

@@ -114,9 +114,11 @@ def _stripped(graph: Any) -> None:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 _stripped(attribute.g)
-    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+    for value in (*graph.input, *graph.output, *graph.initializer):
         del value.metadata_props[:]
     del graph.metadata_props[:]
+    # The exporter does not know the shapes of what our functions give.
+    del graph.value_info[:]
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.repeat import repeated
 from innerloop.core.task import Examples, InputError, join
 from innerloop.learners.head import Head
 from innerloop.learners.heads.ridge import LinearFit
@@ -70,12 +71,13 @@ class LogisticRegression(Head):
     def adapt(self, support: Examples, state: LinearFit | None = None) -> LinearFit:  # noqa: D102
         support = join(state.examples if state else None, support)
         z, y = self._vectors(support.x), support.y
-        if y.numel() * len(y) > MOST:
+        # A graph takes any number of examples.
+        if not torch.compiler.is_exporting() and y.numel() * len(y) > MOST:
             raise InputError(
                 f"the support set has {y.shape[0]} examples of {y.shape[1]} classes: logistic regression holds classes "
                 f"times examples squared, at most {MOST} numbers; take Ridge, or fewer examples"
             )
-        problem = _Problem(z @ z.mT, y.mT, torch.ones_like(y[:, 0]), self.C)
+        problem = _Problem(z @ z.mT, y.mT.clone(), torch.ones_like(y[:, 0]), self.C)
         with torch.no_grad():
             dual, bias = problem.solved(self.steps)
         # The step from the optimum is zero, and its gradient that of the optimum.
@@ -130,14 +132,13 @@ class _Problem(NamedTuple):
     @property
     def absent(self) -> Tensor:
         """Classes of which no example counts, bool ``[..., D]``."""
-        return self.counts @ self.y.mT == 0
+        return F.linear(self.counts, self.y) == 0
 
     def solved(self, steps: int) -> tuple[Tensor, Tensor]:
         """Dual ``[..., D, N]`` and bias ``[..., D]`` after so many Newton steps from zero."""
-        bias = torch.zeros_like(self.counts @ self.y.mT)
+        bias = torch.zeros_like(F.linear(self.counts, self.y))
         dual = bias.unsqueeze(-1) * self.y
-        for _ in range(steps):
-            dual, bias = self._along(dual, bias, *self.newton(dual, bias))
+        dual, bias = repeated(lambda d, b: self._along(d, b, *self.newton(d, b)), (dual, bias), steps)
         return dual, bias
 
     def newton(self, dual: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,8 +153,8 @@ class _Problem(NamedTuple):
         wrong = counts * (self.y - p) - dual
         with torch.no_grad():
             roots = (counts * p).sqrt()
-            inner = roots.unsqueeze(-1) * self.gram * roots.unsqueeze(-2)
-            inner.diagonal(dim1=-2, dim2=-1).add_(1)
+            eye = torch.eye(p.shape[-1], dtype=p.dtype, device=p.device)
+            inner = eye + roots.unsqueeze(-1) * self.gram * roots.unsqueeze(-2)
             each = torch.linalg.solve_triangular(torch.linalg.cholesky(inner), torch.diag_embed(roots), upper=False)
             each = each.mT @ each
             # An example that does not count has no curvature.
@@ -181,7 +182,7 @@ class _Problem(NamedTuple):
         linear, square = (dual * there).sum((-2, -1)), 0.5 * (step * there).sum((-2, -1))
         size = linear.unsqueeze(-1) * sizes + square.unsqueeze(-1) * sizes.square()
         losses = self.C * (losses * self.counts.unsqueeze(-1)).sum(-2) + size
-        best = sizes[losses.argmin(-1)]
+        best = F.one_hot(losses.argmin(-1), _SHRINKS).to(sizes) @ sizes
         return dual + best[..., None, None] * step, bias + best.unsqueeze(-1) * shift
 
 
