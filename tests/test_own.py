@@ -397,13 +397,28 @@ def test_a_csv_file_gives_back_what_was_written(rows: list[tuple[str, str]], del
     assert [str(label) for label in own.y] == [label for _, label in rows] or own.y.dtype.kind in "if"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    picture(tmp_path / "cat/0.png")
+    picture(tmp_path / "dog/0.png")
+    os.mkfifo(tmp_path / "dog/1.png")
+    os.mkfifo(tmp_path / "a.csv")
+    assert len(read_own(tmp_path)) == 2
+    assert il.Pool.from_folder(tmp_path, size=4).examples == 2
+    with pytest.raises(il.InputError, match="is a pipe or a device"):
+        read_own(tmp_path / "a.csv")
+
+
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="no symbolic links here")
 def test_folders_that_link_in_a_circle_are_read_once(tmp_path: Path) -> None:
     picture(tmp_path / "cat/0.png")
     picture(tmp_path / "dog/0.png")
     (tmp_path / "cat/itself").symlink_to("itself")
     (tmp_path / "cat/round").symlink_to(tmp_path, target_is_directory=True)
-    assert sum(read_own(tmp_path).counts.values()) == 2
+    (tmp_path / "dog/gone.png").symlink_to("nothing")
+    assert read_own(tmp_path).counts == {"cat": 1, "dog": 2}
+    (damaged,) = [finding for finding in il.data.check(tmp_path).findings if finding.what == "damaged"]
+    assert damaged.where == ("dog/gone.png",)
 
 
 def test_what_is_not_read_is_said() -> None:

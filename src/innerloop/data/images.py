@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from innerloop.core.task import InputError
+from innerloop.data.walk import files_below
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,8 +32,6 @@ _WHITES = (1.0, 255.0, 65_535.0, 2.0**31 - 1)
 _LEFT_OUT = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
 #: Endings of images that Pillow does not read by itself.
 FOREIGN = frozenset({".heic", ".heif", ".jxl", ".svg", ".dng", ".cr2", ".nef", ".arw"})
-#: What systems leave in folders.
-IGNORED = frozenset({"__MACOSX", "Thumbs.db"})
 
 
 def read_image(
@@ -241,7 +240,7 @@ def class_folders(root: str | os.PathLike[str]) -> dict[str, list[Path]]:
     """
     root = Path(root).expanduser()
     found: dict[str, list[Path]] = {}
-    for path in _images(root, frozenset()):
+    for path in _images(root):
         found.setdefault(path.parent.relative_to(root).as_posix(), []).append(path)
     stray = found.pop(".", [])
     if not found:
@@ -254,34 +253,14 @@ def class_folders(root: str | os.PathLike[str]) -> dict[str, list[Path]]:
     return found
 
 
-def _images(folder: Path, above: frozenset[str]) -> Iterator[Path]:
-    """All image files below a folder, in the order of their paths, each folder above itself at most once."""
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise InputError(f"the folder {folder} cannot be read ({error.strerror}): check its path and rights") from error
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name in IGNORED:
-            continue
-        if is_folder(entry):
-            yield from _images(folder / entry.name, above | {real})
-            continue
-        ending = Path(entry.name).suffix.lower()
+def _images(folder: Path) -> Iterator[Path]:
+    """All image files below a folder, in the order of their paths."""
+    for path in files_below(folder):
+        ending = path.suffix.lower()
         if ending in picture_endings():
-            yield folder / entry.name
+            yield path
         elif ending in FOREIGN:
-            raise InputError(f"{folder / entry.name} is in a format that Pillow does not read: save it as PNG or JPEG")
-
-
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry of a folder is one, or a link to one; a link to itself is none."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
+            raise InputError(f"{path} is in a format that Pillow does not read: save it as PNG or JPEG")
 
 
 @lru_cache

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from innerloop.core.task import InputError
-from innerloop.data.images import FOREIGN, IGNORED, is_folder, picture_endings
+from innerloop.data.images import FOREIGN, picture_endings
+from innerloop.data.walk import files_below
 
 #: What people call the parts of their data.
 SPLIT_NAMES = {
@@ -61,28 +59,9 @@ def split_of(name: str) -> str | None:
 
 
 def walk(root: Path) -> list[str]:
-    """All files below a folder as paths from there, sorted, each folder above itself at most once.
-
-    Linked folders count; what begins with a dot, ``__MACOSX`` and ``Thumbs.db`` do not.
+    """All files below a folder (:func:`files_below`) as paths from there.
 
     Raises:
         InputError: for a folder that is not there or cannot be read.
     """
-    return [path.relative_to(root).as_posix() for path in _below(root, frozenset())]
-
-
-def _below(folder: Path, above: frozenset[str]) -> Iterator[Path]:
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise InputError(f"the folder {folder} cannot be read ({error.strerror}): check its path and rights") from error
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name in IGNORED:
-            continue
-        if is_folder(entry):
-            yield from _below(folder / entry.name, above | {real})
-        else:
-            yield folder / entry.name
+    return [path.relative_to(root).as_posix() for path in files_below(root)]

@@ -54,6 +54,8 @@ def read_rows(
     Raises:
         InputError: for a file that is missing, empty, damaged, ragged, of another encoding, or of none of these kinds.
     """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is a pipe or a device: write its content into a file first")
     try:
         with path.open("rb") as file:
             head = file.read(512)
