@@ -37,6 +37,8 @@ QUERIES, ASKED = 100, 15
 
 
 class Table(NamedTuple):
+    """A table and what is to be predicted."""
+
     name: str
     frame: pd.DataFrame
     y: np.ndarray

@@ -28,6 +28,7 @@ from innerloop.encoders.items import column
 from innerloop.estimators.choice import HEADS, SINGLE, candidates, choose, conformal, countable, joining, ready
 from innerloop.estimators.keeping import brought, kept, with_encoder
 from innerloop.evidence import leave_one_out
+from innerloop.evidence.explain import Explanation, explain_classes, likeness
 from innerloop.learners.head import Head
 from innerloop.learners.heads.prototypes import Prototypes
 
@@ -227,6 +228,41 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             heads = joining(_candidates(*self._sizes(), self._encoder), support)
         found = conformal(heads, support, x, by_class=by_class)
         return [self.classes_[row] for row in found.sets(coverage).numpy()]
+
+    def explain(self, X: Any, k: int = 5, *, turn: bool = True, shapley: bool = False) -> Explanation:
+        """Why queries get their classes: what each example did to the answer, exactly, by refits without it.
+
+        Head and temperature stay as they were chosen with all examples.
+
+        Args:
+            X: as at ``fit``, Q of them.
+            k: examples in each list of the text.
+            turn: whether to search the smallest set of examples without which the answer is another one (greedily).
+            shapley: whether to share each probability out among the examples, over all orders of coming: exactly up to
+                12 examples, by random orders beyond.
+
+        Returns:
+            a sequence of reasons, which print as text and in a notebook as tables.
+
+        Example:
+            >>> X, y = [[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.2, 1.0]], ["a", "a", "b", "b"]
+            >>> reason = FewShotClassifier("features", "prototypes").fit(X, y).explain([[1.0, 0.2]])[0]
+            >>> reason.answer, reason.nearest, reason.turn.without
+            ('a', 1, (0, 1))
+        """
+        x, support = self._queries(X), self._support()
+        return explain_classes(
+            self._head,
+            support,
+            x,
+            classes=self.classes_,
+            names=self.names_,
+            similarity=likeness(self._head, support.x, x),
+            temperature=self.temperature_,
+            shown=k,
+            turn=turn,
+            shapley=shapley,
+        )
 
     def save(self, path: str | Path, *, replace: bool = False) -> Path:
         """Keep it as a bundle, which :func:`innerloop.load` reads anywhere.

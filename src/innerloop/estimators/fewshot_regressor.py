@@ -24,6 +24,7 @@ from innerloop.estimators import smoothers
 from innerloop.estimators.keeping import brought_encoder, kept, with_encoder
 from innerloop.estimators.regressor import InContextRegressor
 from innerloop.estimators.smoothers import SMOOTHERS, Setting
+from innerloop.evidence.explain import Explanation, explain_numbers
 from innerloop.evidence.intervals import Intervals, checked, conformal_interval, jackknife_plus
 from innerloop.learners.heads.ridge import Ridge
 
@@ -187,6 +188,38 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         low, high = np.array(ends).T
         return Intervals(low, high, coverage, "full")
 
+    def explain(self, X: Any, k: int = 5) -> Explanation:
+        """Why queries get their numbers: how far each example pulls them, exactly, by refits without it.
+
+        Head and hyperparameters stay as they were chosen with all examples.
+
+        Args:
+            X: as at ``fit``, Q of them.
+            k: examples in each list of the text.
+
+        Returns:
+            a sequence of reasons, which print as text and in a notebook as tables.
+
+        Example:
+            >>> few = FewShotRegressor("features", "nearest").fit([[0.0], [1.0], [5.0]], [2.0, 4.0, 9.0])
+            >>> few.explain([[4.0]])[0].evidence.tolist()
+            [0.0, 0.0, 5.0]
+        """
+        x = self._queries(X)
+        without = []
+        for row in range(len(self.y_)):
+            others = np.arange(len(self.y_)) != row
+            without.append(self._with(self.X_[others], self.y_[others], x))
+        known, asked = self._numbers(self.X_, x)
+        return explain_numbers(
+            self._with(self.X_, self.y_, x),
+            np.stack(without),
+            self.y_,
+            names=self.names_,
+            similarity=-smoothers.distances(asked, known),
+            shown=k,
+        )
+
     def save(self, path: str | Path, *, replace: bool = False) -> Path:
         """Keep it as a bundle, which :func:`innerloop.load` reads anywhere.
 
@@ -305,6 +338,14 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             residuals.append(self.y_[row] - said[0])
             predictions.append(said[1:])
         return jackknife_plus(np.array(residuals), np.stack(predictions), coverage)
+
+    def _with(self, x: Floats, y: Floats, asked: Floats) -> Floats:
+        """What is predicted from some examples, head and hyperparameters as they are."""
+        if self.head_ == IN_CONTEXT:
+            return np.asarray(_network(_cells(x, self._encoder), y).predict(_cells(asked, self._encoder)))
+        # Columns of a table stay in the units of all examples.
+        _, x, asked = self._numbers(self.X_, x, asked)
+        return smoothers.predict(self.setting_, x, y, asked)
 
     def _refit(self, x: Floats, y: Floats, asked: Floats) -> Floats:
         if self.head == IN_CONTEXT:

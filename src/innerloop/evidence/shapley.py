@@ -1,0 +1,175 @@
+"""Shapley values: what each example, or group of examples, adds to an answer, averaged over all orders of coming.
+
+They are the one way to share an answer's value out that adds up to it, gives equal examples equal shares, and nothing
+to what changes nothing (Shapley, *A Value for n-Person Games*, 1953). Up to 12 players all subsets are evaluated, and
+the values are exact; beyond that random orders are, and the standard error is said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from innerloop.core.task import Examples, InputError
+from innerloop.evidence.refits import at_once, refits
+from innerloop.learners.head import Head
+
+#: Players up to which all subsets are evaluated.
+EXACT = 12
+
+
+class Shapley(NamedTuple):
+    """Values and how sure they are."""
+
+    values: Tensor
+    """``[Q, n]``; those of a query add up to its value with all less that with none."""
+    error: Tensor
+    """Standard error, ``[Q, n]``; 0 where the values are exact."""
+    exact: bool
+
+
+def shapley(value: Callable[[Tensor], Tensor], players: int, *, orders: int = 200, seed: int = 0) -> Shapley:
+    """Share a value out among players.
+
+    Args:
+        value: of coalitions, bool ``[B, n]``, for each of Q things: ``[B, Q]``.
+        players: n.
+        orders: random ones that are evaluated, for more than 12 players.
+        seed: of the orders.
+
+    Raises:
+        InputError: for no player, or fewer than two orders.
+
+    Example:
+        >>> def both(coalitions):
+        ...     return coalitions.all(1, keepdim=True).double()
+        >>> shapley(both, 2).values
+        tensor([[0.5000, 0.5000]], dtype=torch.float64)
+    """
+    if players < 1 or orders < 2:
+        raise InputError(f"{players} players and {orders} orders: give at least 1 and 2")
+    return _exact(value, players) if players <= EXACT else _sampled(value, players, orders, seed)
+
+
+def example_values(
+    head: Head,
+    support: Examples,
+    x: Tensor,
+    answers: Tensor,
+    *,
+    temperature: float = 1.0,
+    groups: Sequence[Sequence[int]] | None = None,
+    orders: int = 200,
+    seed: int = 0,
+) -> Shapley:
+    """What each support example adds to the probability of an answer, by exact refits on subsets.
+
+    With no example at all every class is as probable.
+
+    Args:
+        head: deterministic, in evaluation mode.
+        support: features ``[N, H]``, one-hot rows ``[N, D]``.
+        x: queries ``[Q, H]``.
+        answers: the class of each query that is explained, int64 ``[Q]``.
+        temperature: that logits are divided by.
+        groups: places of examples that come and go together; default each by itself.
+        orders: random ones that are evaluated, for more than 12 players.
+        seed: of the orders.
+
+    Example:
+        >>> import innerloop as il
+        >>> support = Examples(torch.tensor([[1.0], [3.0], [8.0]]), torch.eye(2)[[0, 0, 1]])
+        >>> found = example_values(il.learners.Prototypes(), support, torch.tensor([[2.0]]), torch.tensor([0]))
+        >>> found.exact, round(float(found.values.sum()), 4)
+        (True, 0.5)
+    """
+    players = [[place] for place in range(len(support.x))] if groups is None else [list(group) for group in groups]
+    member = torch.zeros(len(players), len(support.x), dtype=torch.bool)
+    for number, group in enumerate(players):
+        member[number, group] = True
+
+    def value(coalitions: Tensor) -> Tensor:
+        taken = (coalitions.double() @ member.double()) > 0
+        return probabilities(head, support, taken, x, answers, temperature)
+
+    return shapley(value, len(players), orders=orders, seed=seed)
+
+
+def probabilities(
+    head: Head, support: Examples, taken: Tensor, x: Tensor, answers: Tensor, temperature: float
+) -> Tensor:
+    """Of an answer for each query, by what is learned from each of some subsets, ``[B, Q]``; alike where it is empty.
+
+    Args:
+        head: in evaluation mode.
+        support: features ``[N, H]``, rows ``[N, D]``.
+        taken: the subsets, bool ``[B, N]``, of any sizes.
+        x: queries ``[Q, H]``.
+        answers: int64 ``[Q]``.
+        temperature: that logits are divided by.
+    """
+    classes = support.y.shape[1]
+    found = support.x.new_full((len(taken), len(x)), 1 / classes)
+    sizes = taken.sum(1)
+    for size in sizes.unique().tolist():
+        if not size:
+            continue
+        rows = (sizes == size).nonzero().squeeze(1)
+        subsets = taken[rows].nonzero()[:, 1].view(len(rows), size)
+        proba = (answered(head, support, subsets, x) / temperature).softmax(2)
+        found[rows] = proba.gather(2, answers.view(1, -1, 1).expand(len(rows), -1, 1))[:, :, 0].to(found)
+    return found
+
+
+def answered(head: Head, support: Examples, subsets: Tensor, x: Tensor) -> Tensor:
+    """Raw predictions of queries by what is learned from each of some subsets of one size, ``[B, Q, P]``.
+
+    Args:
+        head: deterministic, in evaluation mode.
+        support: features ``[N, H]``, rows ``[N, D]``.
+        subsets: the examples of each, int64 ``[B, M]``.
+        x: queries ``[Q, H]``.
+    """
+    examples, classes = subsets.shape[1], support.y.shape[1]
+    width = x[0].numel()
+    size = at_once(head.numbers(examples, classes, width) + len(x) * (width + examples + classes))
+    with torch.no_grad():
+        parts = [
+            torch.func.vmap(head.predict, in_dims=(0, None))(refits(head, support, part, size), x)[:, 0]
+            for part in subsets.split(size)
+        ]
+    return torch.cat(parts)
+
+
+def _exact(value: Callable[[Tensor], Tensor], players: int) -> Shapley:
+    numbers = torch.arange(2**players)
+    coalitions = (numbers.unsqueeze(1) >> torch.arange(players)) & 1 > 0
+    worth = value(coalitions).double()
+    sizes = coalitions.sum(1)
+    weight = torch.tensor(
+        [math.factorial(size) * math.factorial(players - size - 1) for size in range(players)], dtype=torch.float64
+    ) / math.factorial(players)
+    values = []
+    for player in range(players):
+        without = numbers[~coalitions[:, player]]
+        gain = worth[without + 2**player] - worth[without]
+        values.append((weight[sizes[without]].unsqueeze(1) * gain).sum(0))
+    found = torch.stack(values, 1)
+    return Shapley(found, torch.zeros_like(found), True)
+
+
+def _sampled(value: Callable[[Tensor], Tensor], players: int, orders: int, seed: int) -> Shapley:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.stack([torch.randperm(players, generator=generator) for _ in range(orders)])
+    # Who is there after the first k of an order have come: [orders, k, n].
+    place = drawn.argsort(1)
+    there = place.unsqueeze(1) < torch.arange(players + 1).view(1, -1, 1)
+    masks, which = there.flatten(0, 1).unique(dim=0, return_inverse=True)
+    worth = value(masks).double()[which].view(orders, players + 1, -1)
+    gains = (worth[:, 1:] - worth[:, :-1]).gather(1, place.unsqueeze(2).expand(-1, -1, worth.shape[2]))
+    mean, error = gains.mean(0), gains.std(0) / math.sqrt(orders)
+    return Shapley(mean.mT, error.mT, False)
