@@ -184,7 +184,7 @@ def test_evidence_of_numbers_is_that_of_plain_refits(head: str) -> None:
     for place in range(12):
         kept = np.arange(12) != place
         expected = few.predict(x[20:23]) - il.estimators.smoothers.predict(
-            few.setting_, x[:12][kept], y[:12][kept], x[20:23]
+            few.settings_[head], x[:12][kept], y[:12][kept], x[20:23]
         )
         np.testing.assert_allclose(found.evidence[:, place], expected, atol=1e-6)
     assert "pulls up" in str(found)

@@ -46,7 +46,9 @@ def test_every_head_learns(head: str) -> None:
     few = il.FewShotRegressor(head=head).fit(x[:30], y[:30])
     assert few.score(x[30:], y[30:]) > (0.3 if head == "nearest" else 0.85)
     assert few.head_ in SMOOTHERS
-    assert few.setting_.head == few.head_
+    assert few.weights_[few.head_] == max(few.weights_.values())
+    assert sum(few.weights_.values()) == pytest.approx(1)
+    assert few.settings_[few.head_].head == few.head_
     assert few.error_interval_[0] < few.error_ < few.error_interval_[1]
 
 
@@ -203,6 +205,20 @@ def test_intervals_cover_as_promised(head: str, tasks: int) -> None:
     assert binom.ppf(0.005, tasks, 9 / 11) <= hits <= binom.ppf(0.995, tasks, 0.9)
 
 
+def test_heads_count_by_how_likely_their_errors_are() -> None:
+    x, y = linear(np.random.default_rng(16), 8, noise=0.5)
+    few = il.FewShotRegressor().fit(x, y)
+    found = smoothers.choose(x, y)
+    squares = np.array([(found.residuals[name] ** 2).sum() for name in SMOOTHERS])
+    expected = (squares**-4.0) / (squares**-4.0).sum()
+    assert [few.weights_[name] for name in few.weights_] == pytest.approx(expected[expected > 1e-3].tolist(), rel=3e-3)
+    parts = [smoothers.predict(few.settings_[name], x, y, x[:3] + 1) for name in few.weights_]
+    np.testing.assert_allclose(few.predict(x[:3] + 1), list(few.weights_.values()) @ np.array(parts))
+    # Far more examples: the one that is right takes all.
+    x, y = linear(np.random.default_rng(17), 90, noise=0.1)
+    assert "nearest" not in il.FewShotRegressor().fit(x, y).weights_
+
+
 def test_what_so_few_examples_cannot_promise_is_refused() -> None:
     x, y = linear(np.random.default_rng(9), 10)
     few = il.FewShotRegressor().fit(x, y)
@@ -310,7 +326,7 @@ def test_pictures_by_ones_own_network_and_a_bundle(tmp_path: Path) -> None:
     assert np.abs(few.predict(pictures[8:]) - bright[8:]).max() < 20
     again = il.load(few.save(tmp_path / "bright"))
     np.testing.assert_array_equal(again.predict(pictures), few.predict(pictures))
-    assert (again.error_, again.error_interval_, again.setting_) == (few.error_, few.error_interval_, few.setting_)
+    assert (again.error_, again.weights_, again.settings_) == (few.error_, few.weights_, few.settings_)
     np.testing.assert_array_equal(
         again.partial_fit(pictures[8:], bright[8:]).predict(pictures),
         few.partial_fit(pictures[8:], bright[8:]).predict(pictures),

@@ -33,10 +33,12 @@ Floats = npt.NDArray[np.float64]
 IN_CONTEXT = "in-context"
 #: The heads, in the order that decides between equally good ones.
 HEADS = (*SMOOTHERS, IN_CONTEXT)
+#: Shares of a mixture below which a head is left out.
+_LEAST = 1e-3
 #: Examples that the in-context network is refitted without, for the choice; members of its ensemble.
 _REFITS, _MEMBERS = 40, 2
 
-_FITTED = ("encoder_", "head_", "setting_", "error_", "error_interval_", "names_")
+_FITTED = ("encoder_", "head_", "weights_", "settings_", "error_", "error_interval_", "names_")
 
 
 class _Examples(NamedTuple):
@@ -55,11 +57,11 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     Examples are pictures, sentences, rows of a data frame, or ready features. Ready features are taken as they are:
     numbers of several units are a table (``encoder="table"``), whose columns are standardized.
 
-    With ``head="auto"`` heads are tried by exact leave-one-out, and the one with the least squared error is taken; of
-    equally good ones the first in this order: ridge (its penalty by leave-one-out), gp (a Gaussian process, squared
-    exponential, its length scale and noise by marginal likelihood), nearest (the number of neighbors by leave-one-out),
-    and on tables in-context (:class:`InContextRegressor`). ``"mean"`` needs no name: it is the ridge of the largest
-    penalty.
+    With ``head="auto"`` heads are tried by exact leave-one-out: ridge (its penalty by leave-one-out), gp (a Gaussian
+    process, squared exponential, its length scale and noise by marginal likelihood), nearest (the number of neighbors by
+    leave-one-out), and on tables in-context (:class:`InContextRegressor`). Which of them is best is hardly told by
+    ten examples, so predictions are mixed: each head counts by how likely normal errors of its mean square are, to the
+    power ``-N / 2`` of that. With more examples one head takes all.
 
     Args:
         encoder: what turns X into features, as for :class:`FewShotClassifier`.
@@ -67,10 +69,11 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes:
         encoder_: what X was taken for.
-        head_: the name of the head.
-        setting_: its hyperparameters.
-        error_: the expected error, as the root of the mean square, in the units of y: by leave-one-out, where head and
-            hyperparameters are chosen anew without each example.
+        head_: the name of the head that counts most; of equally good ones the first in the order above.
+        weights_: by name, what each head counts, in sum 1.
+        settings_: by name, the hyperparameters of each.
+        error_: the expected error, as the root of the mean square, in the units of y: by leave-one-out, where weights
+            and hyperparameters are found anew without each example.
         error_interval_: of 95 %.
         X_: the features of the examples, ``[N, H]``.
         y_: their targets, ``[N]``.
@@ -146,10 +149,7 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: Any) -> Floats:
         """What is expected for each query, ``[Q]``."""
         x = self._queries(X)
-        if self._network is not None:
-            return self._network.predict(_cells(x, self._encoder))
-        known, asked = self._numbers(self.X_, x)
-        return smoothers.predict(self.setting_, known, self.y_, asked)
+        return self._with(self.X_, self.y_, x)
 
     def predict_interval(
         self, X: Any, coverage: float = 0.9, method: Literal["auto", "full", "jackknife+"] = "auto"
@@ -157,9 +157,9 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Where the target of each query lies, with a guarantee for queries that come as the examples came.
 
         ``"full"`` is full conformal prediction: a target lies within with a probability of ``coverage`` at least. It is
-        exact: every target is tried, and with each of them head and hyperparameters are chosen anew (with
-        ``head="auto"`` of those in closed form, so not of the in-context network). ``"jackknife+"`` takes refits
-        without each example, promises ``2 coverage - 1``, and mostly gives ``coverage``.
+        exact: every target is tried, and with each of them head and hyperparameters are chosen anew (for
+        ``head="auto"`` it is the single best of those in closed form). ``"jackknife+"`` takes refits without each
+        example, promises ``2 coverage - 1``, and mostly gives ``coverage``.
 
         Args:
             X: as at ``fit``, Q of them.
@@ -191,7 +191,7 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def explain(self, X: Any, k: int = 5) -> Explanation:
         """Why queries get their numbers: how far each example pulls them, exactly, by refits without it.
 
-        Head and hyperparameters stay as they were chosen with all examples.
+        Weights and hyperparameters stay as they were chosen with all examples.
 
         Args:
             X: as at ``fit``, Q of them.
@@ -298,14 +298,16 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 left[row] = y[row] - _network(cells[others], y[others]).predict(cells[row : row + 1])[0]
             residuals[IN_CONTEXT] = nested[IN_CONTEXT] = left
         squares = np.stack([residuals[name][rows] ** 2 for name in heads])
-        best = heads[int(squares.sum(1).argmin())]
-        # Which head it would be without what is left out.
-        chosen = (squares.sum(1, keepdims=True) - squares).argmin(0)
-        errors = np.stack([nested[name][rows] for name in heads])[chosen, np.arange(len(rows))]
+        weights = _weights(squares.sum(1), len(rows))
+        # What they would be without what is left out.
+        apart = _weights(squares.sum(1, keepdims=True) - squares, len(rows) - 1)
+        errors = (apart * np.stack([nested[name][rows] for name in heads])).sum(0)
         error, interval = _error(errors)
         self.X_, self.y_, self.names_ = x, y, examples.names
-        self.encoder_, self._encoder, self.head_ = examples.encoder_name, encoder, best
-        self.setting_ = found.settings.get(best, Setting(IN_CONTEXT))
+        self.encoder_, self._encoder, self.head_ = examples.encoder_name, encoder, heads[int(weights.argmax())]
+        kept = {name: float(weight) for name, weight in zip(heads, weights, strict=True) if weight > _LEAST}
+        self.weights_ = {name: weight / sum(kept.values()) for name, weight in kept.items()}
+        self.settings_ = {name: found.settings.get(name, Setting(name)) for name in self.weights_}
         self.error_, self.error_interval_ = error, interval
         self._settle()
 
@@ -317,7 +319,8 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return HEADS if table else SMOOTHERS
 
     def _settle(self) -> None:
-        self._network = _network(_cells(self.X_, self._encoder), self.y_) if self.head_ == IN_CONTEXT else None
+        reads = IN_CONTEXT in self.weights_
+        self._network = _network(_cells(self.X_, self._encoder), self.y_) if reads else None
 
     def _queries(self, X: Any) -> Floats:
         check_is_fitted(self)
@@ -340,23 +343,26 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return jackknife_plus(np.array(residuals), np.stack(predictions), coverage)
 
     def _with(self, x: Floats, y: Floats, asked: Floats) -> Floats:
-        """What is predicted from some examples, head and hyperparameters as they are."""
-        if self.head_ == IN_CONTEXT:
-            return np.asarray(_network(_cells(x, self._encoder), y).predict(_cells(asked, self._encoder)))
+        """What is predicted from some examples, weights and hyperparameters as they are."""
+        network = self._network
+        if network is not None and x is not self.X_:
+            network = _network(_cells(x, self._encoder), y)
         # Columns of a table stay in the units of all examples.
-        _, x, asked = self._numbers(self.X_, x, asked)
-        return smoothers.predict(self.setting_, x, y, asked)
+        _, known, wide = self._numbers(self.X_, x, asked)
+        total = np.zeros(len(asked))
+        for name, weight in self.weights_.items():
+            if name != IN_CONTEXT:
+                total += weight * smoothers.predict(self.settings_[name], known, y, wide)
+            elif network is not None:
+                total += weight * network.predict(_cells(asked, self._encoder))
+        return total
 
     def _refit(self, x: Floats, y: Floats, asked: Floats) -> Floats:
-        if self.head == IN_CONTEXT:
-            return np.asarray(_network(_cells(x, self._encoder), y).predict(_cells(asked, self._encoder)))
-        heads = SMOOTHERS if self.head == "auto" else (self.head_,)
         if len(y) < 2:
             return np.full(len(asked), y[0])
-        known, asked = self._numbers(x, asked)
-        found = smoothers.choose(known, y, heads)
-        best = min(heads, key=lambda name: float((found.residuals[name] ** 2).sum()))
-        return smoothers.predict(found.settings[best], known, y, asked)
+        other = FewShotRegressor(head=self.head)
+        other._learn(_Examples(x, y, self.names_[: len(y)], self.encoder_, self._encoder))
+        return other._with(x, y, asked)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -411,6 +417,14 @@ def _network(cells: Floats, y: Floats) -> InContextRegressor:
     return InContextRegressor(n_estimators=_MEMBERS).fit(cells, y)
 
 
+def _weights(squares: Floats, count: int) -> Floats:
+    """Of heads by their sums of squared errors, ``[M, ...]``: normal errors of a variance at its best."""
+    floor = 1e-24 * squares.max(0) + np.finfo(np.float64).tiny
+    log = -0.5 * count * np.log(squares + floor)
+    found = np.exp(log - log.max(0))
+    return np.asarray(found / found.sum(0))
+
+
 def _error(errors: Floats) -> tuple[float, tuple[float, float]]:
     """The root of the mean square, and its 95 % interval by a chi square of as many degrees as the errors' tails allow.
 
@@ -418,11 +432,12 @@ def _error(errors: Floats) -> tuple[float, tuple[float, float]]:
     """
     from scipy.stats import chi2
 
-    squares = errors**2
+    unit = float(np.abs(errors).max())
+    if not unit:
+        return 0.0, (0.0, 0.0)
+    squares = (errors / unit) ** 2
     mean = float(squares.mean())
-    if not mean:
-        return 0.0, (0.0, float("inf") if len(errors) < 2 else 0.0)
     tails = max(3.0, float((squares**2).mean()) / mean**2)
     degrees = 2 * len(errors) / (tails - 1)
-    low, high = (degrees / chi2.ppf((0.975, 0.025), degrees)) ** 0.5 * mean**0.5
-    return mean**0.5, (float(low), float(high))
+    low, high = (degrees / chi2.ppf((0.975, 0.025), degrees)) ** 0.5 * mean**0.5 * unit
+    return mean**0.5 * unit, (float(low), float(high))
