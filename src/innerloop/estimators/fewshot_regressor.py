@@ -58,10 +58,10 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     numbers of several units are a table (``encoder="table"``), whose columns are standardized.
 
     With ``head="auto"`` heads are tried by exact leave-one-out: ridge (its penalty by leave-one-out), gp (a Gaussian
-    process, squared exponential, its length scale and noise by marginal likelihood), nearest (the number of neighbors by
-    leave-one-out), and on tables in-context (:class:`InContextRegressor`). Which of them is best is hardly told by
-    ten examples, so predictions are mixed: each head counts by how likely normal errors of its mean square are, to the
-    power ``-N / 2`` of that. With more examples one head takes all.
+    process, squared exponential, its length scale and noise by marginal likelihood), nearest (the number of neighbors
+    by leave-one-out), and on tables in-context (:class:`InContextRegressor`). Which of them is best is hardly told by
+    ten examples, so predictions are mixed: each head counts as its mean squared error to the power ``-N / 2``, which is
+    how likely normal errors are. With more examples one head takes all.
 
     Args:
         encoder: what turns X into features, as for :class:`FewShotClassifier`.
