@@ -137,7 +137,7 @@ def crossed(pool: Pool, queries: Tensor, tasks: int = 300) -> tuple[float, float
 
 
 def timed(x: Tensor) -> tuple[float, float]:
-    """Milliseconds of the processor a picture, in all and before the network: medians of ten batches new to all caches."""
+    """Milliseconds of the processor a picture, in all and before the network: medians of ten batches in no cache."""
     encoder, whole, before = Letters(), [], []
     for turn in range(10):
         batch = [one.roll(turn + 1, 0) for one in x[32 * turn : 32 * turn + 32]]
