@@ -118,7 +118,7 @@ def main() -> None:
         part = verbs.add_parser(verb)
         part.add_argument("--run", type=Path, default=Path("runs/letters"))
         if verb == "train":
-            part.add_argument("--steps", type=int, default=3600)
+            part.add_argument("--steps", type=int, default=2800)
     given = parser.parse_args()
     if given.verb == "train":
         train(given.run, given.steps)
