@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -53,7 +54,8 @@ class Bert(nn.Module):
         """Of ids ``[N, L]`` with their mask, bool ``[N, L]``: ``[N, L, H]``."""
         states: Tensor = self.embeddings(tokens)
         # Nothing is hidden in a batch without padding, whose kernel is then faster.
-        seen = None if bool(mask.all()) else mask[:, None, None]
+        whole = not torch.compiler.is_exporting() and bool(mask.all())
+        seen = None if whole else mask[:, None, None]
         for layer in self.encoder.layer:  # type: ignore[union-attr]
             states = layer(states, seen)
         return states

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from innerloop.bundle import read
 from innerloop.core.device import find_device
 from innerloop.core.task import InputError
-from innerloop.encoders.base import Encoder
+from innerloop.encoders.base import Encoder, Network
 from innerloop.encoders.drawing import Form, drawing
 from innerloop.encoders.items import Picture
 
@@ -69,6 +69,12 @@ class Letters(Encoder):
         with torch.inference_mode():
             blank = torch.zeros(1, 1, form.side, form.side, device=find_device(self.device))
             return network(blank).flatten(1).shape[1]
+
+    def network(self) -> Network:
+        """The network, on drawings that were found already."""
+        form, network, _ = self._kept()
+        drawings = {"drawing": torch.zeros(1, 1, form.side, form.side)}
+        return Network(network, drawings, ({"step": "drawing", **form._asdict()},))
 
     def _kept(self) -> _Kept:
         folder = Path(self.weights).expanduser() if self.weights is not None else SHIPPED

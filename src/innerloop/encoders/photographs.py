@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core.device import find_device
 from innerloop.core.task import InputError
-from innerloop.encoders.base import Encoder
+from innerloop.encoders.base import Encoder, Network
 from innerloop.encoders.efficientnet import EfficientNetLite0
 from innerloop.encoders.items import Picture
+from innerloop.encoders.pixels import pixel_steps
 from innerloop.learners.head import Head
 from innerloop.learners.heads.block import Blocks, ByLikeness
 from innerloop.learners.heads.ridge import Ridge
@@ -106,6 +107,10 @@ class Photographs(Encoder):
             **{f"ridge@{name}": partial(_ridge, parts) for name, parts in mixes.items()},
         }
 
+    def network(self) -> Network:
+        """The network, on values from 0 to 1."""
+        return Network(_Described(network()), {"pixels": torch.zeros(1, 3, SIZE, SIZE)}, pixel_steps(SIZE, 3))
+
     def _fingerprint(self) -> str:
         return f"{_digest(_weights())} {SIZE} {MIDDLE} {SMALL} {_CELLS} {SHARES}"
 
@@ -117,6 +122,17 @@ class Photographs(Encoder):
         net = network(device)
         pixels = torch.stack(prepared).to(device)
         return described(net, (pixels.float() - 127) / 128)
+
+
+class _Described(nn.Module):
+    """The features of pictures whose values are 0 to 1."""
+
+    def __init__(self, net: EfficientNetLite0) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return described(self.net, (255 * pixels - 127) / 128)
 
 
 def described(net: EfficientNetLite0, x: Tensor) -> Tensor:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from innerloop.core.device import find_device
 from innerloop.core.task import InputError
-from innerloop.encoders.base import Encoder
+from innerloop.encoders.base import Encoder, Network
 from innerloop.encoders.bert import Bert, Sizes, pooled
 
 if TYPE_CHECKING:
@@ -68,6 +68,13 @@ class Sentences(Encoder):
     def features(self) -> int:  # noqa: D102
         return 384
 
+    def network(self) -> Network:
+        """The network, on the tokenizer's numbers: a sentence a row, 0 behind its end."""
+        steps = ({"step": "tokenize", "by": "all-MiniLM-L6-v2", "longest": LONGEST}, {"step": "pad", "with": 0})
+        ids = torch.randint(1000, 20000, (8, 9), generator=torch.Generator().manual_seed(0))
+        ids[:, 0], ids[4:, 6:] = 101, 0
+        return Network(_Meaning(_net(_files(), torch.device("cpu"))), {"tokens": ids}, steps, {1: "length"})
+
     def _fingerprint(self) -> str:
         return _digest(_files())
 
@@ -83,10 +90,21 @@ class Sentences(Encoder):
         for start in range(0, len(order), _TOGETHER):
             places = order[start : start + _TOGETHER]
             tokens = pad_sequence([prepared[place] for place in places], batch_first=True).to(device)
-            # No token but padding has the number 0.
-            mask = tokens != 0
-            found[places] = F.normalize(pooled(net(tokens, mask), mask), dim=1).cpu()
+            found[places] = _Meaning(net)(tokens).cpu()
         return found
+
+
+class _Meaning(nn.Module):
+    """Sentences as numbers of tokens ``[N, L]`` to vectors of unit length."""
+
+    def __init__(self, net: Bert) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        # No token but padding has the number 0.
+        mask = tokens != 0
+        return F.normalize(pooled(self.net(tokens, mask), mask), dim=1)
 
 
 def _files() -> Path:

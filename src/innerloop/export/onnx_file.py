@@ -20,6 +20,8 @@ from innerloop.export.graphs import Form
 
 #: No file of this format is larger.
 _LARGEST = 2**31
+#: Numbers in a kernel from which on it is worth it.
+_WORTH = 256
 
 
 def converted(program: torch.export.ExportedProgram, form: Form) -> Any:
@@ -63,15 +65,41 @@ def converted(program: torch.export.ExportedProgram, form: Form) -> Any:
 
 
 def quantized(model: Any) -> Any:
-    """The graph with the encoder's weights in 8 bits, its activations as they come."""
+    """The graph with the encoder's weights in 8 bits.
+
+    Products of matrices are computed in 8 bits, their inputs rounded as they come. Kernels of convolutions are kept in
+    8 bits and computed with as they were: activations of pictures would need others to be scaled by.
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory() as folder, _quiet():
         before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
         onnx.save(model, str(before))
-        quantize_dynamic(str(before), str(after), weight_type=QuantType.QInt8, per_channel=True)
-        return onnx.load(str(after))
+        quantize_dynamic(str(before), str(after), ["MatMul", "Gemm"], weight_type=QuantType.QInt8, per_channel=True)
+        made = onnx.load(str(after))
+    _small_kernels(made)
+    return made
+
+
+def _small_kernels(model: Any) -> None:
+    """Kernels ``[O, I, h, w]`` as whole numbers of 8 bits with a scale for each of their outputs."""
+    import onnx
+
+    graph = model.graph
+    for weight in [one for one in graph.initializer if len(one.dims) == 4]:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < _WORTH:
+            continue
+        scale = (np.abs(values).max(axis=tuple(range(1, values.ndim))) / 127).clip(min=1e-12).astype(np.float32)
+        small = np.round(values / scale.reshape(-1, *[1] * (values.ndim - 1))).astype(np.int8)
+        names = [f"{weight.name}_{part}" for part in ("int8", "scale", "zero")]
+        parts = (small, scale, np.zeros(len(scale), np.int8))
+        for name, part in zip(names, parts, strict=True):
+            graph.initializer.append(onnx.numpy_helper.from_array(part, name))
+        # Before the first node, as it is needed by any.
+        graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", names, [weight.name], axis=0))
+        graph.initializer.remove(weight)
 
 
 def serialized(model: Any, said: Mapping[str, str]) -> bytes:
