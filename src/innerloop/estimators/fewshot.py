@@ -27,6 +27,7 @@ from innerloop.encoders.find import Found, find
 from innerloop.encoders.items import column
 from innerloop.estimators.choice import HEADS, SINGLE, candidates, choose, conformal, countable, joining, ready
 from innerloop.estimators.keeping import brought, kept, with_encoder
+from innerloop.estimators.stored import plain, restored
 from innerloop.evidence import leave_one_out
 from innerloop.evidence.explain import Explanation, explain_classes, likeness
 from innerloop.learners.head import Head
@@ -300,6 +301,19 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         made.X_, made.y_ = state["X"], state["y"]
         made._settle(ready(head))
         return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Arrays and plain values, as far as the head and the encoder are the library's."""
+        found: dict[str, Any] = dict(super().__getstate__())
+        # What was learned follows from head and examples.
+        found.pop("_state", None)
+        return {**found, "_head": plain(found["_head"])} if "_head" in found else found
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The classifier as it was."""
+        super().__setstate__(state)
+        if "_head" in state:
+            self._settle(ready(restored(state["_head"])))
 
     @property
     def learner_(self) -> Head:
