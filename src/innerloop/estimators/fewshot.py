@@ -27,6 +27,7 @@ from innerloop.encoders.find import Found, find
 from innerloop.encoders.items import column
 from innerloop.estimators.choice import HEADS, SINGLE, candidates, choose, conformal, countable, joining, ready
 from innerloop.estimators.keeping import brought, kept, with_encoder
+from innerloop.estimators.manners import Manners, Tasks, with_callbacks
 from innerloop.estimators.stored import plain, restored
 from innerloop.evidence import leave_one_out
 from innerloop.evidence.explain import Explanation, explain_classes, likeness
@@ -56,7 +57,7 @@ class _Examples(NamedTuple):
         return _Examples(x, labels, names, self.encoder_name, self.encoder)
 
 
-class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Classifies from a few labelled examples, and says how well, and what it does not know.
 
     Examples are pictures (paths, Pillow images, arrays), sentences, rows of a data frame, or ready features. Two
@@ -109,6 +110,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.encoder = encoder
         self.head = head
 
+    @with_callbacks
     def fit(self, X: Any, y: Any) -> Self:
         """Learn from examples.
 
@@ -116,7 +118,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X: N pictures or sentences in a list or column; or features ``[N, H]``: an array, or rows in lists.
             y: labels ``[N]`` of any kind: numbers, words, booleans, a column of pandas.
         """
-        self._learn(self._examples(X, y, reset=True))
+        with Tasks(self, X, y, ("encoding", "choice")).all() as tasks:
+            with tasks.one("encoding"):
+                examples = self._examples(X, y, reset=True)
+            with tasks.one("choice"):
+                self._learn(examples)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Self:

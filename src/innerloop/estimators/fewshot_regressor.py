@@ -22,6 +22,7 @@ from innerloop.encoders.find import find
 from innerloop.encoders.items import column
 from innerloop.estimators import smoothers
 from innerloop.estimators.keeping import brought_encoder, kept, with_encoder
+from innerloop.estimators.manners import Manners, Tasks, with_callbacks
 from innerloop.estimators.regressor import InContextRegressor
 from innerloop.estimators.smoothers import SMOOTHERS, Setting
 from innerloop.evidence.explain import Explanation, explain_numbers
@@ -51,7 +52,7 @@ class _Examples(NamedTuple):
     encoder: Encoder | None
 
 
-class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class FewShotRegressor(Manners, RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Predicts a number from a few examples, and says how far it can be off.
 
     Examples are pictures, sentences, rows of a data frame, or ready features. Ready features are taken as they are:
@@ -100,6 +101,7 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.encoder = encoder
         self.head = head
 
+    @with_callbacks
     def fit(self, X: Any, y: Any) -> Self:
         """Learn from examples.
 
@@ -107,7 +109,11 @@ class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             X: N pictures or sentences in a list or column; a data frame; or features ``[N, H]``.
             y: targets ``[N]``, numbers.
         """
-        self._learn(self._examples(X, y, reset=True))
+        with Tasks(self, X, y, ("encoding", "choice")).all() as tasks:
+            with tasks.one("encoding"):
+                examples = self._examples(X, y, reset=True)
+            with tasks.one("choice"):
+                self._learn(examples)
         return self
 
     def partial_fit(self, X: Any, y: Any) -> Self:
