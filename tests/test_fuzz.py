@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas
 import pytest
 import torch
 from test_cli import Cli
@@ -200,6 +201,101 @@ check TABLE --sheet nosuch
 check TABLE --nosuch
 check TABLE TABLE
 check TABLE --json
+learn
+learn TABLE
+learn --out OUT
+learn NOSUCH --out OUT
+learn FILE --out OUT
+learn LONG --out OUT
+learn RUN --out OUT
+learn POOLS --out OUT
+learn TABLE --out FILE
+learn TABLE --out FILE/task
+learn TABLE --out LONG
+learn TABLE --out TASK
+learn TABLE --out POOLS
+learn TABLE --out POOLS --replace
+learn TABLE --out OUT --head nosuch
+learn TABLE --out OUT --head rigde
+learn TABLE --out OUT --encoder nosuch
+learn TABLE --out OUT --encoder photographs
+learn TABLE --out OUT --encoder sentences
+learn TABLE --out OUT --label nosuch
+learn TABLE --out OUT --label size
+learn TABLE --out OUT --inputs nosuch
+learn TABLE --out OUT --inputs label
+learn TABLE --out OUT --nosuch
+learn TABLE TABLE --out OUT
+predict
+predict TASK
+predict NOSUCH TABLE
+predict FILE TABLE
+predict POOLS TABLE
+predict RUN TABLE
+predict TASK NOSUCH
+predict TASK FILE
+predict TASK POOLS
+predict TASK LONG
+predict TASK TABLE
+predict TASK TABLE --json
+predict TASK TABLE --csv
+predict TASK TABLE --json --csv
+predict TASK TABLE --text hello
+predict TASK TABLE --coverage 0
+predict TASK TABLE --coverage 1
+predict TASK TABLE --coverage -1
+predict TASK TABLE --coverage 0.99
+predict TASK TABLE --coverage nan
+predict TASK TABLE --coverage x
+predict TASK TABLE --unknown nosuch
+predict TASK TABLE --unknown reject --error 0
+predict TASK TABLE --unknown reject --error 1
+predict TASK TABLE --unknown reject --error nan
+predict TASK TABLE --unknown reject --error x
+predict TASK TABLE --nosuch
+add
+add TASK
+add TASK TABLE
+add NOSUCH TABLE --label 1
+add RUN TABLE --label 1
+add TASK NOSUCH --label 1
+add TASK FILE --label 1
+add TASK TABLE --label x
+add TASK TABLE --label nan
+add TASK TABLE --label
+add TASK --label 1
+add TASK --forget nosuch
+add TASK --forget 7
+add TASK --forget 1
+add TASK TABLE --forget 1
+add TASK --forget 1 --label 1
+add TASK --text hello --label 1
+test
+test TASK
+test NOSUCH TABLE
+test RUN TABLE
+test TASK NOSUCH
+test TASK FILE
+test TASK POOLS
+test TASK TABLE
+test TASK TABLE --json
+test TASK TABLE --worst -1
+test TASK TABLE --worst x
+test TASK TABLE --label nosuch
+test TASK TABLE --inputs nosuch
+export
+export TASK
+export TASK --to OUT
+export NOSUCH --to OUT.pt2
+export RUN --to OUT.pt2
+export FILE --to OUT.pt2
+export TASK --to OUT.pt2 --form nosuch
+export TASK --to OUT.pt2 --form adpat
+export TASK --to OUT.pt2 --quantize
+export TASK --to OUT.pt2 --nosuch
+export TASK --to NOSUCH/a.pt2
+export TASK --to FILE/a.pt2
+export TASK --to LONG
 demo --minutes -1 --out OUT
 demo --minutes nan --out OUT
 demo --minutes 0 --out OUT
@@ -227,8 +323,11 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         il.data.write_pool(folder / "pools" / split, classes)
     (folder / "file").write_text("not a folder")
     (folder / "table.csv").write_text("size,label\n" + "".join(f"{row},{row % 2}\n" for row in range(8)))
+    frame = pandas.DataFrame({"size": range(8)})
+    il.FewShotClassifier(head="ridge").fit(frame, [0, 1] * 4).save(folder / "task")
     return {
         "POOLS": folder / "pools",
+        "TASK": folder / "task",
         "RUN": folder / "run",
         "FILE": folder / "file",
         "TABLE": folder / "table.csv",
@@ -240,6 +339,13 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     return Cli(monkeypatch, capsys)
+
+
+def _within(word: str, names: dict[str, str]) -> str:
+    """A word with the places that it begins with."""
+    for name in ("FILE/", "POOLS/", "NOSUCH/", "OUT."):
+        word = word.replace(name, f"{names[name[:-1]]}{name[-1]}")
+    return word
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -279,10 +385,7 @@ def test_a_command_line_is_refused_with_one_line_or_is_right(
     for number, words in enumerate(lines()[part::8]):
         out = tmp_path / f"out{number}"
         names = {name: str(path) for name, path in {**places, "OUT": out}.items()}
-        filled = [
-            names.get(word, word.replace("FILE/", f"{names['FILE']}/").replace("POOLS/", f"{names['POOLS']}/"))
-            for word in words
-        ]
+        filled = [names.get(word, _within(word, names)) for word in words]
         try:
             code, _, said = cli(*filled)
         except BaseException as error:
