@@ -127,7 +127,8 @@ def test_every_way_to_give_a_drawing_gives_the_same_features(tmp_path: Path) -> 
 def test_the_weights_are_small_and_what_was_written() -> None:
     bundle = il.bundle.read(SHIPPED)
     assert sum(file.stat().st_size for file in SHIPPED.iterdir()) <= 3_000_000
-    assert bundle.preprocessing == ({"step": "drawing", **STANDARD._asdict()},)
+    turns = {"step": "turns", "degrees": [-10.0, 0.0, 10.0]}
+    assert bundle.preprocessing == ({"step": "drawing", **STANDARD._asdict()}, turns)
     assert bundle.name == "protonet"
     assert set(il.bundle.CARD) - {"figures"} <= set(bundle.card)
     assert Letters().form == STANDARD
@@ -146,6 +147,22 @@ def test_the_fingerprint_follows_the_weights(tmp_path: Path) -> None:
     assert own.transform([sign()]).shape == (1, 8)
     il.save(tmp_path / "small", other, preprocessing=[{**step, "margin": 6}])
     assert Letters(weights=tmp_path / "small").fingerprint() != own.fingerprint()
+
+
+def test_features_are_the_mean_over_turns(tmp_path: Path) -> None:
+    step = {"step": "drawing", **STANDARD._asdict()}
+    learner = il.ProtoNet(il.nets.conv4((1, 28, 28), width=8)).eval()
+    made = {}
+    for name, degrees in {"raw": None, "none": [0.0], "back": [-90.0], "both": [0.0, -90.0]}.items():
+        steps = [step] if degrees is None else [step, {"step": "turns", "degrees": degrees}]
+        il.save(tmp_path / name, learner, preprocessing=steps)
+        made[name] = torch.from_numpy(Letters(weights=tmp_path / name).transform([sign()]))
+    raw = learner.encoder(drawing(sign()).unsqueeze(0)).detach()
+    torch.testing.assert_close(made["raw"], raw)
+    torch.testing.assert_close(made["none"], torch.nn.functional.normalize(raw), atol=1e-4, rtol=0)
+    turned = learner.encoder(drawing(sign()).rot90(-1, (1, 2)).unsqueeze(0)).detach()
+    torch.testing.assert_close(made["back"], torch.nn.functional.normalize(turned), atol=1e-4, rtol=0)
+    torch.testing.assert_close(made["both"], (made["none"] + made["back"]) / 2)
 
 
 def test_weights_that_are_none_of_drawings_are_refused(tmp_path: Path) -> None:

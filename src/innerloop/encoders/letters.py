@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from innerloop.bundle import read
 from innerloop.core.device import find_device
@@ -19,13 +21,17 @@ from innerloop.encoders.items import Picture
 #: The weights that come with the package, a bundle.
 SHIPPED = Path(__file__).parents[1] / "weights" / "letters"
 
+# Steps of preprocessing that are carried out here, and what each one says.
+_OPTIONS = {"drawing": Form._fields, "turns": ("degrees",)}
+
 
 class Letters(Encoder):
     """Drawings, one sign each, to features: for letters, signs, symbols and sketches of few strokes.
 
     The drawing is found by itself: dark on light or light on dark, of any color, size, place and stroke width
     (:func:`innerloop.encoders.drawing.drawing`). What turns a sign into another one stays: a turn, a mirror, its
-    proportions. What is lost: its size, its place, its colors, how thick the pen was.
+    proportions. What is lost: its size, its place, its colors, how thick the pen was. Features are the mean of unit
+    vectors over three views, as it is and turned by 10 degrees either way.
 
     Args:
         weights: a bundle whose learner has an encoder of drawings; default the package's own.
@@ -65,10 +71,10 @@ class Letters(Encoder):
 
     @property
     def features(self) -> int:  # noqa: D102
-        form, network, _ = self._kept()
+        kept = self._kept()
         with torch.inference_mode():
-            blank = torch.zeros(1, 1, form.side, form.side, device=find_device(self.device))
-            return network(blank).flatten(1).shape[1]
+            blank = torch.zeros(1, 1, kept.form.side, kept.form.side, device=find_device(self.device))
+            return kept.network(blank).flatten(1).shape[1]
 
     def network(self) -> Network:
         """The network, on drawings that were found already."""
@@ -83,19 +89,34 @@ class Letters(Encoder):
 
     def _fingerprint(self) -> str:
         kept = self._kept()
-        return f"{kept.digest} {kept.form}"
+        return f"{kept.digest} {kept.form} {kept.turns}"
 
     def _prepare(self, item: Picture) -> Tensor:
         return drawing(item.pixels(channels=3), self.form, item.name)
 
     def _encode(self, prepared: list[Any]) -> Tensor:
-        return self._kept().network(torch.stack(prepared).to(find_device(self.device)))
+        kept = self._kept()
+        x = torch.stack(prepared).to(find_device(self.device))
+        if not kept.turns:
+            return kept.network(x)
+        views = [F.normalize(kept.network(turned(x, degrees)).flatten(1)) for degrees in kept.turns]
+        return torch.stack(views).mean(0)
+
+
+def turned(x: Tensor, degrees: float) -> Tensor:
+    """Images ``[N, C, S, S]`` turned about their middle, counterclockwise, zeros where they were not."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    turn = x.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]).expand(len(x), 2, 3)
+    grid = F.affine_grid(turn, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, align_corners=False)
 
 
 class _Kept(NamedTuple):
     """What a bundle of weights holds for drawings."""
 
     form: Form
+    turns: tuple[float, ...]
+    """Degrees of the views whose unit features are averaged; none: the features of the drawing as it is."""
     network: nn.Module
     digest: str
     """Of the weights alone: the card beside them may change."""
@@ -105,19 +126,22 @@ class _Kept(NamedTuple):
 def _read(folder: Path, written: int, device: str) -> _Kept:
     """``written``: when, so that weights that were replaced are read again."""
     bundle = read(folder, device=device)
-    steps = bundle.preprocessing
-    named = ", ".join(str(step.get("step")) for step in steps)
-    if named != "drawing":
-        raise InputError(f"{folder} learned from pictures prepared by {named or 'nothing'}: give weights for 'drawing'")
+    steps = {str(step.get("step")): {k: v for k, v in step.items() if k != "step"} for step in bundle.preprocessing}
+    if list(steps) not in (["drawing"], ["drawing", "turns"]):
+        named = ", ".join(steps) or "nothing"
+        raise InputError(f"{folder} learned from pictures prepared by {named}: give weights for 'drawing'")
+    for name, options in steps.items():
+        if set(options) != set(_OPTIONS[name]):
+            raise InputError(
+                f"{folder} has the step {name!r} with {options}, this version takes {', '.join(_OPTIONS[name])}: use "
+                f"the version that wrote it"
+            )
     # A network draws its weights before they are filled in: nobody else's random numbers may change by that.
     with torch.random.fork_rng(devices=[]):
         learner = bundle.learner
     encoder = getattr(learner, "encoder", None)
     if not isinstance(encoder, nn.Module):
         raise InputError(f"{folder} holds a {type(learner).__name__}, which has no encoder: give that of a ProtoNet")
-    said = {name: value for name, value in steps[0].items() if name != "step"}
-    if set(said) != set(Form._fields):
-        raise InputError(
-            f"{folder} prepares drawings by {said}, this version by {', '.join(Form._fields)}: use its own"
-        )
-    return _Kept(Form(**said), encoder.eval().requires_grad_(False), str(bundle.record["files"]["weights"]["sha256"]))
+    turns = tuple(float(degrees) for degrees in steps.get("turns", {"degrees": ()})["degrees"])
+    digest = str(bundle.record["files"]["weights"]["sha256"])
+    return _Kept(Form(**steps["drawing"]), turns, encoder.eval().requires_grad_(False), digest)
