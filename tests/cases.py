@@ -265,6 +265,14 @@ FEATURE_HEADS = [
         fit={"steps": 60, "lr": 1e-2},
     ),
     Case(
+        "learned",
+        lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.LearnedKernel(features=16)),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
         "logistic",
         lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.LogisticRegression(C=10.0)),
         **BLOBS,

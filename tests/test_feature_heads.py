@@ -24,6 +24,7 @@ HEADS: dict[str, Callable[[], Head]] = {
     "center": lambda: centered(),
     "ridge": lambda: il.learners.Ridge(penalty=0.3),
     "ridge-raw": lambda: il.learners.Ridge(penalty=2.0, normalize=False),
+    "learned": lambda: learned(),
     "logistic": lambda: il.learners.LogisticRegression(),
     "logistic-raw": lambda: il.learners.LogisticRegression(C=1.0, normalize=False),
     "gaussian": lambda: il.learners.GaussianClasses(),
@@ -49,6 +50,14 @@ def tasks(features: int = 6) -> il.Task:
 def centered() -> Head:
     head = il.learners.Prototypes(distance="cosine", center=True, features=6).eval()
     head.calibrate([tasks()])
+    return head
+
+
+def learned() -> Head:
+    head = il.learners.LearnedKernel(features=6, near=3.0)
+    with torch.no_grad():
+        head.change.copy_(0.3 * torch.randn(6, 6, generator=torch.Generator().manual_seed(3)))
+        head.center.fill_(0.1)
     return head
 
 

@@ -25,6 +25,7 @@ from innerloop.learners.generative.versa import AmortizedHead, Versa
 from innerloop.learners.head import Head
 from innerloop.learners.heads.block import Blocks, ByLikeness
 from innerloop.learners.heads.gaussian import GaussianClasses
+from innerloop.learners.heads.learned import LearnedKernel
 from innerloop.learners.heads.linear import LinearHead
 from innerloop.learners.heads.logistic import LogisticRegression
 from innerloop.learners.heads.nearest import NearestNeighbor
@@ -84,6 +85,7 @@ __all__ = [
     "InContext",
     "Joint",
     "LaMAML",
+    "LearnedKernel",
     "LinearHead",
     "LogisticRegression",
     "MarginalGP",
