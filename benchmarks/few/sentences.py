@@ -1,0 +1,115 @@
+"""Few examples of one's own, sentences: `banking77` and `clinc150` on MiniLM's features.
+
+    python benchmarks/few/sentences.py --write
+
+Support sets come from the training part of a corpus, queries from its test part. The meta-learned head of the rows of
+one corpus has been trained on the other one alone; the head is chosen as by :class:`innerloop.FewShotClassifier`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from corpora import OUTSIDE, Corpus, pool_of, read
+from learned_head import train
+from protocol import BASELINES, Answer, Cell, Contestant, Scores, head, run, table, write
+
+import innerloop as il
+from innerloop.estimators.choice import candidates, choose
+from innerloop.learners.head import Head
+
+OURS = "chosen by leave-one-out"
+CELLS = {
+    "banking77": {
+        "banking77, 77-way 1-shot": Cell(0, 1, tasks=10),
+        "banking77, 77-way 5-shot": Cell(0, 5, tasks=10),
+        "banking77, 5-way 1-shot": Cell(5, 1, queries=15, outside=75),
+        "banking77, 5-way 5-shot": Cell(5, 5, queries=15, outside=75),
+        "banking77, 15-way 5-shot": Cell(15, 5, queries=15, outside=225),
+    },
+    "clinc150": {
+        "clinc150, 150-way 1-shot": Cell(0, 1, tasks=10),
+        "clinc150, 150-way 5-shot": Cell(0, 5, tasks=10),
+        "clinc150, 5-way 1-shot": Cell(5, 1, queries=15, outside=75),
+        "clinc150, 5-way 5-shot": Cell(5, 5, queries=15, outside=75),
+        "clinc150, 15-way 5-shot": Cell(15, 5, queries=15, outside=225),
+    },
+}
+
+
+def chosen(learned: Callable[[], Head]) -> Contestant:
+    """The head that leave-one-out chooses, with its temperature; what is known by the meta-learned one."""
+
+    def contestant(x: np.ndarray, y: np.ndarray, queries: np.ndarray, outside: np.ndarray) -> Answer:
+        rows = torch.eye(int(y.max()) + 1, dtype=torch.float64)[torch.from_numpy(y)]
+        support = il.Examples(torch.from_numpy(x).double(), rows)
+        heads = candidates(len(x), rows.shape[1], x.shape[1], {"learned": learned}, "learned")
+        choice = choose(heads, support, single="learned")
+        asked = torch.from_numpy(np.concatenate((queries, outside))).double()
+        found = {}
+        for name in {choice.name, "learned"}:
+            one = heads[name]
+            found[name] = one.predict(one.adapt(support), asked)[0]
+        proba = (found[choice.name][: len(queries)] / choice.temperature).softmax(1)
+        counts[choice.name] = counts.get(choice.name, 0) + 1
+        return Answer(proba.numpy(), found["learned"].amax(1).numpy())
+
+    counts: dict[str, int] = {}
+    contestant.counts = counts  # type: ignore[attr-defined]
+    return contestant
+
+
+def rows_of(name: str, corpus: Corpus, learned: Head, tasks: int | None) -> dict[str, dict[str, Scores]]:
+    """All cells of a corpus."""
+    strangers = np.flatnonzero((corpus.intents == OUTSIDE) & (corpus.parts == "oos_test"))
+    found = {}
+    for title, cell in CELLS[name].items():
+        cell = (
+            cell if tasks is None else Cell(cell.ways, cell.shots, min(tasks, cell.tasks), cell.queries, cell.outside)
+        )
+        ours = chosen(lambda: learned)
+        contestants: Mapping[str, tuple[np.ndarray, Contestant]] = {
+            **{key: (corpus.x, one) for key, one in BASELINES.items()},
+            "learned": (corpus.x, head(lambda: learned)),
+            OURS: (corpus.x, ours),
+        }
+        found[title] = run(
+            corpus.intents,
+            cell,
+            0,
+            contestants,
+            support=corpus.rows("train"),
+            queries=corpus.rows("test"),
+            strangers=strangers if cell.ways == 0 and len(strangers) else None,
+        )
+        print(table({title: found[title]}, OURS), ours.counts, flush=True)  # type: ignore[attr-defined]
+    return found
+
+
+def main() -> None:
+    """All rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--on", nargs="+", default=list(CELLS), choices=list(CELLS))
+    parser.add_argument("--tasks", type=int, help="at most so many a row, for a quick look")
+    parser.add_argument("--cache", type=Path, help="folder that features are kept in")
+    parser.add_argument("--write", action="store_true", help="into docs/results.md")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    # One example a class is a task, and no regression.
+    warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+    corpora = {name: read(name, given.cache) for name in CELLS}
+    for name in given.on:
+        (other,) = (one for one in CELLS if one != name)
+        learned = train(*pool_of(corpora[other]), seed=0)
+        found = rows_of(name, corpora[name], learned, given.tasks)
+        if given.write:
+            write(f"sentences {name}", table(found, OURS))
+
+
+if __name__ == "__main__":
+    main()
