@@ -47,7 +47,11 @@ def changed(**options: float) -> LearnedKernel:
 def test_it_is_scikit_learns_kernel_ridge_with_a_bias_and_cosines_to_prototypes(
     counts: list[int], penalty: float, sharpness: float
 ) -> None:
-    head, part, x = changed(penalty=penalty, sharpness=sharpness, scale=7.0, near=3.0), support(counts), queries()
+    head, part, x = (
+        changed(penalty=penalty, sharpness=sharpness, scale=7.0, near=3.0, hub=0.4),
+        support(counts),
+        queries(),
+    )
     z, q = mapped(head, part.x), mapped(head, x)
     # Of unit vectors exp(s (cosine - 1)) is the radial basis function exp(-s / 2 distance^2).
     kernels = [torch.exp(-sharpness / 2 * torch.cdist(one, z) ** 2) / sharpness for one in (z, q)]
@@ -55,7 +59,8 @@ def test_it_is_scikit_learns_kernel_ridge_with_a_bias_and_cosines_to_prototypes(
     constant = 1e6
     fit = KernelRidge(alpha=penalty, kernel="precomputed").fit(kernels[0] + constant, part.y)
     rows = torch.from_numpy(fit.predict(kernels[1] + constant))
-    near = F.cosine_similarity(q.unsqueeze(1), (part.y.mT @ z).unsqueeze(0), dim=2)
+    prototypes = F.normalize(part.y.mT @ z, dim=1)
+    near = q @ prototypes.mT - 0.4 * z.mean(0) @ prototypes.mT
     found = head.predict(head.adapt(part), x)[0]
     torch.testing.assert_close(found, 7.0 * rows + 3.0 * near, rtol=1e-4, atol=1e-4)
 
@@ -72,7 +77,8 @@ def test_a_flat_kernel_without_prototypes_is_the_ridge() -> None:
 def test_single_examples_before_meta_training_are_judged_as_by_cosine_prototypes() -> None:
     part, x = support([1, 1, 1, 1]), queries(50)
     head, near = (
-        make.double().eval() for make in (LearnedKernel(features=6, penalty=50.0), Prototypes(distance="cosine"))
+        make.double().eval()
+        for make in (LearnedKernel(features=6, penalty=1e9, hub=0.0), Prototypes(distance="cosine"))
     )
     assert torch.equal(*(one.predict(one.adapt(part), x)[0].argmax(1) for one in (head, near)))
 
@@ -90,7 +96,7 @@ class Predicts(torch.nn.Module):
 
 def test_gradients_are_those_of_differences() -> None:
     head, part, x = changed(), support([2, 1, 3]), queries(3)
-    names = ["change", "center", "log_penalty", "log_sharpness", "log_scale", "log_near"]
+    names = ["change", "center", "log_penalty", "log_sharpness", "log_scale", "log_near", "hub"]
     places = [f"head.{name}" for name in names]
     tensors = [getattr(head, name).clone().requires_grad_() for name in names]
 
@@ -151,6 +157,7 @@ def test_leave_one_out_of_single_examples_says_nothing_of_their_class() -> None:
         ({"scale": float("nan")}, "scale"),
         ({"near": float("inf")}, "near"),
         ({"noise": -0.1}, "noise"),
+        ({"hub": float("nan")}, "hub"),
         ({"features": None}, "size of a feature"),
     ],
 )

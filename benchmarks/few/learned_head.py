@@ -26,7 +26,7 @@ from innerloop.data.episodes import Sampler
 from innerloop.evaluation.stats import interval
 
 #: Chosen with `--choose` on both corpora.
-STEPS, LR, NOISE = 400, 1e-3, 0.5
+STEPS, TOGETHER, LR, NOISE = 100, 4, 5e-4, 0.5
 
 
 class Mixed(Sampler):
@@ -43,7 +43,13 @@ class Mixed(Sampler):
 
 
 def train(
-    x: torch.Tensor, intents: Sequence[str], *, seed: int = 0, steps: int = STEPS, together: int = 1, **options: Any
+    x: torch.Tensor,
+    intents: Sequence[str],
+    *,
+    seed: int = 0,
+    steps: int = STEPS,
+    together: int = TOGETHER,
+    **options: Any,
 ) -> il.learners.LearnedKernel:
     """The head that is meta-trained on features ``[N, H]`` of sentences with these intents."""
     head = il.learners.LearnedKernel(features=x.shape[1], **{"noise": NOISE, **options})

@@ -18,9 +18,10 @@ import torch
 from corpora import OUTSIDE, Corpus, pool_of, read
 from learned_head import train
 from protocol import BASELINES, Answer, Cell, Contestant, Scores, head, run, table, write
+from torch.nn import functional as F
 
 import innerloop as il
-from innerloop.estimators.choice import candidates, choose
+from innerloop.estimators.choice import HEADS, candidates, choose
 from innerloop.learners.head import Head
 
 OURS = "chosen by leave-one-out"
@@ -43,25 +44,36 @@ CELLS = {
 
 
 def chosen(learned: Callable[[], Head]) -> Contestant:
-    """The head that leave-one-out chooses, with its temperature; what is known by the meta-learned one."""
+    """The head that leave-one-out chooses, with its temperature; what is known by :func:`familiarity`."""
 
     def contestant(x: np.ndarray, y: np.ndarray, queries: np.ndarray, outside: np.ndarray) -> Answer:
         rows = torch.eye(int(y.max()) + 1, dtype=torch.float64)[torch.from_numpy(y)]
         support = il.Examples(torch.from_numpy(x).double(), rows)
-        heads = candidates(len(x), rows.shape[1], x.shape[1], {"learned": learned}, "learned")
+        heads = candidates(len(x), rows.shape[1], x.shape[1], {"learned": learned, **HEADS}, "learned")
         choice = choose(heads, support, single="learned")
         asked = torch.from_numpy(np.concatenate((queries, outside))).double()
-        found = {}
-        for name in {choice.name, "learned"}:
-            one = heads[name]
-            found[name] = one.predict(one.adapt(support), asked)[0]
-        proba = (found[choice.name][: len(queries)] / choice.temperature).softmax(1)
+        one = heads[choice.name]
+        raw = one.predict(one.adapt(support), asked[: len(queries)])[0]
+        proba = (raw / choice.temperature).softmax(1)
         counts[choice.name] = counts.get(choice.name, 0) + 1
-        return Answer(proba.numpy(), found["learned"].amax(1).numpy())
+        return Answer(proba.numpy(), familiarity(support, asked).numpy())
 
     counts: dict[str, int] = {}
     contestant.counts = counts  # type: ignore[attr-defined]
     return contestant
+
+
+def familiarity(support: il.Examples, x: torch.Tensor) -> torch.Tensor:
+    """How near a query is to a class, for how near its own examples are: of the nearest class, ``[Q]``.
+
+    The cosine to the prototype and half of that to the class's nearest example, less half of the examples' mean cosine
+    to their prototype. The halves were chosen on the training parts, other draws.
+    """
+    z, q, y = F.normalize(support.x, dim=1), F.normalize(x, dim=1), support.y
+    prototypes = F.normalize(y.mT @ z, dim=1)
+    spread = ((z @ prototypes.mT) * y).sum(0) / y.sum(0)
+    nearest = (q @ z.mT).unsqueeze(2).masked_fill(y == 0, -1).amax(1)
+    return (q @ prototypes.mT + 0.5 * nearest - 0.5 * spread).amax(1)
 
 
 def rows_of(name: str, corpus: Corpus, learned: Head, tasks: int | None) -> dict[str, dict[str, Scores]]:

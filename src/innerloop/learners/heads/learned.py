@@ -2,8 +2,10 @@
 
 Features go through one linear map, close to the identity, which many tasks have taught what tells classes apart there.
 On them stand kernel ridge regression, whose kernel grows with the cosine, and cosine prototypes, and their logits are
-added: the first counts most with several examples a class, the second with one. Both are solved in closed form, so
-that gradients pass through them in meta-training, and what each example would get from all the others follows exactly.
+added: the first counts most with several examples a class, the second with one. Of many prototypes those near the
+middle of all are near to any query, so a share of the examples' mean is subtracted from queries before they meet the
+prototypes. All is in closed form, so that gradients pass through it in meta-training, and what each example would get
+from all the others follows exactly.
 """
 
 from __future__ import annotations
@@ -46,11 +48,12 @@ class LearnedKernel(Head):
         sharpness: how fast the kernel falls off, as it is before meta-training.
         scale: factor of the rows of the ridge regression, as it is before meta-training.
         near: factor of the cosines to the prototypes, as it is before meta-training.
+        hub: share of the examples' mean that is subtracted from queries for them, as it is before meta-training.
         noise: length of the random numbers that are added to features of unit length, in training alone.
         likelihood: default :class:`~innerloop.Categorical`.
 
     Raises:
-        InputError: for a number that is not positive and finite, or a negative noise.
+        InputError: for a number that is not positive and finite, or a negative hub or noise.
 
     Example:
         >>> head = LearnedKernel(features=2).eval().requires_grad_(False)
@@ -72,6 +75,7 @@ class LearnedKernel(Head):
         sharpness: float = 1.5,
         scale: float = 15.0,
         near: float = 10.0,
+        hub: float = 0.5,
         noise: float = 0.0,
         likelihood: Likelihood | None = None,
     ) -> None:
@@ -79,8 +83,9 @@ class LearnedKernel(Head):
         for name, value in (("penalty", penalty), ("sharpness", sharpness), ("scale", scale), ("near", near)):
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f"the {name} of the learned kernel is {value}; it must be positive and finite")
-        if not (math.isfinite(noise) and noise >= 0):
-            raise InputError(f"the noise is {noise}; it must be 0 or more, and finite")
+        for name, value in (("hub", hub), ("noise", noise)):
+            if not (math.isfinite(value) and value >= 0):
+                raise InputError(f"the {name} of the learned kernel is {value}; it must be 0 or more, and finite")
         size = required(features, self)
         self.noise = noise
         self.center = nn.Parameter(torch.zeros(size))
@@ -89,6 +94,7 @@ class LearnedKernel(Head):
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(sharpness)))
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.log_near = nn.Parameter(torch.tensor(math.log(near)))
+        self.hub = nn.Parameter(torch.tensor(float(hub)))
 
     def adapt(self, support: Examples, state: KernelFit | None = None) -> KernelFit:  # noqa: D102
         support = join(state.examples if state else None, support)
@@ -102,7 +108,7 @@ class LearnedKernel(Head):
     def predict(self, state: KernelFit, x: Tensor) -> Tensor:  # noqa: D102
         z = self._vectors(x)
         rows = self._kernel(z, state.mapped) @ state.dual + state.level
-        raw = self.log_scale.exp().to(z) * rows + self._near(z, state.sums.sums)
+        raw = self.log_scale.exp().to(z) * rows + self._near(z, state.mapped.mean(0), state.sums.sums)
         # A class that has no support example cannot be the answer.
         return raw.masked_fill(state.sums.counts == 0, -math.inf).unsqueeze(0)
 
@@ -113,9 +119,9 @@ class LearnedKernel(Head):
         hat = self._solve(kernel, kernel).mT + 1 / len(z)
         free = (1 - hat.diagonal()).clamp(min=torch.finfo(z.dtype).eps).unsqueeze(1)
         rows = self.log_scale.exp().to(z) * (y - (y - hat @ y) / free)
-        sums = y.mT @ z
-        own = self._near(z.unsqueeze(1), (y @ sums - z).unsqueeze(1)).squeeze(1)
-        near = torch.where(y > 0, own, self._near(z, sums))
+        sums, mean = y.mT @ z, (z.sum(0) - z) / (len(z) - 1)
+        own = self._near(z.unsqueeze(1), mean.unsqueeze(1), (y @ sums - z).unsqueeze(1)).squeeze(1)
+        near = torch.where(y > 0, own, self._near(z, mean, sums))
         return (rows + near).masked_fill(y.sum(0) - y == 0, -math.inf)
 
     def numbers(self, examples: int, classes: int, features: int) -> int:
@@ -131,9 +137,9 @@ class LearnedKernel(Head):
         # Divided by its slope at 1, so that a penalty means the same at any sharpness.
         return (sharpness * (one @ other.mT - 1)).exp() / sharpness
 
-    def _near(self, z: Tensor, sums: Tensor) -> Tensor:
-        """Of vectors ``[..., Q, H]`` and sums of classes ``[..., D, H]``: ``[..., Q, D]``."""
-        return self.log_near.exp().to(z) * (z @ F.normalize(sums, dim=-1).mT)
+    def _near(self, z: Tensor, mean: Tensor, sums: Tensor) -> Tensor:
+        """Of vectors ``[..., Q, H]``, the examples' mean and sums of classes ``[..., D, H]``: ``[..., Q, D]``."""
+        return self.log_near.exp().to(z) * ((z - self.hub.to(z) * mean) @ F.normalize(sums, dim=-1).mT)
 
     def _vectors(self, x: Tensor) -> Tensor:
         z = F.normalize(x.flatten(1), dim=1)
