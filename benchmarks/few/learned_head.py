@@ -4,8 +4,9 @@
     python benchmarks/few/learned_head.py --on clinc150 --choose
 
 The first trains what the package ships, on both corpora. `benchmarks/few/sentences.py` trains one on each corpus and
-scores it on the other. `--choose` is how the options of training were chosen: each group of intents is held out of
-training in turn, and the head is scored on its all-way tasks.
+scores it on the other. `--choose` is how the options of training were chosen: on all-way tasks of the other corpus,
+from its training part and of another seed than the figures; and, for what a head gains on intents of its own corpus,
+on each group of intents by a head that was trained on the others.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from innerloop.data import FewShot, Pool
 from innerloop.data.episodes import Sampler
 from innerloop.evaluation.stats import interval
 
-#: Chosen with `--choose` on both corpora.
+CORPORA = ["clinc150", "banking77"]
+#: Chosen with `--choose`. With 400 steps at 1e-3 it gains on its own corpus, and loses on the other.
 STEPS, TOGETHER, LR, NOISE = 100, 4, 5e-4, 0.5
 
 
@@ -49,6 +51,7 @@ def train(
     seed: int = 0,
     steps: int = STEPS,
     together: int = TOGETHER,
+    lr: float = LR,
     **options: Any,
 ) -> il.learners.LearnedKernel:
     """The head that is meta-trained on features ``[N, H]`` of sentences with these intents."""
@@ -60,7 +63,7 @@ def train(
         tasks_per_step=together,
         how="loop",
         optimizer="AdamW",
-        lr=LR,
+        lr=lr,
         warmup=0.1,
         clip=1.0,
         seed=seed,
@@ -81,10 +84,19 @@ def held_out_groups(corpus: Corpus, options: dict[str, Any], shots: int, tasks: 
     return np.array(found)
 
 
+def other_corpus(own: Corpus, other: Corpus, options: dict[str, Any], shots: int, tasks: int = 4) -> np.ndarray:
+    """Accuracies on all-way tasks of the training part of another corpus than it was trained on."""
+    rows = other.rows("train")
+    pool = Pool.of(torch.from_numpy(other.x[rows]), other.intents[rows].tolist())
+    sampler = FewShot(pool, ways=pool.classes, shots=shots, queries=6)
+    report = il.evaluate(train(*pool_of(own), **options), sampler, tasks=tasks, seed=77, open=False)
+    return report.per_task["accuracy"]
+
+
 def main() -> None:
     """Train and keep, or choose."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--on", nargs="+", default=["clinc150", "banking77"], choices=["clinc150", "banking77"])
+    parser.add_argument("--on", nargs="+", default=CORPORA, choices=CORPORA)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--choose", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
@@ -92,12 +104,17 @@ def main() -> None:
     given = parser.parse_args()
     corpora = [read(name, given.cache) for name in given.on]
     if given.choose:
-        for options in ({"steps": 0}, {"steps": 200}, {"steps": 400}, {"steps": 800}, {"steps": 400, "noise": 0.0}):
+        for options in ({"steps": 0}, {}, {"steps": 400, "together": 1, "lr": 1e-3}):
             for name, corpus in zip(given.on, corpora, strict=True):
+                other = read(next(one for one in CORPORA if one != name), given.cache)
                 for shots in (1, 5):
-                    found = 100 * held_out_groups(corpus, options, shots)
-                    low, high = interval(found)
-                    print(f"{name} {shots}-shot {options}: {found.mean():.1f} ± {(high - low) / 2:.1f}", flush=True)
+                    for what, found in (
+                        ("own intents", held_out_groups(corpus, options, shots)),
+                        ("the other corpus", other_corpus(corpus, other, options, shots)),
+                    ):
+                        low, high = (100 * end for end in interval(found))
+                        text = f"{100 * found.mean():.1f} ± {(high - low) / 2:.1f}"
+                        print(f"trained on {name}, {options}, {shots}-shot, {what}: {text}", flush=True)
     if given.out:
         head = train(*pool_of(*corpora), seed=given.seed)
         print(keep(head, given.on, given.seed, given.out))

@@ -43,7 +43,7 @@ class Card:
 
     name: str
     kind: str
-    """``"encoder"``, ``"classifier"`` or ``"regressor"``."""
+    """``"encoder"``, ``"head"``, ``"classifier"`` or ``"regressor"``."""
     takes: str
     """What it is for, in a word or two."""
     what: str
@@ -78,7 +78,7 @@ def cards() -> dict[str, Card]:
 
     Example:
         >>> list(cards())
-        ['incontext_classifier', 'incontext_regressor', 'letters', 'photographs', 'sentences']
+        ['incontext_classifier', 'incontext_regressor', 'letters', 'photographs', 'sentences', 'sentences_head']
     """
     return {path.stem: _read(path) for path in sorted(_WEIGHTS.glob("*.toml"))}
 
