@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from pathlib import Path
 from typing import Any
@@ -333,10 +334,18 @@ def test_pictures_by_ones_own_network_and_a_bundle(tmp_path: Path) -> None:
     )
 
 
-def test_copies_and_pickles() -> None:
-    few = il.FewShotRegressor(head="gp").fit(X[:20], Y[:20])
-    again = pickle.loads(pickle.dumps(few))
-    np.testing.assert_array_equal(again.predict(X[:5]), few.predict(X[:5]))
+def test_copies_pickles_and_skops() -> None:
+    frame, y = mixed(12)
+    for few, x in ((il.FewShotRegressor().fit(X[:20], Y[:20]), X), (il.FewShotRegressor().fit(frame, y), frame)):
+        for again in (pickle.loads(pickle.dumps(few)), copy.deepcopy(few)):
+            np.testing.assert_array_equal(again.predict(x[:5]), few.predict(x[:5]))
+            assert again.settings_ == few.settings_
+    stored = pytest.importorskip("skops.io")
+    few = il.FewShotRegressor().fit(X[:20], Y[:20])
+    content = stored.dumps(few)
+    untrusted = stored.get_untrusted_types(data=content)
+    assert set(untrusted) == {"innerloop.estimators.fewshot_regressor.FewShotRegressor"}
+    np.testing.assert_array_equal(stored.loads(content, trusted=untrusted).predict(X[:5]), few.predict(X[:5]))
     with pytest.raises(NotFittedError):
         clone(few).predict(X[:5])
 

@@ -262,6 +262,20 @@ class FewShotRegressor(Manners, RegressorMixin, BaseEstimator):  # type: ignore[
         made._settle()
         return made
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Arrays and plain values, which skops stores; what the network has read it reads again.
+        state = dict(super().__getstate__())
+        state.pop("_network", None)
+        if "settings_" in state:
+            state["settings_"] = {name: list(setting) for name, setting in state["settings_"].items()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "settings_" in state:
+            self.settings_ = {name: Setting(*values) for name, values in state["settings_"].items()}
+            self._settle()
+
     def _examples(self, X: Any, y: Any, *, reset: bool) -> _Examples:
         if self.head not in ("auto", *HEADS):
             near = did_you_mean(str(self.head), HEADS)
