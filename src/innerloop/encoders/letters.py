@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,9 +79,10 @@ class Letters(Encoder):
 
     def network(self) -> Network:
         """The network, on drawings that were found already."""
-        form, network, _ = self._kept()
+        kept = self._kept()
+        form = kept.form
         drawings = {"drawing": torch.zeros(1, 1, form.side, form.side)}
-        return Network(network, drawings, ({"step": "drawing", **form._asdict()},))
+        return Network(kept.network, drawings, ({"step": "drawing", **form._asdict()},))
 
     def _kept(self) -> _Kept:
         folder = Path(self.weights).expanduser() if self.weights is not None else SHIPPED
@@ -95,20 +97,32 @@ class Letters(Encoder):
         return drawing(item.pixels(channels=3), self.form, item.name)
 
     def _encode(self, prepared: list[Any]) -> Tensor:
-        kept = self._kept()
-        x = torch.stack(prepared).to(find_device(self.device))
-        if not kept.turns:
-            return kept.network(x)
-        views = [F.normalize(kept.network(turned(x, degrees)).flatten(1)) for degrees in kept.turns]
-        return torch.stack(views).mean(0)
+        return self._kept().network(torch.stack(prepared).to(find_device(self.device)))
 
 
-def turned(x: Tensor, degrees: float) -> Tensor:
-    """Images ``[N, C, S, S]`` turned about their middle, counterclockwise, zeros where they were not."""
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    turn = x.new_tensor([[cos, -sin, 0.0], [sin, cos, 0.0]]).expand(len(x), 2, 3)
-    grid = F.affine_grid(turn, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, align_corners=False)
+class Views(nn.Module):
+    """The mean of a network's unit features over turned views of images ``[N, C, S, S]``, zeros where they were not.
+
+    Args:
+        network: from images to features.
+        degrees: of the turns, counterclockwise.
+        side: S, in pixels.
+    """
+
+    grids: Tensor
+
+    def __init__(self, network: nn.Module, degrees: Sequence[float], side: int) -> None:
+        super().__init__()
+        self.network = network
+        angles = [math.radians(turn) for turn in degrees]
+        turns = torch.tensor([[[math.cos(a), -math.sin(a), 0.0], [math.sin(a), math.cos(a), 0.0]] for a in angles])
+        self.register_buffer("grids", F.affine_grid(turns, [len(angles), 1, side, side], align_corners=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, S, S] -> [N, H]``."""
+        places = [grid.expand(len(x), -1, -1, -1) for grid in self.grids]
+        views = [F.grid_sample(x, place, align_corners=False) for place in places]
+        return torch.stack([F.normalize(self.network(view).flatten(1)) for view in views]).mean(0)
 
 
 class _Kept(NamedTuple):
@@ -116,7 +130,7 @@ class _Kept(NamedTuple):
 
     form: Form
     turns: tuple[float, ...]
-    """Degrees of the views whose unit features are averaged; none: the features of the drawing as it is."""
+    """Degrees of the views over which features are averaged."""
     network: nn.Module
     digest: str
     """Of the weights alone: the card beside them may change."""
@@ -144,4 +158,6 @@ def _read(folder: Path, written: int, device: str) -> _Kept:
         raise InputError(f"{folder} holds a {type(learner).__name__}, which has no encoder: give that of a ProtoNet")
     turns = tuple(float(degrees) for degrees in steps.get("turns", {"degrees": ()})["degrees"])
     digest = str(bundle.record["files"]["weights"]["sha256"])
-    return _Kept(Form(**steps["drawing"]), turns, encoder.eval().requires_grad_(False), digest)
+    form = Form(**steps["drawing"])
+    network = Views(encoder, turns, form.side).to(device) if turns else encoder
+    return _Kept(form, turns, network.eval().requires_grad_(False), digest)
