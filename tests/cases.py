@@ -319,12 +319,10 @@ FEATURE_HEADS = [
         fit={"steps": 60, "lr": 1e-2},
     ),
     Case(
-        "by-likeness",
+        "mixed-ridge",
         lambda: il.learners.Embedded(
             il.nets.mlp(8, 32, 16),
-            il.learners.ByLikeness(
-                [il.learners.Prototypes(distance="cosine"), il.learners.NearestNeighbor()], limits=[0.2], stop=12
-            ),
+            il.learners.MixedRidge(parts=[(0, 10), (6, 16)], mixes=[(0.8, 0.2), (0.2, 0.8)], limits=[0.3]),
         ),
         **BLOBS,
         margin=0.3,

@@ -63,44 +63,72 @@ def test_one_part_that_is_all_of_a_vector_changes_nothing() -> None:
     torch.testing.assert_close(answers(whole, examples(), queries()), answers(plain, examples(), queries()))
 
 
-def likeness(part: il.Examples, stop: int) -> float:
-    z = F.normalize(part.x[:, :stop], dim=1)
+MIXES = [(1.0, 0.0), (0.4, 0.6), (0.0, 1.0)]
+PENALTIES = (0.05, 0.5)
+
+
+def mixed(limits: tuple[float, float] = (0.1, 0.4)) -> il.learners.MixedRidge:
+    return il.learners.MixedRidge(parts=[(0, 8), (6, 12)], mixes=MIXES, limits=limits, penalties=PENALTIES)
+
+
+def candidates() -> list[il.learners.Head]:
+    """Each mix and penalty as a head of its own, in the order that decides."""
+    ridges = []
+    for mix in MIXES:
+        parts = [(*part, share) for part, share in zip([(0, 8), (6, 12)], mix, strict=True) if share]
+        ridges += [
+            il.learners.Blocks(il.learners.Ridge(penalty=penalty, normalize=False), parts=parts)
+            for penalty in PENALTIES
+        ]
+    return ridges
+
+
+def likeness(part: il.Examples) -> float:
+    z = F.normalize(part.x[:, :8], dim=1)
     labels = part.y.argmax(1)
     pairs = [float(z[i] @ z[j]) for i in range(len(z)) for j in range(len(z)) if labels[i] != labels[j]]
     return sum(pairs) / len(pairs)
 
 
-@pytest.mark.parametrize("alike", [0.0, 0.4, 0.8, 3.0])
-def test_the_head_is_that_of_how_alike_the_classes_are(alike: float) -> None:
-    heads = [il.learners.Ridge(), il.learners.NearestNeighbor(), il.learners.Prototypes()]
-    part = examples(alike=alike)
-    found = answers(il.learners.ByLikeness(heads, limits=[0.1, 0.4], stop=8), part, queries())
-    place = sum(likeness(part, 8) >= limit for limit in (0.1, 0.4))
-    torch.testing.assert_close(found, answers(heads[place], part, queries()))
+def by_hand(part: il.Examples) -> il.learners.Head:
+    """The candidate of the least error on examples left out, one refit after another."""
+    labels = part.y.argmax(1)
+    known = [row for row in range(len(labels)) if int((labels == labels[row]).sum()) > 1]
+    errors = []
+    for head in candidates():
+        error = 0.0
+        for row in known:
+            rest = [other for other in range(len(labels)) if other != row]
+            raw = answers(head, il.Examples(part.x[rest], part.y[rest]), part.x[row : row + 1])[0] / 10
+            error += float((raw - part.y[row]).square().sum())
+        errors.append(error)
+    return candidates()[errors.index(min(errors))]
 
 
-def test_an_example_that_is_left_out_may_change_the_head() -> None:
-    """The limit lies in the middle of what the likeness is without one example."""
-    heads = [il.learners.Ridge(), il.learners.NearestNeighbor()]
-    part = examples(alike=0.4)
-    rest = [il.Examples(part.x[kept], part.y[kept]) for kept in others(len(part.x))]
-    middle = float(torch.tensor([likeness(one, 12) for one in rest]).median()) + 1e-9
-    head = il.learners.ByLikeness(heads, limits=[middle]).double().eval()
-    found = leave_one_out(head, part)
-    taken = []
-    for row, one in enumerate(rest):
-        taken.append(likeness(one, 12) >= middle)
-        torch.testing.assert_close(found[row], answers(heads[taken[-1]], one, part.x[row : row + 1])[0])
-    assert 0 < sum(taken) < len(taken)
+@pytest.mark.parametrize("counts", [(4, 1, 7), (2, 2), (3, 3, 3)])
+def test_the_mix_is_that_of_the_least_error_left_out(counts: tuple[int, ...]) -> None:
+    part = examples(counts, alike=0.5)
+    torch.testing.assert_close(answers(mixed(), part, queries()), answers(by_hand(part), part, queries()))
 
 
-def test_heads_without_a_closed_form_are_refitted() -> None:
-    head = il.learners.ByLikeness([il.learners.GaussianClasses(), il.learners.Ridge()], limits=[0.2]).double().eval()
-    part = examples()
-    found = leave_one_out(head, part)
+def test_an_example_that_is_left_out_may_change_the_mix() -> None:
+    part = examples((3, 2, 4), alike=0.5)
+    found = leave_one_out(mixed().double().eval(), part)
+    taken = set()
     for row, kept in enumerate(others(len(part.x))):
-        expected = answers(head, il.Examples(part.x[kept], part.y[kept]), part.x[row : row + 1])[0]
-        torch.testing.assert_close(found[row], expected, rtol=1e-6, atol=1e-6)
+        rest = il.Examples(part.x[kept], part.y[kept])
+        head = by_hand(rest)
+        taken.add(repr(head))
+        torch.testing.assert_close(found[row], answers(head, rest, part.x[row : row + 1])[0], rtol=1e-6, atol=1e-6)
+    assert len(taken) > 1
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.4, 0.8, 3.0])
+def test_single_examples_tell_the_mix_by_how_alike_they_are(alike: float) -> None:
+    part = examples((1, 1, 1, 1), alike=alike)
+    place = sum(likeness(part) >= limit for limit in (0.1, 0.4))
+    head = candidates()[place * len(PENALTIES) + 1]
+    torch.testing.assert_close(answers(mixed(), part, queries()), answers(head, part, queries()))
 
 
 @pytest.mark.parametrize(
@@ -114,9 +142,13 @@ def test_heads_without_a_closed_form_are_refitted() -> None:
             lambda: il.learners.Blocks(il.learners.Ridge(), parts=[(0, 13, 1.0)]).double().adapt(examples()),
             "12 numbers",
         ),
-        (lambda: il.learners.ByLikeness([il.learners.Ridge()], limits=[0.5]), "one head more"),
-        (lambda: il.learners.ByLikeness([il.learners.Ridge()] * 3, limits=[0.5, 0.1]), "ascend"),
-        (lambda: il.learners.ByLikeness([il.learners.Ridge()], limits=[], start=4, stop=2), "from 4 to 2"),
+        (lambda: mixed().double().adapt(examples(features=10)), "10 numbers"),
+        (lambda: il.learners.MixedRidge(parts=[(2, 2)], mixes=[(1.0,)], limits=[]), "from 2 to 2"),
+        (lambda: il.learners.MixedRidge(parts=[(0, 2)], mixes=[(1.0, 1.0)], limits=[]), "share"),
+        (lambda: il.learners.MixedRidge(parts=[(0, 2)], mixes=[(0.0,)], limits=[]), "share"),
+        (lambda: il.learners.MixedRidge(parts=[(0, 2)], mixes=[(1.0,)], limits=[0.5]), "one mix more"),
+        (lambda: mixed(limits=(0.4, 0.1)), "ascend"),
+        (lambda: il.learners.MixedRidge(parts=[(0, 2)], mixes=[(1.0,)], limits=[], penalties=[0.0]), "penalties"),
     ],
 )
 def test_what_cannot_be_is_refused(make: Callable[[], object], said: str) -> None:

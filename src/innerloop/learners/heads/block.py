@@ -1,4 +1,4 @@
-"""Other heads on parts of a feature vector, such as depths of a network, and the part that suits the examples.
+"""Heads on parts of a feature vector, such as depths of a network, and the mix of them that suits the examples.
 
 A mix of parts, each of unit length, is the sum of their kernels. So a linear head on it is one on several kernels, and
 what it keeps in closed form stays closed.
@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from innerloop.core.learner import State
+from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, join
 from innerloop.learners.head import Head, Joined
 
@@ -83,92 +84,170 @@ class Blocks(Head):
         return f"parts={self.parts}, power={self.power}"
 
 
-class LikenessFit(NamedTuple):
-    """The examples, how alike their classes are, and what each head learned."""
+class MixFit(NamedTuple):
+    """The examples, since a further one changes the whole fit, and the classifier on the parts in a row."""
 
     examples: Examples
-    likeness: Tensor
-    """Of examples of different classes, the mean cosine."""
-    states: tuple[State, ...]
+    weight: Tensor
+    """``[D, H]``."""
+    bias: Tensor
+    """``[D]``."""
 
 
-class ByLikeness(Head):
-    """The head that suits how alike the classes look: the more alike by one part of the features, the later in a row.
+class _Fits(NamedTuple):
+    """Of every mix and penalty, ``[K, ...]``."""
 
-    A network's last layer tells its own kind of pictures apart by far. Where all classes look the same to it, its
-    earlier layers know more. A single example a class, from which nothing can be left out, shows that too.
+    dual: Tensor
+    """``[K, N, D]``."""
+    hat: Tensor
+    """What each fitted row takes from each target, ``[K, N, N]``."""
+    residual: Tensor
+    """``[K, N, D]``."""
+
+
+class MixedRidge(Head):
+    """Ridge on the mix of parts of a feature vector that the examples left out are told best by.
+
+    Mix and penalty are those of the least squared error of leave-one-out. Where every class has a single example, so
+    that nothing can be left out, the mix is told by how alike the classes look: a network's last layer tells its own
+    kind of pictures apart by far, and where all classes look the same to it, its earlier layers know more.
 
     Args:
-        heads: from the one for classes that differ to the one for classes that look alike.
-        limits: of the mean cosine of examples of different classes, ascending, one less than heads: from the first of
-            them on it is the second head, and so on.
-        start: the first place in a feature vector of the part that is looked at.
-        stop: the one after the last; default all.
+        parts: of each the first place in the vector and the one after the last. Each is scaled to unit length.
+        mixes: shares of the parts, from the mix for classes that differ to the one for classes that look alike.
+        limits: of the mean cosine of examples of different classes by the first part, ascending, one less than mixes:
+            from the first of them on it is the second mix, and so on.
+        penalties: what the squared weights may count, ascending; without leave-one-out it is the middle one.
+        scale: factor of the logits, which are the fitted rows.
+        likelihood: default :class:`~innerloop.Categorical`.
 
     Raises:
-        InputError: for limits that are not one less than heads, or do not ascend.
+        InputError: for parts without a place, mixes that do not fit the parts or limits, or a number out of range.
 
     Example:
-        >>> import innerloop as il
-        >>> head = ByLikeness([il.learners.Prototypes(distance="cosine"), il.learners.Prototypes()], limits=[0.5])
-        >>> alike = Examples(torch.tensor([[9.0, 1.0], [8.0, 2.0]]), torch.eye(2))
-        >>> head.predict(head.adapt(alike), torch.tensor([[9.0, 1.0]]))
-        tensor([[[-0., -2.]]])
+        >>> head = MixedRidge(parts=[(0, 2), (2, 4)], mixes=[(1.0, 0.0), (0.0, 1.0)], limits=[0.9])
+        >>> support = Examples(torch.tensor([[1.0, 0.0, 5.0, 5.0], [0.0, 1.0, 5.0, 4.0]]), torch.eye(2))
+        >>> head.predict(head.adapt(support), torch.tensor([[0.0, 1.0, 5.0, 5.0]])).argmax(2)
+        tensor([[1]])
+
+    References:
+        Allen, *The relationship between variable selection and data augmentation*, Technometrics 1974. Bach, Lanckriet,
+        Jordan, *Multiple kernel learning, conic duality, and the SMO algorithm*, ICML 2004.
     """
 
+    shares: Tensor
+    penalties: Tensor
+
     def __init__(
-        self, heads: Sequence[Head], *, limits: Sequence[float], start: int = 0, stop: int | None = None
+        self,
+        *,
+        parts: Sequence[tuple[int, int]],
+        mixes: Sequence[Sequence[float]],
+        limits: Sequence[float],
+        penalties: Sequence[float] = (0.03, 0.1, 0.3),
+        scale: float = 10.0,
+        likelihood: Likelihood | None = None,
     ) -> None:
-        if len(heads) != len(limits) + 1:
-            raise InputError(f"{len(heads)} heads and {len(limits)} limits: give one head more than limits")
+        super().__init__(likelihood or Categorical())
+        for start, stop in parts:
+            if not 0 <= start < stop:
+                raise InputError(f"a part from {start} to {stop}: give at least one place, counted from 0")
+        for mix in mixes:
+            if len(mix) != len(parts) or not all(share >= 0 for share in mix) or not 0 < sum(mix) < math.inf:
+                raise InputError(f"the mix {tuple(mix)}: give a share of 0 or more for each of {len(parts)} parts")
+        if len(mixes) != len(limits) + 1:
+            raise InputError(f"{len(mixes)} mixes and {len(limits)} limits: give one mix more than limits")
         if list(limits) != sorted(limits):
             raise InputError(f"the limits {tuple(limits)} do not ascend: give them in order")
-        if start < 0 or (stop is not None and stop <= start):
-            raise InputError(f"a part from {start} to {stop}: give at least one place, counted from 0")
-        super().__init__(heads[0].likelihood)
-        self.heads = nn.ModuleList(heads)
-        self.limits, self.start, self.stop = tuple(map(float, limits)), start, stop
+        if not penalties or not all(math.isfinite(one) and one > 0 for one in (*penalties, scale)):
+            raise InputError(f"penalties {tuple(penalties)}, scale {scale}: give positive, finite numbers")
+        self.parts = tuple((int(start), int(stop)) for start, stop in parts)
+        self.limits, self.scale = tuple(map(float, limits)), scale
+        self.register_buffer("shares", torch.tensor([list(map(float, mix)) for mix in mixes]))
+        self.register_buffer("penalties", torch.tensor(list(map(float, penalties))))
 
-    def adapt(self, support: Examples, state: LikenessFit | None = None) -> LikenessFit:  # noqa: D102
+    def adapt(self, support: Examples, state: MixFit | None = None) -> MixFit:  # noqa: D102
         support = join(state.examples if state else None, support)
-        total, pairs, _, _ = self._alike(support)
-        return LikenessFit(support, total / pairs.clamp(min=1), tuple(head.adapt(support) for head in self._all()))
+        parts, y = self._parts(support.x), support.y
+        fits = self._fits(parts, y)
+        known = _countable(y, y.sum(0))
+        left = (fits.residual / _free(fits.hat).unsqueeze(2)).square().sum(2) @ known
+        total, pairs, _, _ = _alike(parts[0], y)
+        chosen = self._chosen(left, known.sum(), total / pairs.clamp(min=1))
+        dual = torch.einsum("k,knd->nd", chosen, fits.dual)
+        shares = chosen.view(len(self.shares), -1).sum(1) @ self.shares.to(dual)
+        center = [part.mean(0) for part in parts]
+        weights = [share * (dual.mT @ (part - mean)) for share, part, mean in zip(shares, parts, center, strict=True)]
+        weight = torch.cat(weights, 1)
+        return MixFit(support, weight, y.mean(0) - weight @ torch.cat(center))
 
-    def predict(self, state: LikenessFit, x: Tensor) -> Tensor:  # noqa: D102
-        raw = torch.stack([head.predict(one, x) for head, one in zip(self._all(), state.states, strict=True)])
-        return self._chosen(raw, state.likeness.view(1, 1, 1))
+    def predict(self, state: MixFit, x: Tensor) -> Tensor:  # noqa: D102
+        rows = F.linear(torch.cat(self._parts(x), 1), state.weight, state.bias)
+        # A class that has no support example cannot be the answer.
+        return (self.scale * rows).masked_fill(state.examples.y.sum(0) == 0, -math.inf).unsqueeze(0)
 
-    def held_out(self, support: Examples) -> Tensor | None:
-        """Those of the heads; an example that is left out takes its pairs with it."""
-        found = [head.held_out(support) for head in self._all()]
-        raw = [one for one in found if one is not None]
-        if len(raw) < len(found):
-            return None
-        total, pairs, own_total, own_pairs = self._alike(support)
+    def held_out(self, support: Examples) -> Tensor:
+        """By the hat matrices: what is left out of all but one example takes two out, a system of two equations."""
+        parts, y = self._parts(support.x), support.y
+        fits = self._fits(parts, y)
+        free, inner = _free(fits.hat), fits.residual @ fits.residual.mT
+        size = inner.diagonal(dim1=1, dim2=2)
+        mine, other = free.unsqueeze(2), free.unsqueeze(1)
+        errors = (
+            mine.square() * size.unsqueeze(1) + 2 * mine * fits.hat * inner + fits.hat.square() * size.unsqueeze(2)
+        ) / (mine * other - fits.hat.square()).clamp(min=torch.finfo(y.dtype).eps).square()
+        # Rows are the example that is left out, columns those that tell which mix is then best.
+        known = _countable(y, y.sum(0) - y) * (1 - torch.eye(len(y), dtype=y.dtype, device=y.device))
+        total, pairs, own_total, own_pairs = _alike(parts[0], y)
         likeness = (total - 2 * own_total) / (pairs - 2 * own_pairs).clamp(min=1)
-        return self._chosen(torch.stack(raw), likeness.unsqueeze(1))
+        chosen = self._chosen((errors * known).sum(2), known.sum(1), likeness)
+        rows = y - torch.einsum("kn,knd->nd", chosen, fits.residual / free.unsqueeze(2))
+        return (self.scale * rows).masked_fill(y.sum(0) - y == 0, -math.inf)
 
     def numbers(self, examples: int, classes: int, features: int) -> int:
-        """Those of all heads, and the cosines of all pairs."""
-        own = sum(head.numbers(examples, classes, features) for head in self._all())
-        return own + examples * (examples + features)
+        """The systems of all mixes and penalties, beside the parts."""
+        own = sum(stop - start for start, stop in self.parts)
+        return examples * (own + classes + 4 * examples * len(self.shares) * len(self.penalties))
 
-    def _all(self) -> list[Head]:
-        return list(self.heads)  # type: ignore[arg-type]
+    def _parts(self, x: Tensor) -> list[Tensor]:
+        x = x.flatten(1)
+        if x.shape[1] < (most := max(stop for _, stop in self.parts)):
+            raise InputError(f"features have {x.shape[1]} numbers, and a part ends at {most}: give longer ones")
+        return [F.normalize(x[:, start:stop], dim=1) for start, stop in self.parts]
 
-    def _alike(self, support: Examples) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Sums and counts over pairs of different classes: of all (each pair twice), and of each example's."""
-        z = F.normalize(support.x.flatten(1)[:, self.start : self.stop], dim=1)
-        apart = 1 - support.y @ support.y.mT
-        own_total, own_pairs = (z @ z.mT * apart).sum(1), apart.sum(1)
-        return own_total.sum(), own_pairs.sum(), own_total, own_pairs
+    def _fits(self, parts: list[Tensor], y: Tensor) -> _Fits:
+        centered = [part - part.mean(0) for part in parts]
+        grams = torch.stack([part @ part.mT for part in centered])
+        own = torch.eye(len(y), dtype=y.dtype, device=y.device)
+        kernels = torch.einsum("mp,pij->mij", self.shares.to(grams), grams).unsqueeze(1)
+        penalties = self.penalties.to(grams).view(-1, 1, 1)
+        inverse = torch.linalg.inv(kernels + penalties * own)
+        dual = inverse @ (y - y.mean(0))
+        hat = kernels @ inverse + 1 / len(y)
+        return _Fits(dual.flatten(0, 1), hat.flatten(0, 1), (penalties * dual).flatten(0, 1))
 
-    def _chosen(self, raw: Tensor, likeness: Tensor) -> Tensor:
-        """Of ``raw [heads, ...]`` that of the head that the likeness belongs to."""
-        found = raw[0]
-        for limit, other in zip(self.limits, raw[1:], strict=True):
-            found = torch.where(likeness >= limit, other, found)
-        return found
+    def _chosen(self, errors: Tensor, known: Tensor, likeness: Tensor) -> Tensor:
+        """Ones for what is chosen, zeros elsewhere, from errors ``[K, ...]``, by so many examples that tell."""
+        middle = len(self.penalties) // 2
+        mix = sum((likeness >= limit).long() for limit in self.limits) + torch.zeros_like(likeness, dtype=torch.long)
+        place = torch.where(known > 0, errors.argmin(0), mix * len(self.penalties) + middle)
+        return F.one_hot(place, len(errors)).movedim(-1, 0).to(errors)
 
     def extra_repr(self) -> str:  # noqa: D102
-        return f"limits={self.limits}, start={self.start}, stop={self.stop}"
+        return f"parts={self.parts}, limits={self.limits}, scale={self.scale}"
+
+
+def _free(hat: Tensor) -> Tensor:
+    return (1 - hat.diagonal(dim1=1, dim2=2)).clamp(min=torch.finfo(hat.dtype).eps)
+
+
+def _countable(y: Tensor, counts: Tensor) -> Tensor:
+    """Which examples have others of their class, by counts ``[D]``, or ``[R, D]`` for several sets: ones and zeros."""
+    return (counts @ y.mT > 1.5).to(y)
+
+
+def _alike(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Sums of cosines and counts over pairs of different classes: of all (each pair twice), and of each example's."""
+    apart = 1 - y @ y.mT
+    own_total, own_pairs = (z @ z.mT * apart).sum(1), apart.sum(1)
+    return own_total.sum(), own_pairs.sum(), own_total, own_pairs
