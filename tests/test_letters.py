@@ -209,3 +209,11 @@ def test_a_classifier_learns_letters_from_files(handwriting: dict[str, list[Imag
     model = il.FewShotClassifier(encoder="letters").fit(*zip(*taught, strict=True))
     said = model.predict([path for path, _ in asked])
     assert np.mean(said == np.array([name for _, name in asked])) >= 11 / 12
+
+
+def test_the_network_is_a_graph_for_any_number_of_drawings() -> None:
+    network = Letters().network()[0]
+    several = {0: torch.export.Dim("drawings", min=1, max=512)}
+    program = torch.export.export(network, (torch.rand(3, 1, 28, 28),), dynamic_shapes=(several,))
+    x = torch.rand(7, 1, 28, 28)
+    torch.testing.assert_close(program.module()(x), network(x))

@@ -120,7 +120,8 @@ class Views(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, S, S] -> [N, H]``."""
-        places = [grid.expand(len(x), -1, -1, -1) for grid in self.grids]
+        # Not len(x), which a trace takes for a constant: a graph takes any number of images.
+        places = [grid.expand(x.shape[0], -1, -1, -1) for grid in self.grids.unbind()]
         views = [F.grid_sample(x, place, align_corners=False) for place in places]
         return torch.stack([F.normalize(self.network(view).flatten(1)) for view in views]).mean(0)
 
