@@ -76,11 +76,13 @@ def familiarity(support: il.Examples, x: torch.Tensor) -> torch.Tensor:
     return (q @ prototypes.mT + 0.5 * nearest - 0.5 * spread).amax(1)
 
 
-def rows_of(name: str, corpus: Corpus, learned: Head, tasks: int | None) -> dict[str, dict[str, Scores]]:
+def rows_of(name: str, corpus: Corpus, learned: Head, tasks: int | None, only: str) -> dict[str, dict[str, Scores]]:
     """All cells of a corpus."""
     strangers = np.flatnonzero((corpus.intents == OUTSIDE) & (corpus.parts == "oos_test"))
     found = {}
     for title, cell in CELLS[name].items():
+        if only not in title:
+            continue
         cell = (
             cell if tasks is None else Cell(cell.ways, cell.shots, min(tasks, cell.tasks), cell.queries, cell.outside)
         )
@@ -108,6 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--on", nargs="+", default=list(CELLS), choices=list(CELLS))
     parser.add_argument("--tasks", type=int, help="at most so many a row, for a quick look")
+    parser.add_argument("--only", default="", help="rows whose title holds this")
     parser.add_argument("--cache", type=Path, help="folder that features are kept in")
     parser.add_argument("--write", action="store_true", help="into docs/results.md")
     given = parser.parse_args()
@@ -118,7 +121,7 @@ def main() -> None:
     for name in given.on:
         (other,) = (one for one in CELLS if one != name)
         learned = train(*pool_of(corpora[other]), seed=0)
-        found = rows_of(name, corpora[name], learned, given.tasks)
+        found = rows_of(name, corpora[name], learned, given.tasks, given.only)
         if given.write:
             write(f"sentences {name}", table(found, OURS))
 

@@ -107,7 +107,7 @@ class LearnedKernel(Head):
 
     def predict(self, state: KernelFit, x: Tensor) -> Tensor:  # noqa: D102
         z = self._vectors(x)
-        rows = self._kernel(z, state.mapped) @ state.dual + state.level
+        rows = (self._kernel(z, state.mapped) @ state.dual + state.level) * _evened(state.sums.counts)
         raw = self.log_scale.exp().to(z) * rows + self._near(z, state.mapped.mean(0), state.sums.sums)
         # A class that has no support example cannot be the answer.
         return raw.masked_fill(state.sums.counts == 0, -math.inf).unsqueeze(0)
@@ -118,7 +118,7 @@ class LearnedKernel(Head):
         kernel = _centered(self._kernel(z, z))
         hat = self._solve(kernel, kernel).mT + 1 / len(z)
         free = (1 - hat.diagonal()).clamp(min=torch.finfo(z.dtype).eps).unsqueeze(1)
-        rows = self.log_scale.exp().to(z) * (y - (y - hat @ y) / free)
+        rows = self.log_scale.exp().to(z) * (y - (y - hat @ y) / free) * _evened(y.sum(0) - y)
         sums, mean = y.mT @ z, (z.sum(0) - z) / (len(z) - 1)
         own = self._near(z.unsqueeze(1), mean.unsqueeze(1), (y @ sums - z).unsqueeze(1)).squeeze(1)
         near = torch.where(y > 0, own, self._near(z, mean, sums))
@@ -150,6 +150,16 @@ class LearnedKernel(Head):
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"features={len(self.center)}, penalty={self.log_penalty.exp().item():.4g}"
+
+
+def _evened(counts: Tensor) -> Tensor:
+    """Factors of the rows of classes that have so many examples, ``[..., D]``.
+
+    The fewer a class has, the smaller least squares leave its row: under a large penalty in proportion, under a small
+    one not at all. The root lies between. An example that is left out is of such a class, among all others.
+    """
+    mean = counts.sum(-1, keepdim=True) / (counts > 0).sum(-1, keepdim=True)
+    return (mean / counts.clamp(min=1)).sqrt()
 
 
 def _centered(kernel: Tensor) -> Tensor:
