@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
 from torch import Tensor, nn
 
 import innerloop as il
@@ -250,6 +252,19 @@ def test_what_cannot_be_written_is_said_and_nothing_is(tmp_path: Path) -> None:
             write(model, path, **options)
     assert there.read_text() == "mine"
     assert list(tmp_path.iterdir()) == [there]
+
+
+def test_what_is_no_fitted_classifier_and_what_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(il.InputError, match="a ProtoNet cannot be written"):
+        write(il.ProtoNet(il.nets.mlp(8, 4)), tmp_path / "a.onnx")  # type: ignore[arg-type]
+    with pytest.raises(NotFittedError):
+        write(il.FewShotClassifier(), tmp_path / "a.onnx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(il.InputError, match=r"pip install 'innerloop\[export\]'"):
+        write(il.FewShotClassifier(head="prototypes").fit(X[::10], Y[::10]), tmp_path / "a.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_head_that_looks_at_the_number_of_examples_is_refused_by_its_name(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def write(
         ('examples', 4)
     """
     path = Path(path)
+    _check_model(model)
     if form not in FORMS:
         raise InputError(f"form={form!r} is unknown{did_you_mean(form, FORMS)}: give 'classify' or 'adapt'")
     if path.suffix not in ENDINGS:
@@ -139,10 +140,17 @@ def write(
     return Written(path, form, shapes, path.stat().st_size, drift)
 
 
-def _form(model: FewShotClassifier, network: Network, form: str) -> Form:
+def _check_model(model: object) -> None:
     from sklearn.utils.validation import check_is_fitted
 
+    from innerloop.estimators.fewshot import FewShotClassifier
+
+    if not isinstance(model, FewShotClassifier):
+        raise InputError(f"a {type(model).__qualname__} cannot be written as a graph: give a FewShotClassifier")
     check_is_fitted(model)
+
+
+def _form(model: FewShotClassifier, network: Network, form: str) -> Form:
     head = model.learner_
     if form == "adapt":
         learning = Adapt(head, model.temperature_, network.module).eval()
