@@ -2,8 +2,9 @@
 
 On each draw of a table all contestants learn from the same rows and are asked the same others; what is compared is the
 root of the mean square error in percent of the standard deviation of the whole table's targets (100: no better than
-knowing the mean), in pairs. Nothing was tuned on these tables: that heads are mixed was decided on others (glass, seeds,
-banknotes, penguins, iris, Parkinson's, Hsb82). The chosen regressor also says how far it will be off (``error_``) and where targets lie (80 %).
+knowing the mean), in pairs. Nothing was tuned on these tables: that heads are mixed was decided on others (glass,
+seeds, banknotes, penguins, iris, Parkinson's, Hsb82). The chosen regressor also says how far it will be off
+(``error_``) and where targets lie (80 %).
 Tables come from INNERLOOP_DATA (default ../shared/data) and from scikit-learn.
 """
 
