@@ -75,7 +75,7 @@ def test_callbacks_hear_of_both_tasks(model: Any, data: Any) -> None:
     assert heard.tasks[-2:] == [("end", "fit"), ("teardown", "fit")]
     np.testing.assert_array_equal(model.predict(data[0]), clone(model).set_callbacks().fit(*data).predict(data[0]))
     heard.tasks.clear()
-    with pytest.raises(ValueError, match="label|number"):
+    with pytest.raises(ValueError, match=r"label|number"):
         model.fit(data[0], [None] * len(data[0]))
     assert heard.tasks[-1] == ("teardown", "fit")
 
