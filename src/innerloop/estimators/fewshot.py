@@ -25,14 +25,13 @@ from innerloop.core.task import Examples, InputError, did_you_mean
 from innerloop.encoders.base import Encoder
 from innerloop.encoders.find import Found, find
 from innerloop.encoders.items import column
-from innerloop.estimators.choice import HEADS, SINGLE, candidates, choose, conformal, countable, joining, ready
+from innerloop.estimators.choice import HEADS, SINGLE, candidates, choose, conformal, joining, ready
 from innerloop.estimators.keeping import brought, kept, with_encoder
 from innerloop.estimators.manners import Manners, Tasks, with_callbacks
 from innerloop.estimators.stored import plain, restored
-from innerloop.evidence import leave_one_out
+from innerloop.estimators.unknown import strangeness
 from innerloop.evidence.explain import Explanation, explain_classes, likeness
 from innerloop.learners.head import Head
-from innerloop.learners.heads.prototypes import Prototypes
 
 Floats = npt.NDArray[np.float64]
 
@@ -188,12 +187,12 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
 
         Args:
             X: as at ``fit``, Q of them.
-            unknown: ``"reject"`` gives ``None`` for what is like no class, in an array of objects: what is as far from
-                the nearest class mean as a share ``error`` at most of the examples, each left out.
-            error: the share of queries of known classes that may be rejected.
+            unknown: ``"reject"`` gives ``None`` for what is like no class, in an array of objects.
+            error: the share of queries of known classes that may be rejected: a guarantee, as in :meth:`predict_set`.
 
         Raises:
-            InputError: for an ``error`` below what so few examples can tell, ``1 / (n + 1)``.
+            InputError: for an ``error`` below what so few examples can tell, ``1 / (n + 1)``, and more where classes
+                have a single example.
         """
         x = self._queries(X)
         labels = self.classes_[self._raw(x).argmax(1).numpy()]
@@ -202,8 +201,21 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         if unknown != "reject":
             raise InputError(f"unknown={unknown!r}: give 'reject', or leave it out")
         labels = labels.astype(object)
-        labels[self._strange(x, error)] = None
+        labels[strangeness(self._support(), x, self._encoder).rejected(error).numpy()] = None
         return np.asarray(labels)
+
+    def unknown_score(self, X: Any) -> Floats:
+        """How little each query is like any class, ``[Q]``, between 0 and 1: 1 less its best p-value in any class.
+
+        What :meth:`predict` rejects at an ``error`` has a score of ``1 - error`` at least. Queries that have the same
+        place among the examples are told apart by how far they are from the next.
+
+        Args:
+            X: as at ``fit``, Q of them.
+        """
+        x = self._queries(X)
+        score: Floats = strangeness(self._support(), x, self._encoder).score.numpy()
+        return score
 
     def predict_set(
         self, X: Any, coverage: float = 0.9, method: Literal["full"] = "full", by_class: bool = False
@@ -426,26 +438,6 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         size = max(1, _AT_ONCE // (len(self.X_) * self.X_.shape[1]))
         with torch.no_grad():
             return torch.cat([self._head.predict(self._state, part)[0] for part in x.split(size)])
-
-    def _strange(self, x: Tensor, error: float) -> npt.NDArray[np.bool_]:
-        """Which queries are like no class: their place among the examples, each as far as it is when left out."""
-        support = self._support()
-        rows = countable(support.y)
-        count = int(rows.sum())
-        if not 0 < error < 1 or error * (count + 1) < 1 - 1e-9:
-            raise InputError(
-                f"error={error}: what is unknown is told by the examples of classes that have two at least, here "
-                f"{count}: give an error of 1 / (n + 1) = {1 / (count + 1):.4g} at least and below 1, or more examples"
-            )
-        # Lengths carry nothing for the heads on features of unit length.
-        plain = self.head_ in ("gaussian", "prototypes-euclidean", "nearest-euclidean")
-        nearest = Prototypes(distance="euclidean" if plain else "cosine")
-        known = leave_one_out(nearest, support).amax(1)[rows]
-        with torch.no_grad():
-            found = nearest.predict(nearest.adapt(support), x)[0].amax(1)
-        place = 1 + (known <= found.unsqueeze(1)).sum(1)
-        strange: npt.NDArray[np.bool_] = (place <= error * (count + 1) + 1e-9).numpy()
-        return strange
 
 
 def _names(X: Any, count: int, encoder: Encoder | None) -> npt.NDArray[Any]:

@@ -1,6 +1,6 @@
 """What a few examples are evidence for: refits on subsets of them, and what follows exactly from these."""
 
-from innerloop.evidence.conformal import Ranks, conformal_ranks, joined_misfits, ranks
+from innerloop.evidence.conformal import Ranks, conformal_ranks, joined_misfits, ranks, refit_misfits
 from innerloop.evidence.explain import Explanation, Reason, Turn, explain_classes, explain_numbers
 from innerloop.evidence.intervals import Intervals, conformal_interval, jackknife_plus
 from innerloop.evidence.refits import leave_one_out, others, refits
@@ -23,5 +23,6 @@ __all__ = [
     "leave_one_out",
     "others",
     "ranks",
+    "refit_misfits",
     "refits",
 ]

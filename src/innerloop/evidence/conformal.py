@@ -107,6 +107,25 @@ def conformal_ranks(
     return Ranks(found, among(support.y, by_class))
 
 
+def refit_misfits(held_out: Callable[[Examples], Tensor], support: Examples, x: Tensor, weight: float = 1.0) -> Tensor:
+    """The :func:`misfits` of N examples and each query under each class that it may join, by refits: ``[Q, N + 1, D]``.
+
+    Args:
+        held_out: as in :func:`conformal_ranks`.
+        support: features ``[N, H]``, one-hot rows ``[N, D]``.
+        x: queries ``[Q, H]``.
+        weight: what the largest logit of another class counts beside its own.
+    """
+    eye = torch.eye(support.y.shape[1], dtype=support.y.dtype, device=support.y.device)
+
+    def found(query: Tensor, row: Tensor) -> Tensor:
+        y = torch.cat((support.y, row.unsqueeze(0)))
+        return misfits(held_out(Examples(torch.cat((support.x, query.unsqueeze(0))), y)), y, weight)
+
+    rows = torch.func.vmap(found, in_dims=(None, 0), out_dims=1)
+    return torch.stack([rows(query, eye) for query in x])
+
+
 def ranks(misfit: Tensor, y: Tensor, *, by_class: bool = False) -> Ranks:
     """Rank queries by misfits that are known for every class they may join under.
 
@@ -135,7 +154,7 @@ def worse(misfit: Tensor, query: Tensor) -> Tensor:
     return misfit >= query - _EQUAL * (1 + query.abs().nan_to_num(posinf=0.0, neginf=0.0))
 
 
-def misfits(raw: Tensor, y: Tensor) -> Tensor:
+def misfits(raw: Tensor, y: Tensor, weight: float = 1.0) -> Tensor:
     """How far the largest logit of another class lies above that of its own, ``[N, D], [N, D] -> [N]``.
 
     Example:
@@ -145,15 +164,20 @@ def misfits(raw: Tensor, y: Tensor) -> Tensor:
     own = raw.masked_fill(y == 0, -math.inf).amax(1)
     other = raw.masked_fill(y > 0, -math.inf).amax(1)
     # A class of which no other example is left fits worst; where there is neither, all fit alike.
-    return torch.where(own.isinf(), torch.full_like(own, math.inf), other - own)
+    return torch.where(own.isinf(), torch.full_like(own, math.inf), _less(other, own, weight))
 
 
-def joined_misfits(found: Joined, y: Tensor) -> Tensor:
+def _less(rival: Tensor, own: Tensor, weight: float) -> Tensor:
+    return weight * rival - own if weight else -own
+
+
+def joined_misfits(found: Joined, y: Tensor, weight: float = 1.0) -> Tensor:
     """The :func:`misfits` of N examples and a query under each class that it may join, ``[Q, N + 1, D]``.
 
     Args:
         found: the logits of all, of any number of queries.
         y: one-hot rows ``[N, D]`` of the examples.
+        weight: what the largest logit of another class counts beside its own.
 
     Example:
         >>> others, own = torch.tensor([[[5.0, 1.0], [2.0, 2.0]]]), torch.tensor([[[6.0, 4.0], [2.0, 2.0]]])
@@ -178,4 +202,4 @@ def joined_misfits(found: Joined, y: Tensor) -> Tensor:
     second = asked.scatter(2, place, -math.inf).amax(2, keepdim=True)
     last = torch.where(F.one_hot(place.squeeze(2), classes) > 0, second, first)
     mine, rival = torch.cat((mine, found.own[:, count:]), 1), torch.cat((rival, last), 1)
-    return torch.where(mine.isinf(), torch.full_like(mine, math.inf), rival - mine)
+    return torch.where(mine.isinf(), torch.full_like(mine, math.inf), _less(rival, mine, weight))

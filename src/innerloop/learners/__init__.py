@@ -32,6 +32,7 @@ from innerloop.learners.heads.nearest import NearestNeighbor
 from innerloop.learners.heads.prototypes import Prototypes
 from innerloop.learners.heads.ridge import Ridge
 from innerloop.learners.heads.scaled import Scaled
+from innerloop.learners.heads.spans import Spans
 from innerloop.learners.metric.protonet import ProtoNet
 from innerloop.learners.metric.relationnet import RelationNet, Relations
 from innerloop.learners.optimization.anil import ANIL
@@ -104,6 +105,7 @@ __all__ = [
     "Ridge",
     "Rotation",
     "Scaled",
+    "Spans",
     "Statistician",
     "StatisticianHead",
     "TaskHeads",
