@@ -29,6 +29,7 @@ HEADS: dict[str, Callable[[], Head]] = {
     "logistic-raw": lambda: il.learners.LogisticRegression(C=1.0, normalize=False),
     "gaussian": lambda: il.learners.GaussianClasses(),
     "gaussian-base": lambda: based(),
+    "spans": lambda: il.learners.Spans(),
     "nearest": lambda: il.learners.NearestNeighbor(),
     "nearest-euclidean": lambda: il.learners.NearestNeighbor(distance="euclidean"),
     "blocks": lambda: blocks(il.learners.Ridge(penalty=0.3, normalize=False)),
@@ -244,6 +245,7 @@ def test_a_head_folds(name: str) -> None:
         (lambda: il.learners.GaussianClasses(shrinkage=0.0), "shrinkage"),
         (lambda: il.learners.GaussianClasses(base=-1.0), "base"),
         (lambda: il.learners.GaussianClasses(base=1.0), "size of a feature"),
+        (lambda: il.learners.Spans(penalty=0.0), "penalty"),
         (lambda: il.learners.NearestNeighbor(distance="manhattan"), "manhattan"),
         (lambda: il.learners.NearestNeighbor(scale=0.0), "scale"),
         (

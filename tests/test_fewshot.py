@@ -103,7 +103,8 @@ def test_unequal_counts_and_single_examples() -> None:
     x, y, _, _ = blobs(random, [4, 1, 6], apart=3.0)
     model = il.FewShotClassifier().fit(x, y)
     assert set(model.predict(x)) == {0, 1, 2}
-    assert model.accuracy_ == 1
+    # Eleven of eleven, which is no proof of perfection.
+    assert 0.9 < model.accuracy_ < 1
     lone = il.FewShotClassifier().fit(x[[0, 4, 5]], y[[0, 4, 5]])
     assert lone.head_ == "prototypes"
     assert np.isnan(lone.accuracy_)

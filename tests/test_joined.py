@@ -14,7 +14,7 @@ from innerloop.estimators.choice import conformal, held_out, joining, ready
 from innerloop.evidence import conformal_ranks, joined_misfits, leave_one_out
 from innerloop.evidence.conformal import misfits
 
-JOINING = ["prototypes", "cosine", "center", "ridge", "ridge-raw", "nearest", "nearest-euclidean"]
+JOINING = ["prototypes", "cosine", "center", "ridge", "ridge-raw", "spans", "nearest", "nearest-euclidean"]
 
 
 def more(part: il.Examples, query: torch.Tensor, code: int) -> il.Examples:

@@ -13,6 +13,8 @@ from torch import Tensor
 from innerloop.core.task import Examples
 from innerloop.encoders.incontext import InContextHead
 from innerloop.evidence import Ranks, conformal_ranks, joined_misfits, leave_one_out, ranks
+from innerloop.estimators.estimate import FEW, estimate
+from innerloop.evidence.conformal import misfits
 from innerloop.learners.head import Head
 from innerloop.learners.heads.gaussian import GaussianClasses
 from innerloop.learners.heads.logistic import LogisticRegression
@@ -39,6 +41,8 @@ _TRIED, _ASKED = 2**23, 2**24
 #: Numbers that a head without refits may hold, for it to be tried.
 _LARGEST = 2**26
 _DRAWS = 500
+#: Margins of heads that are sure without limit.
+_FAR = 1e6
 #: Numbers that ranking queries holds at a time, roughly.
 _AT_ONCE = 2**20
 
@@ -118,10 +122,11 @@ def choose(heads: Mapping[str, Head], support: Examples, single: str = SINGLE) -
     Examples that are the only one of their class are not counted. Where no class has two, it is ``single``, or the
     first of all.
 
-    The accuracy of the best of several heads is too good: it was chosen on the same examples. The estimate is that of
-    choosing on a bootstrap sample of the examples and scoring on the rest (Tsamardinos, Greasidou, Borboudakis,
-    *Bootstrapping the out-of-sample predictions for efficient and accurate cross-validation*, Machine Learning 2018),
-    which needs no further refits.
+    The accuracy of the best of several heads is too good: it was chosen on the same examples. With up to 60 examples it is
+    read from what leave-one-out says by :mod:`innerloop.estimators.estimate`. With more it is that of choosing on a
+    bootstrap sample of the examples and scoring on the rest (Tsamardinos, Greasidou, Borboudakis, *Bootstrapping the
+    out-of-sample predictions for efficient and accurate cross-validation*, Machine Learning 2018), which needs no
+    further refits.
     """
     rows = countable(support.y).nonzero().squeeze(1)
     if not len(rows):
@@ -134,8 +139,14 @@ def choose(heads: Mapping[str, Head], support: Examples, single: str = SINGLE) -
     right = np.stack([(raw.argmax(1) == truth).numpy() for raw in raws.values()]).astype(np.float64)
     best = int(right.sum(1).argmax())
     name = list(heads)[best]
+    temperature = _temperature(raws[name], support.y[rows])
     accuracy = _corrected(right, best)
-    return Choice(name, accuracy, _interval(accuracy, len(rows)), _temperature(raws[name], support.y[rows]))
+    if len(rows) <= FEW:
+        margins = -misfits(raws[name], support.y[rows]).clamp(-_FAR, _FAR).numpy()
+        order = [best, *(other for other in range(len(right)) if other != best)]
+        counts = support.y.sum(0).round().long().numpy()
+        return Choice(name, *estimate(right[order] > 0, margins, counts, accuracy), temperature)
+    return Choice(name, accuracy, _interval(accuracy, len(rows)), temperature)
 
 
 def conformal(heads: Mapping[str, Head], support: Examples, x: Tensor, *, by_class: bool = False) -> Ranks:
