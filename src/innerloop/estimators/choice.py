@@ -12,8 +12,8 @@ from torch import Tensor
 
 from innerloop.core.task import Examples
 from innerloop.encoders.incontext import InContextHead
-from innerloop.evidence import Ranks, conformal_ranks, joined_misfits, leave_one_out, ranks
 from innerloop.estimators.estimate import FEW, estimate
+from innerloop.evidence import Ranks, conformal_ranks, joined_misfits, leave_one_out, ranks
 from innerloop.evidence.conformal import misfits
 from innerloop.learners.head import Head
 from innerloop.learners.heads.gaussian import GaussianClasses
@@ -122,8 +122,8 @@ def choose(heads: Mapping[str, Head], support: Examples, single: str = SINGLE) -
     Examples that are the only one of their class are not counted. Where no class has two, it is ``single``, or the
     first of all.
 
-    The accuracy of the best of several heads is too good: it was chosen on the same examples. With up to 60 examples it is
-    read from what leave-one-out says by :mod:`innerloop.estimators.estimate`. With more it is that of choosing on a
+    The accuracy of the best of several heads is too good: it was chosen on the same examples. With up to 60 examples it
+    is read from what leave-one-out says by :mod:`innerloop.estimators.estimate`. With more it is that of choosing on a
     bootstrap sample of the examples and scoring on the rest (Tsamardinos, Greasidou, Borboudakis, *Bootstrapping the
     out-of-sample predictions for efficient and accurate cross-validation*, Machine Learning 2018), which needs no
     further refits.

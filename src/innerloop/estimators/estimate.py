@@ -2,10 +2,10 @@
 
 Leave-one-out on ten examples is a coarse and crooked measure. It counts in steps of a tenth; the head was chosen by it;
 a class lacks an example just where it is asked, which with two a class is half of what is known. So the share of right
-answers is not taken as it stands. The accuracy is a beta distribution whose mean and width follow from a few numbers of
-leave-one-out, by coefficients that were fitted on thousands of small tasks with known accuracies (``benchmarks/knowing.py
-calibrate``: half of the classes of photographs and of two sets of sentences, digits, normal classes). Where there are
-many examples leave-one-out speaks for itself.
+answers is not taken as it stands. The accuracy is a beta distribution whose mean and width follow from a few numbers
+of leave-one-out, by coefficients that were fitted on a thousand small tasks of known accuracy (``benchmarks/knowing.py
+fit``: half of the classes of photographs and of two sets of sentences, digits, normal classes). Where there are many
+examples leave-one-out speaks for itself.
 """
 
 from __future__ import annotations
@@ -78,9 +78,7 @@ def read(found: Floats) -> tuple[float, float]:
     return float(np.clip(mean, 1e-4, 1 - 1e-4)), float(worth)
 
 
-def estimate(
-    right: npt.NDArray[np.bool_], margins: Floats, counts: npt.NDArray[np.int64], careful: float
-) -> Estimate:
+def estimate(right: npt.NDArray[np.bool_], margins: Floats, counts: npt.NDArray[np.int64], careful: float) -> Estimate:
     """The accuracy by :func:`facts`, with its interval.
 
     Args:

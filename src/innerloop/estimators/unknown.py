@@ -32,7 +32,7 @@ class Strangeness(NamedTuple):
     """How little queries are like any class."""
 
     place: Tensor
-    """The best place among the examples that a query has in any class, itself included; 1 is the worst. int64 ``[Q]``."""
+    """A query's best place among the examples in any class, itself included; 1 is the worst: int64 ``[Q]``."""
     among: int
     """Of how many."""
     lone: int
