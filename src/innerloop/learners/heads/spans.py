@@ -73,7 +73,9 @@ class Spans(Head):
         asked = change * cross @ y
         # What of the query itself its class leaves over, and the part of an example along that: [Q, D], [Q, N, D].
         left = queries.square().sum(1, keepdim=True) + self.penalty - asked
-        along = cross.unsqueeze(2) - (gram * change.unsqueeze(1)) @ y
+        parts = torch.zeros(len(x), y.shape[1], len(z), dtype=z.dtype, device=z.device)
+        parts.index_add_(1, y.argmax(1), change.unsqueeze(2) * gram)
+        along = cross.unsqueeze(2) - parts.mT
         others = ((gram @ inverse) * gram @ y) + along.square() / left.unsqueeze(1)
         diagonal = inverse.diagonal() + change.square() / (left @ y.mT)
         same = (gram.diagonal() + self.penalty - 1 / diagonal).unsqueeze(2)

@@ -1,0 +1,365 @@
+"""Knowing what it does not know: the tables of docs/results.md "Knowing what it does not know".
+
+    python benchmarks/knowing.py estimate     accuracy_ beside the accuracy on fresh queries: bias, cover of the interval
+    python benchmarks/knowing.py sets         prediction sets: cover and size, beside MAPIE's split and cross
+    python benchmarks/knowing.py unknown      none of these: AUROC, queries of known classes that are rejected
+    python benchmarks/knowing.py proba        log loss and calibration error, before and after the temperature
+    python benchmarks/knowing.py time         milliseconds of fit, predict, predict_set
+    python benchmarks/knowing.py fit          the coefficients of estimators/estimate.py
+
+Features are those of the library's encoders, made once and kept in runs/knowing. Classes of each data set fall into two
+halves by a fixed seed: what is tuned or fitted is so on the first (``fit``), and tables are of the second, except where all
+classes are told apart. Each table names its seed; "±" is the 95 % interval over tasks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import binom
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import normalize
+
+import innerloop as il
+
+HOME = Path(__file__).resolve().parent.parent
+PAGE = HOME / "docs" / "results.md"
+KEPT = HOME / "runs" / "knowing"
+DATA = Path(os.environ.get("INNERLOOP_DATA", HOME.parent / "shared" / "data"))
+SETS = ("groceries", "banking77", "clinc150")
+SEED = 11
+Classes = list[np.ndarray]
+
+
+def table(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Features ``[N, H]`` and the class of each, from runs/knowing, or made there."""
+    file = KEPT / f"{name}.npz"
+    if not file.exists():
+        if name == "groceries":
+            items = sorted(map(str, (DATA / name / "images").glob("*/*.jpg")))
+            labels = [Path(item).parent.name for item in items]
+            features = il.encoders.Photographs().transform(items)
+        else:
+            pairs = list(sentences(name))
+            labels = [label for _, label in pairs]
+            features = il.encoders.Sentences().transform([text for text, _ in pairs])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file, x=np.asarray(features, dtype=np.float32), y=np.array(labels))
+    with np.load(file) as kept:
+        return kept["x"].astype(np.float64), kept["y"]
+
+
+def sentences(name: str) -> Iterator[tuple[str, str]]:
+    """Texts and labels of all parts."""
+    if name == "banking77":
+        for part in ("train", "test"):
+            with (DATA / name / f"{part}.csv").open(encoding="utf-8", newline="") as lines:
+                yield from ((row["text"], row["category"]) for row in csv.DictReader(lines))
+    else:
+        for rows in json.loads((DATA / name / "data_full.json").read_text(encoding="utf-8")).values():
+            yield from ((text, label) for text, label in rows)
+
+
+def classes(name: str, half: str = "second") -> tuple[Classes, np.ndarray]:
+    """Features of each class of a half (or ``all``), and those of no class."""
+    x, y = table(name)
+    known = [x[y == label] for label in np.unique(y) if label != "oos"]
+    order = np.random.default_rng(99).permutation(len(known))
+    middle = len(known) // 2
+    kept = {"first": order[:middle], "second": order[middle:], "all": order}[half]
+    return [known[i] for i in kept], x[y == "oos"]
+
+
+def task(
+    of: Classes, random: np.random.Generator, counts: np.ndarray, queries: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Examples, labels, queries, labels, and the classes that they are of."""
+    picked = random.choice(len(of), len(counts), replace=False)
+    parts = [(of[c], random.permutation(len(of[c]))) for c in picked]
+    x = [rows[order[:count]] for (rows, order), count in zip(parts, counts, strict=True)]
+    q = [rows[order[count : count + queries]] for (rows, order), count in zip(parts, counts, strict=True)]
+    y, t = (np.repeat(np.arange(len(counts)), [len(part) for part in some]) for some in (x, q))
+    return np.concatenate(x), y, np.concatenate(q), t, picked
+
+
+def blobs(random: np.random.Generator, ways: int) -> Classes:
+    """Normal classes of 4 to 384 numbers, from hardly to well apart."""
+    size = int(random.choice([4, 16, 64, 384]))
+    apart = 1.5 * float(np.exp(random.uniform(np.log(0.1), np.log(3)))) * size**-0.25
+    return [apart * random.normal(size=size) + random.normal(size=(110, size)) for _ in range(ways)]
+
+
+def sizes(random: np.random.Generator, most: int) -> tuple[int, np.ndarray]:
+    """Shots, and examples of each class: 5 to 60 in all, of equal counts in seven tasks of ten."""
+    shots = int(random.choice([2, 3, 5, 8]))
+    ways = int(random.choice([d for d in (2, 3, 5, 10, 15) if 5 <= d * shots <= 60 and d <= most]))
+    if random.random() < 0.7:
+        return shots, np.full(ways, shots)
+    return shots, np.maximum(1, random.multinomial(ways * shots - ways, np.full(ways, 1 / ways)) + 1)
+
+
+def mean(values: np.ndarray, digits: int = 1, scale: float = 100) -> str:
+    """With its interval."""
+    values = scale * np.asarray(values, dtype=float)
+    return f"{values.mean():.{digits}f} ± {1.96 * values.std(ddof=1) / len(values) ** 0.5:.{digits}f}"
+
+
+def estimate(tasks: int) -> list[str]:
+    """How good it is said to be, and is."""
+    rows = [
+        "| data | shots | tasks | accuracy | `accuracy_` less accuracy | best head's leave-one-out less accuracy | "
+        "interval covers | mean width |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in (*SETS, "normal classes"):
+        random, found = np.random.default_rng(SEED), {}
+        for _ in range(tasks):
+            of = blobs(random, 15) if name == "normal classes" else classes_of(name)
+            shots, counts = sizes(random, len(of))
+            x, y, q, t, _ = task(of, random, counts, max(12, 500 // len(counts)))
+            model = il.FewShotClassifier().fit(x, y)
+            if np.isnan(model.accuracy_):
+                continue
+            right = model.predict(q) == t
+            truth = np.average([right[t == c].mean() for c in range(len(counts))], weights=counts)
+            low, high = model.accuracy_interval_
+            found.setdefault(shots, []).append(
+                (truth, model.accuracy_, plain(model, x, y), low - 1e-9 <= truth <= high + 1e-9, high - low)
+            )
+        for shots, each in sorted(found.items()):
+            truth, said, apparent, held, width = np.array(each, dtype=float).T
+            rows.append(
+                f"| {name} | {shots} | {len(each)} | {100 * truth.mean():.1f} | {mean(said - truth)} | "
+                f"{mean(apparent - truth)} | {100 * held.mean():.0f} % | {width.mean():.2f} |"
+            )
+    return rows
+
+
+def plain(model: il.FewShotClassifier, x: np.ndarray, y: np.ndarray) -> float:
+    """The share of left-out examples that the chosen head tells right, without a correction."""
+    from innerloop.estimators.choice import HEADS, countable, ready
+    from innerloop.evidence import leave_one_out
+
+    support = il.Examples(torch.from_numpy(x), torch.eye(int(y.max()) + 1, dtype=torch.float64)[torch.from_numpy(y)])
+    raw, rows = leave_one_out(ready(HEADS[model.head_]()), support), countable(support.y)
+    return float((raw.argmax(1) == support.y.argmax(1))[rows].double().mean())
+
+
+_CLASSES: dict[tuple[str, str], Classes] = {}
+
+
+def classes_of(name: str, half: str = "second") -> Classes:
+    """Read once."""
+    if (name, half) not in _CLASSES:
+        _CLASSES[name, half] = classes(name, half)[0]
+    return _CLASSES[name, half]
+
+
+def sets(tasks: int) -> list[str]:
+    """One query a task, that is any of 26 examples of five classes."""
+    from innerloop.estimators.choice import HEADS, conformal, joining, ready
+
+    rows = [
+        "| data | asked | full, head chosen anew | full, ridge | MAPIE split | MAPIE cross |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in SETS:
+        random, found = np.random.default_rng(SEED), {0.8: {}, 0.9: {}}
+        for _ in range(tasks):
+            while True:
+                labels = random.integers(0, 5, 26)
+                if np.bincount(labels, minlength=5).min() >= 3:
+                    break
+            counts = np.bincount(labels, minlength=5)
+            x, y, *_ = task(classes_of(name), random, counts, 0)
+            last = int(random.integers(26))
+            rest = np.arange(26) != last
+            x, y, q, t = x[rest], y[rest], x[[last]], int(y[last])
+            support = il.Examples(torch.from_numpy(x), torch.eye(5, dtype=torch.float64)[torch.from_numpy(y)])
+            heads = joining({head: ready(make()) for head, make in HEADS.items()}, support)
+            for way, some in (("full", heads), ("ridge", {"ridge": heads["ridge"]})):
+                ranks = conformal(some, support, torch.from_numpy(q))
+                for asked, each in found.items():
+                    each.setdefault(way, []).append(kept(ranks.sets(asked)[0].numpy(), t))
+            for way, held in mapie(normalize(x), y, normalize(q), tuple(found)).items():
+                for asked, each in found.items():
+                    each.setdefault(way, []).append(kept(held[asked], t))
+        for asked, each in found.items():
+            rows.append(f"| {name} | {100 * asked:.0f} % | " + " | ".join(covered(each[way]) for way in each) + " |")
+    low, high = binom.ppf([0.025, 0.975], tasks, 0.9) / tasks
+    rows.append("")
+    rows.append(
+        f"Cover and mean number of classes of {tasks} tasks, 25 examples of five classes. At 90 % the binomial interval is "
+        f"{100 * low:.1f} to {100 * high:.1f}; 26 places can give 92.3 % (24 of 26) for it, and 80.8 % (21 of 26) for 80 %."
+    )
+    return rows
+
+
+def kept(held: np.ndarray, truth: int) -> tuple[float, float]:
+    """Whether the true class is in a set, and the size of the set."""
+    return float(held[truth]), float(held.sum())
+
+
+def covered(each: list[tuple[float, float]]) -> str:
+    """Cover and size."""
+    held, size = np.array(each).T
+    return f"{100 * held.mean():.1f} %, {size.mean():.2f}"
+
+
+def mapie(x: np.ndarray, y: np.ndarray, q: np.ndarray, levels: tuple[float, ...]) -> dict[str, dict[float, np.ndarray]]:
+    """Sets of split (half of the examples each) and cross (5 folds) conformal prediction by logistic regression."""
+    from mapie.classification import CrossConformalClassifier, SplitConformalClassifier
+    from sklearn.model_selection import train_test_split
+
+    found = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one, two, y1, y2 = train_test_split(x, y, test_size=0.5, stratify=y, random_state=0)
+        net = LogisticRegression(C=100, max_iter=1000).fit(one, y1)
+        split = SplitConformalClassifier(net, confidence_level=list(levels), prefit=True).conformalize(two, y2)
+        cross = CrossConformalClassifier(
+            LogisticRegression(C=100, max_iter=1000), confidence_level=list(levels), cv=3, random_state=0
+        ).fit_conformalize(x, y)
+        for way, model in (("split", split), ("cross", cross)):
+            held = model.predict_set(q)[1][0]
+            found[way] = {level: held[:, i] for i, level in enumerate(levels)}
+    return found
+
+
+def unknown(tasks: int) -> list[str]:
+    """Queries of the task's classes beside as many of others."""
+    rows = [
+        "| data | task | tasks | cosine to a prototype | `unknown_score` | gain | known rejected at 10 % | unknown found |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    cells = [("groceries", 5, tasks), ("banking77", 5, tasks), ("clinc150", 15, tasks), ("clinc150", 150, 3)]
+    for name, ways, count in cells:
+        of, outside = classes(name, "second" if ways < 100 else "all")
+        random, found = np.random.default_rng(SEED), []
+        for _ in range(count):
+            x, y, q, _, picked = task(of, random, np.full(ways, 5), 15 if ways < 100 else 10)
+            if ways < 100:
+                rest = np.concatenate([rows for c, rows in enumerate(of) if c not in set(picked)])
+                outside = rest[random.choice(len(rest), len(q), replace=False)]
+            else:
+                q, outside = (some[random.choice(len(some), 400, replace=False)] for some in (q, outside))
+            both, known = np.concatenate((q, outside)), np.repeat([0, 1], [len(q), len(outside)])
+            means = normalize([normalize(x)[y == c].mean(0) for c in range(ways)])
+            model = il.FewShotClassifier(head="prototypes").fit(x, y)
+            score = model.unknown_score(both)
+            gone = np.array([label is None for label in model.predict(both, unknown="reject", error=0.1)])
+            base = roc_auc_score(known, -(normalize(both) @ means.T).max(1))
+            found.append((base, roc_auc_score(known, score), gone[known == 0].mean(), gone[known == 1].mean()))
+        base, mine, wrong, right = np.array(found).T
+        rows.append(
+            f"| {name} | {ways}-way 5-shot | {count} | {mean(base, 3, 1)} | {mean(mine, 3, 1)} | "
+            f"{mean(mine - base, 3, 1)} | {mean(wrong)} % | {mean(right)} % |"
+        )
+    return rows
+
+
+def proba(tasks: int) -> list[str]:
+    """Log loss, and the calibration error of all answers together (15 bins)."""
+    rows = [
+        "| data | task | log loss, as the head says | with the temperature | ECE before | ECE after |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in SETS:
+        for ways, shots in ((5, 2), (5, 5), (15, 5)):
+            random, losses, answers = np.random.default_rng(SEED), [], []
+            for _ in range(tasks):
+                x, y, q, t, _ = task(classes_of(name), random, np.full(ways, shots), 15)
+                model = il.FewShotClassifier(head="ridge").fit(x, y)
+                after = model.predict_proba(q)
+                model.temperature_, found = 1.0, model.temperature_
+                before = model.predict_proba(q)
+                model.temperature_ = found
+                losses.append([-np.log(p[np.arange(len(t)), t]).mean() for p in (before, after)])
+                answers.append([np.stack((p.max(1), p.argmax(1) == t)) for p in (before, after)])
+            before, after = np.array(losses).T
+            gaps = [calibration(np.concatenate([pair[i] for pair in answers], 1)) for i in (0, 1)]
+            rows.append(
+                f"| {name} | {ways}-way {shots}-shot | {mean(before, 3, 1)} | {mean(after, 3, 1)} | {gaps[0]:.1f} % | "
+                f"{gaps[1]:.1f} % |"
+            )
+    return rows
+
+
+def calibration(answers: np.ndarray) -> float:
+    """The expected calibration error, in %, of confidences and whether they were right, ``[2, N]``."""
+    bins = np.minimum((15 * answers[0]).astype(int), 14)
+    gaps = [abs(np.diff(answers[:, bins == b].mean(1))[0]) * (bins == b).sum() for b in np.unique(bins)]
+    return float(100 * sum(gaps) / answers.shape[1])
+
+
+def times(_: int) -> list[str]:
+    """Medians of the processor's milliseconds."""
+    rows = [
+        "| examples | numbers | fit, head chosen | predict 100 | predict_set 100 | unknown_score 100 |",
+        "|---|---|---|---|---|---|",
+    ]
+    torch.set_num_threads(1)
+    for ways, shots, size in ((5, 5, 384), (5, 5, 1280), (10, 5, 384), (81, 5, 1280)):
+        random = np.random.default_rng(SEED)
+        of = [random.normal(size=size) + 2.5 * random.normal(size=(40, size)) for _ in range(ways)]
+        x, y, q, _, _ = task(of, random, np.full(ways, shots), 20)
+        q = q[:100]
+        model = il.FewShotClassifier().fit(x, y)
+        repeats = 9 if ways < 50 else 3
+        calls: tuple[Callable[[], object], ...] = (
+            lambda x=x, y=y: il.FewShotClassifier().fit(x, y),
+            lambda model=model, q=q: model.predict(q),
+            lambda model=model, q=q: model.predict_set(q),
+            lambda model=model, q=q: model.unknown_score(q),
+        )
+        found = [np.median([processor(call) for _ in range(repeats)]) for call in calls]
+        rows.append(f"| {ways} x {shots} | {size} | " + " | ".join(f"{ms:.0f} ms" for ms in found) + " |")
+    return rows
+
+
+def processor(call: Callable[[], object]) -> float:
+    """Milliseconds."""
+    start = time.process_time()
+    call()
+    return 1e3 * (time.process_time() - start)
+
+
+def put(name: str, rows: list[str]) -> None:
+    """Print a table and write it between its marks."""
+    text = "\n".join(rows)
+    print(text)
+    begin, end = f"<!-- knowing-{name}: begin -->", f"<!-- knowing-{name}: end -->"
+    page = PAGE.read_text(encoding="utf-8")
+    if begin in page:
+        head, _, rest = page.partition(begin)
+        PAGE.write_text(f"{head}{begin}\n{text}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
+
+
+def main() -> None:
+    """The command line."""
+    tables = {"estimate": estimate, "sets": sets, "unknown": unknown, "proba": proba, "time": times}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=(*tables, "fit"))
+    parser.add_argument("--tasks", type=int, help="default 300; sets 1000; unknown 200")
+    chosen = parser.parse_args()
+    if chosen.table == "fit":
+        from knowing_fit import fit
+
+        fit(chosen.tasks or 300)
+        return
+    count = chosen.tasks or {"sets": 1000, "unknown": 200}.get(chosen.table, 300)
+    put(chosen.table, tables[chosen.table](count))
+
+
+if __name__ == "__main__":
+    main()
