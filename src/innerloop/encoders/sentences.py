@@ -89,6 +89,10 @@ class Sentences(Encoder):
     def _fingerprint(self) -> str:
         return _digest(_files())
 
+    def tokens(self, text: str) -> Tensor:
+        """What its network takes of a sentence: the numbers of its tokens, int64 ``[L]``."""
+        return self._prepare(text)
+
     def _prepare(self, item: str) -> Tensor:
         return torch.tensor(_tokenizer(_files()).encode(item).ids)
 
