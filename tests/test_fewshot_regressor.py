@@ -299,13 +299,36 @@ def test_a_table_of_words_and_gaps(tmp_path: Path) -> None:
     few = il.FewShotRegressor().fit(frame[:16], y[:16])
     assert few.encoder_ == "table"
     assert few.feature_names_in_.tolist() == ["area", "kind", "year"]
-    assert few.score(frame[16:], y[16:]) > 0.9
+    assert (few.head_, few.weights_) == ("in-context", {"in-context": 1.0})
+    assert few.score(frame[16:], y[16:]) > 0.8
+    alone = il.FewShotRegressor(head="in-context").fit(frame[:16], y[:16])
+    np.testing.assert_array_equal(few.predict(frame), alone.predict(frame))
+    assert (few.error_, few.error_interval_) == (alone.error_, alone.error_interval_)
+    # The truth is linear, so that it is at home here.
     ridge = il.FewShotRegressor(head="ridge").fit(frame[:16], y[:16])
+    assert ridge.score(frame[16:], y[16:]) > 0.9
     low, high, *_ = ridge.predict_interval(frame[16:], 0.8)
     assert np.mean((low <= y[16:]) & (y[16:] <= high)) > 0.6
-    for model in (few, ridge, il.FewShotRegressor(head="in-context").fit(frame[:12], y[:12])):
+    for model in (few, ridge, alone):
         again = il.load(model.save(tmp_path / model.head))
         np.testing.assert_array_equal(again.predict(frame), model.predict(frame))
+
+
+def test_the_intervals_of_a_table_are_by_the_heads_in_closed_form() -> None:
+    """Exactly those of the same numbers as features: the network has no part in them."""
+    x, y = linear(np.random.default_rng(18), 14)
+    few = il.FewShotRegressor("table").fit(x[:10], y[:10])
+    assert few.head_ == "in-context"
+    low, high, promised, method = few.predict_interval(x[10:], coverage=0.8)
+    assert (promised, method) == (0.8, "full")
+    for row, query in enumerate(x[10:]):
+        whole = np.vstack((x[:10], query))
+        whole = (whole - whole.mean(0)) / whole.std(0)
+        expected = conformal_interval(smoothers.lines(whole, y[:10], SMOOTHERS), 0.8)
+        np.testing.assert_allclose((low[row], high[row]), expected)
+    jackknife = few.predict_interval(x[10:], coverage=0.8, method="jackknife+")
+    alone = il.FewShotRegressor("table", "in-context").fit(x[:10], y[:10]).predict_interval(x[10:], coverage=0.8)
+    np.testing.assert_array_equal(jackknife.low, alone.low)
 
 
 def test_the_network_has_jackknife_plus_and_is_refitted_for_it() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -19,25 +18,17 @@ from innerloop.core.facts import Facts
 from innerloop.core.task import InputError, did_you_mean
 from innerloop.encoders.base import Encoder
 from innerloop.encoders.find import find
-from innerloop.encoders.items import column
 from innerloop.estimators import smoothers
 from innerloop.estimators.keeping import brought_encoder, kept, with_encoder
 from innerloop.estimators.manners import Manners, Tasks, with_callbacks
-from innerloop.estimators.regressor import InContextRegressor
+from innerloop.estimators.mixture import HEADS, IN_CONTEXT, cells, mixed, network, numbers
+from innerloop.estimators.places import all_but, names_of
 from innerloop.estimators.smoothers import SMOOTHERS, Setting
 from innerloop.evidence.explain import Explanation, explain_numbers
 from innerloop.evidence.intervals import Intervals, checked, conformal_interval, jackknife_plus
 from innerloop.learners.heads.ridge import Ridge
 
 Floats = npt.NDArray[np.float64]
-
-IN_CONTEXT = "in-context"
-#: The heads, in the order that decides between equally good ones.
-HEADS = (*SMOOTHERS, IN_CONTEXT)
-#: Shares of a mixture below which a head is left out.
-_LEAST = 1e-3
-#: Examples that the in-context network is refitted without, for the choice; members of its ensemble.
-_REFITS, _MEMBERS = 40, 2
 
 _FITTED = ("encoder_", "head_", "weights_", "settings_", "error_", "error_interval_", "names_")
 
@@ -58,11 +49,11 @@ class FewShotRegressor(Manners, RegressorMixin, BaseEstimator):  # type: ignore[
     Examples are pictures, sentences, rows of a data frame, or ready features. Ready features are taken as they are:
     numbers of several units are a table (``encoder="table"``), whose columns are standardized.
 
-    With ``head="auto"`` heads are tried by exact leave-one-out: ridge (its penalty by leave-one-out), gp (a Gaussian
-    process, squared exponential, its length scale and noise by marginal likelihood), nearest (the number of neighbors
-    by leave-one-out), and on tables in-context (:class:`InContextRegressor`). Which of them is best is hardly told by
-    ten examples, so predictions are mixed: each head counts as its mean squared error to the power ``-N / 2``, which is
-    how likely normal errors are. With more examples one head takes all.
+    With ``head="auto"`` a table goes to in-context (:class:`InContextRegressor`) alone. Elsewhere heads are tried by
+    exact leave-one-out: ridge (its penalty by leave-one-out), gp (a Gaussian process, squared exponential, its length
+    scale and noise by marginal likelihood), nearest (the number of neighbors by leave-one-out). Which of them is best
+    is hardly told by ten examples, so predictions are mixed: each head counts as its mean squared error to the power
+    ``-N / 2``, which is how likely normal errors are. With more examples one head takes all.
 
     Args:
         encoder: what turns X into features, as for :class:`FewShotClassifier`.
@@ -144,11 +135,7 @@ class FewShotRegressor(Manners, RegressorMixin, BaseEstimator):  # type: ignore[
             InputError: for a place that there is not, or if fewer than two examples would be left.
         """
         check_is_fitted(self)
-        keep = np.ones(len(self.y_), dtype=bool)
-        places = np.atleast_1d(np.asarray(index))
-        if places.dtype.kind not in "iu" or not ((places >= 0) & (places < len(keep))).all():
-            raise InputError(f"index={index!r}: the examples are 0 to {len(keep) - 1}")
-        keep[places] = False
+        keep = all_but(index, len(self.y_))
         self._learn(_Examples(self.X_[keep], self.y_[keep], self.names_[keep], self.encoder_, self._encoder))
         return self
 
@@ -163,8 +150,9 @@ class FewShotRegressor(Manners, RegressorMixin, BaseEstimator):  # type: ignore[
         """Where the target of each query lies, with a guarantee for queries that come as the examples came.
 
         ``"full"`` is full conformal prediction: a target lies within with a probability of ``coverage`` at least. It is
-        exact: every target is tried, and with each of them head and hyperparameters are chosen anew (for
-        ``head="auto"`` it is the single best of those in closed form). ``"jackknife+"`` takes refits without each
+        exact: every target is tried, and with each of them head and hyperparameters are chosen anew. For
+        ``head="auto"`` it is by the single best of ridge, gp and nearest, which are in closed form, on tables too; so
+        what :meth:`predict` says may lie outside of it. ``"jackknife+"`` takes refits without each
         example, promises ``2 coverage - 1``, and mostly gives ``coverage``.
 
         Args:
@@ -296,51 +284,28 @@ class FewShotRegressor(Manners, RegressorMixin, BaseEstimator):  # type: ignore[
                 if hasattr(encoder, said):
                     setattr(self, said, getattr(encoder, said))
         check_consistent_length(x, y)
-        return _Examples(x, y, _names(X, len(x), encoder), name, encoder)
+        return _Examples(x, y, names_of(X, len(x), encoder), name, encoder)
 
     def _learn(self, examples: _Examples) -> None:
         """From all examples. Nothing is changed before everything was found."""
         x, y, encoder = examples.x, examples.y, examples.encoder
         if len(y) < 2:
             raise InputError(f"{len(y)} sample, and there is nothing to learn a relation from: give two at least")
-        count = len(y)
-        heads = self._tried(examples)
-        known = _numbers(encoder, x)[0]
-        found = smoothers.choose(known, y, tuple(name for name in heads if name != IN_CONTEXT))
-        residuals, nested = dict(found.residuals), dict(found.nested)
-        rows = np.arange(count)
-        if IN_CONTEXT in heads:
-            rows = np.unique(np.linspace(0, count - 1, min(count, _REFITS)).round().astype(int))
-            cells = _cells(x, encoder)
-            left = np.full(count, np.nan)
-            for row in rows:
-                others = np.arange(count) != row
-                left[row] = y[row] - _network(cells[others], y[others]).predict(cells[row : row + 1])[0]
-            residuals[IN_CONTEXT] = nested[IN_CONTEXT] = left
-        squares = np.stack([residuals[name][rows] ** 2 for name in heads])
-        weights = _weights(squares.sum(1), len(rows))
-        # What they would be without what is left out.
-        apart = _weights(squares.sum(1, keepdims=True) - squares, len(rows) - 1)
-        errors = (apart * np.stack([nested[name][rows] for name in heads])).sum(0)
-        error, interval = _error(errors)
+        found = mixed(x, y, encoder, self._tried(encoder))
         self.X_, self.y_, self.names_ = x, y, examples.names
-        self.encoder_, self._encoder, self.head_ = examples.encoder_name, encoder, heads[int(weights.argmax())]
-        kept = {name: float(weight) for name, weight in zip(heads, weights, strict=True) if weight > _LEAST}
-        self.weights_ = {name: weight / sum(kept.values()) for name, weight in kept.items()}
-        self.settings_ = {name: found.settings.get(name, Setting(name)) for name in self.weights_}
-        self.error_, self.error_interval_ = error, interval
+        self.encoder_, self._encoder = examples.encoder_name, encoder
+        self.head_, self.weights_, self.settings_, self.error_, self.error_interval_ = found
         self._settle()
 
-    def _tried(self, examples: _Examples) -> tuple[str, ...]:
+    def _tried(self, encoder: Encoder | None) -> tuple[str, ...]:
         if self.head != "auto":
             return (self.head,)
-        table = examples.encoder is not None and examples.encoder.kind == "table"
-        # Its refits take a second or two: where it is at home.
-        return HEADS if table else SMOOTHERS
+        # On tables the network alone does better than any mixture with it.
+        return (IN_CONTEXT,) if encoder is not None and encoder.kind == "table" else SMOOTHERS
 
     def _settle(self) -> None:
         reads = IN_CONTEXT in self.weights_
-        self._network = _network(_cells(self.X_, self._encoder), self.y_) if reads else None
+        self._network = network(cells(self.X_, self._encoder), self.y_) if reads else None
 
     def _queries(self, X: Any) -> Floats:
         check_is_fitted(self)
@@ -349,7 +314,7 @@ class FewShotRegressor(Manners, RegressorMixin, BaseEstimator):  # type: ignore[
         return np.array(validate_data(self, X, dtype=np.float64, reset=False))
 
     def _numbers(self, x: Floats, *more: Floats) -> list[Floats]:
-        return _numbers(self._encoder, x, *more)
+        return numbers(self._encoder, x, *more)
 
     def _by_refits(self, x: Floats, coverage: float) -> Intervals:
         """Jackknife+, everything chosen anew without each example."""
@@ -364,22 +329,25 @@ class FewShotRegressor(Manners, RegressorMixin, BaseEstimator):  # type: ignore[
 
     def _with(self, x: Floats, y: Floats, asked: Floats) -> Floats:
         """What is predicted from some examples, weights and hyperparameters as they are."""
-        network = self._network
-        if network is not None and x is not self.X_:
-            network = _network(_cells(x, self._encoder), y)
+        read = self._network
+        if read is not None and x is not self.X_:
+            read = network(cells(x, self._encoder), y)
         # Columns of a table stay in the units of all examples.
         _, known, wide = self._numbers(self.X_, x, asked)
         total = np.zeros(len(asked))
         for name, weight in self.weights_.items():
             if name != IN_CONTEXT:
                 total += weight * smoothers.predict(self.settings_[name], known, y, wide)
-            elif network is not None:
-                total += weight * network.predict(_cells(asked, self._encoder))
+            elif read is not None:
+                total += weight * read.predict(cells(asked, self._encoder))
         return total
 
     def _refit(self, x: Floats, y: Floats, asked: Floats) -> Floats:
         if len(y) < 2:
             return np.full(len(asked), y[0])
+        if self._tried(self._encoder) == (IN_CONTEXT,):
+            # There is nothing to choose.
+            return network(cells(x, self._encoder), y).predict(cells(asked, self._encoder))
         other = FewShotRegressor(head=self.head)
         other._learn(_Examples(x, y, self.names_[: len(y)], self.encoder_, self._encoder))
         return other._with(x, y, asked)
@@ -405,59 +373,3 @@ def _targets(y: Any) -> Floats:
         place = int(np.flatnonzero(~np.isfinite(values))[0])
         raise InputError(f"y is {values[place]} in row {place}: give a number for each example, or leave the row out")
     return values
-
-
-def _names(X: Any, count: int, encoder: Encoder | None) -> npt.NDArray[Any]:
-    """What the examples are called: paths and sentences; else numbers."""
-    items = column(X) if encoder is not None and encoder.kind in ("images", "text") else []
-    words = [str(item) if isinstance(item, (str, os.PathLike)) else str(row) for row, item in enumerate(items)]
-    return np.array(words or list(map(str, range(count))))
-
-
-def _numbers(encoder: Encoder | None, x: Floats, *more: Floats) -> list[Floats]:
-    """Features as the smoothers read them: columns of a table standardized by the first, gaps filled."""
-    if encoder is None or encoder.kind != "table":
-        return [x, *more]
-    wide = [part[:, encoder.blocks["columns"]] for part in (x, *more)]
-    known = np.isfinite(wide[0])
-    count = known.sum(0).clip(min=1)
-    mean = np.where(known, wide[0], 0).sum(0) / count
-    spread = np.sqrt((np.where(known, wide[0] - mean, 0) ** 2).sum(0) / count)
-    # Of equal numbers the spread is rounding.
-    spread = np.where(spread > 1e-9 * (np.abs(mean) + spread), spread, 1.0)
-    return [np.where(np.isfinite(part), (part - mean) / spread, 0.0) for part in wide]
-
-
-def _cells(x: Floats, encoder: Encoder | None) -> Floats:
-    """Features as the in-context network reads them."""
-    return x[:, encoder.blocks["cells"]] if encoder is not None and encoder.kind == "table" else x
-
-
-def _network(cells: Floats, y: Floats) -> InContextRegressor:
-    return InContextRegressor(n_estimators=_MEMBERS).fit(cells, y)
-
-
-def _weights(squares: Floats, count: int) -> Floats:
-    """Of heads by their sums of squared errors, ``[M, ...]``: normal errors of a variance at its best."""
-    floor = 1e-24 * squares.max(0) + np.finfo(np.float64).tiny
-    log = -0.5 * count * np.log(squares + floor)
-    found = np.exp(log - log.max(0))
-    return np.asarray(found / found.sum(0))
-
-
-def _error(errors: Floats) -> tuple[float, tuple[float, float]]:
-    """The root of the mean square, and its 95 % interval by a chi square of as many degrees as the errors' tails allow.
-
-    For normal errors it is the exact one.
-    """
-    from scipy.stats import chi2
-
-    unit = float(np.abs(errors).max())
-    if not unit:
-        return 0.0, (0.0, 0.0)
-    squares = (errors / unit) ** 2
-    mean = float(squares.mean())
-    tails = max(3.0, float((squares**2).mean()) / mean**2)
-    degrees = 2 * len(errors) / (tails - 1)
-    low, high = (degrees / chi2.ppf((0.975, 0.025), degrees)) ** 0.5 * mean**0.5 * unit
-    return mean**0.5 * unit, (float(low), float(high))
