@@ -299,6 +299,24 @@ FEATURE_HEADS = [
         fit={"steps": 80, "lr": 1e-2},
     ),
     Case(
+        "primed",
+        lambda: il.learners.Embedded(
+            il.nets.mlp(8, 32, 16), il.learners.Primed(il.learners.Prototypes(), torch.zeros(3, 16), torch.eye(3))
+        ),
+        **BLOBS,
+        margin=0.2,
+        folds=True,
+        fit={"steps": 80, "lr": 1e-2},
+    ),
+    Case(
+        "spans",
+        lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.Spans()),
+        **BLOBS,
+        margin=0.2,
+        folds=True,
+        fit={"steps": 80, "lr": 1e-2},
+    ),
+    Case(
         "scaled",
         lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.Scaled(il.learners.Ridge(normalize=False))),
         **BLOBS,

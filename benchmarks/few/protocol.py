@@ -41,6 +41,8 @@ class Draw(NamedTuple):
     queries: np.ndarray
     truth: np.ndarray
     outside: np.ndarray
+    names: np.ndarray
+    """Of the task's classes, ``[D]``."""
 
 
 class Answer(NamedTuple):
@@ -52,7 +54,7 @@ class Answer(NamedTuple):
     """How much each query, and then each one outside, is like a known class, ``[Q + O]``; higher is more."""
 
 
-Contestant = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Answer]
+Contestant = Callable[..., Answer]
 """From the support set ``[N, H]``, its classes ``[N]``, the queries ``[Q, H]`` and those outside ``[O, H]``."""
 
 
@@ -110,6 +112,7 @@ def draws(
             np.concatenate(tried),
             np.repeat(np.arange(ways), [len(part) for part in tried]),
             left[: cell.outside].astype(int) if strangers is None else strangers,
+            chosen[:ways],
         )
 
 
@@ -192,7 +195,9 @@ def run(
     for number, draw in enumerate(drawn):
         for name, (x, contestant) in contestants.items():
             start = time.perf_counter()
-            answer = contestant(x[draw.support], draw.y, x[draw.queries], x[draw.outside])
+            # A contestant that reads what classes are called says so.
+            more = (draw.names,) if getattr(contestant, "named", False) else ()
+            answer = contestant(x[draw.support], draw.y, x[draw.queries], x[draw.outside], *more)
             found[name].add(answer, draw, time.perf_counter() - start)
         if sys.stderr.isatty():
             print(f"\r{number + 1} of {cell.tasks} tasks, {time.monotonic() - begun:.0f} s", end="", file=sys.stderr)

@@ -21,10 +21,14 @@ from protocol import BASELINES, Answer, Cell, Contestant, Scores, head, run, tab
 from torch.nn import functional as F
 
 import innerloop as il
+from innerloop.encoders import Sentences
+from innerloop.estimators.called import called
 from innerloop.estimators.choice import HEADS, candidates, choose
 from innerloop.learners.head import Head
 
-OURS = "chosen by leave-one-out"
+ENCODER = Sentences()
+OURS = "chosen, with the labels' words"
+PLAIN = "chosen by leave-one-out"
 CELLS = {
     "banking77": {
         "banking77, 77-way 1-shot": Cell(0, 1, tasks=10),
@@ -43,13 +47,22 @@ CELLS = {
 }
 
 
-def chosen(learned: Callable[[], Head]) -> Contestant:
-    """The head that leave-one-out chooses, with its temperature; what is known by :func:`familiarity`."""
+def chosen(learned: Callable[[], Head], named: bool) -> Contestant:
+    """The head that leave-one-out chooses, with its temperature; what is known by :func:`familiarity`.
 
-    def contestant(x: np.ndarray, y: np.ndarray, queries: np.ndarray, outside: np.ndarray) -> Answer:
+    ``named``: what classes are called joins their examples, where these speak for it.
+    """
+
+    def contestant(
+        x: np.ndarray, y: np.ndarray, queries: np.ndarray, outside: np.ndarray, names: np.ndarray | None = None
+    ) -> Answer:
         rows = torch.eye(int(y.max()) + 1, dtype=torch.float64)[torch.from_numpy(y)]
         support = il.Examples(torch.from_numpy(x).double(), rows)
         heads = candidates(len(x), rows.shape[1], x.shape[1], {"learned": learned, **HEADS}, "learned")
+        words = called(ENCODER, names) if names is not None else None
+        if words is not None and words.believed(support):
+            heads = {name: words.primed(one) for name, one in heads.items()}
+            counts["words"] = counts.get("words", 0) + 1
         choice = choose(heads, support, single="learned")
         asked = torch.from_numpy(np.concatenate((queries, outside))).double()
         one = heads[choice.name]
@@ -59,7 +72,7 @@ def chosen(learned: Callable[[], Head]) -> Contestant:
         return Answer(proba.numpy(), familiarity(support, asked).numpy())
 
     counts: dict[str, int] = {}
-    contestant.counts = counts  # type: ignore[attr-defined]
+    contestant.counts, contestant.named = counts, named  # type: ignore[attr-defined]
     return contestant
 
 
@@ -86,10 +99,11 @@ def rows_of(name: str, corpus: Corpus, learned: Head, tasks: int | None, only: s
         cell = (
             cell if tasks is None else Cell(cell.ways, cell.shots, min(tasks, cell.tasks), cell.queries, cell.outside)
         )
-        ours = chosen(lambda: learned)
+        plain, ours = chosen(lambda: learned, False), chosen(lambda: learned, True)
         contestants: Mapping[str, tuple[np.ndarray, Contestant]] = {
             **{key: (corpus.x, one) for key, one in BASELINES.items()},
             "learned": (corpus.x, head(lambda: learned)),
+            PLAIN: (corpus.x, plain),
             OURS: (corpus.x, ours),
         }
         found[title] = run(

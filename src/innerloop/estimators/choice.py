@@ -12,6 +12,7 @@ from torch import Tensor
 
 from innerloop.core.task import Examples
 from innerloop.encoders.incontext import InContextHead
+from innerloop.estimators.called import Called
 from innerloop.estimators.estimate import FEW, estimate
 from innerloop.evidence import Ranks, conformal_ranks, joined_misfits, leave_one_out, ranks
 from innerloop.evidence.conformal import misfits
@@ -19,6 +20,7 @@ from innerloop.learners.head import Head
 from innerloop.learners.heads.gaussian import GaussianClasses
 from innerloop.learners.heads.logistic import LogisticRegression
 from innerloop.learners.heads.nearest import NearestNeighbor
+from innerloop.learners.heads.primed import Primed
 from innerloop.learners.heads.prototypes import Prototypes
 from innerloop.learners.heads.ridge import Ridge
 from innerloop.learners.heads.scaled import Scaled
@@ -66,6 +68,8 @@ def ready(head: Head) -> Head:
 
 def closed(head: Head) -> bool:
     """Whether leave-one-out takes no refits."""
+    if isinstance(head, Primed):
+        return closed(head.head)
     return type(head).held_out is not Head.held_out and not isinstance(head, LogisticRegression)
 
 
@@ -111,14 +115,23 @@ def joining(heads: Mapping[str, Head], support: Examples) -> dict[str, Head]:
     }
 
 
-def countable(y: Tensor) -> Tensor:
-    """Which examples are not the only one of their class, bool ``[N]``: the others cannot be told once left out."""
-    return y @ y.sum(0) > 1.5
+def countable(y: Tensor, heads: Mapping[str, Head]) -> Tensor:
+    """Which examples can be told once they are left out, bool ``[N]``.
+
+    Those that are not the only one of their class; all where the heads have examples of their own.
+    """
+    return y @ y.sum(0) > (0.5 if _primed(heads) else 1.5)
+
+
+def _primed(heads: Mapping[str, Head]) -> bool:
+    return all(isinstance(head, Primed) for head in heads.values())
 
 
 def choose(heads: Mapping[str, Head], support: Examples, single: str = SINGLE) -> Choice:
     """The head that tells most examples right that were left out; the first of those that tell equally many.
 
+    A head that an encoder brings and names (``single``) was made for its features, which a few examples more or less do
+    not refute: another one is taken only where it tells more right by more than a standard error of the difference.
     Examples that are the only one of their class are not counted. Where no class has two, it is ``single``, or the
     first of all.
 
@@ -128,7 +141,7 @@ def choose(heads: Mapping[str, Head], support: Examples, single: str = SINGLE) -
     out-of-sample predictions for efficient and accurate cross-validation*, Machine Learning 2018), which needs no
     further refits.
     """
-    rows = countable(support.y).nonzero().squeeze(1)
+    rows = countable(support.y, heads).nonzero().squeeze(1)
     if not len(rows):
         return Choice(single if single in heads else next(iter(heads)), float("nan"), (0.0, 1.0), 1.0)
     if len(heads) == 1:
@@ -138,31 +151,57 @@ def choose(heads: Mapping[str, Head], support: Examples, single: str = SINGLE) -
     truth = support.y[rows].argmax(1)
     right = np.stack([(raw.argmax(1) == truth).numpy() for raw in raws.values()]).astype(np.float64)
     best = int(right.sum(1).argmax())
+    if single != SINGLE and single in heads:
+        own = list(heads).index(single)
+        apart = right[best] - right[own]
+        best = best if apart.sum() > len(apart) ** 0.5 * apart.std() else own
     name = list(heads)[best]
     temperature = _temperature(raws[name], support.y[rows])
     accuracy = _corrected(right, best)
     if len(rows) <= FEW:
         margins = -misfits(raws[name], support.y[rows]).clamp(-_FAR, _FAR).numpy()
         order = [best, *(other for other in range(len(right)) if other != best)]
-        counts = support.y.sum(0).round().long().numpy()
+        # A name is an example more.
+        counts = support.y.sum(0).round().long().numpy() + _primed(heads)
         return Choice(name, *estimate(right[order] > 0, margins, counts, accuracy), temperature)
     return Choice(name, accuracy, _interval(accuracy, len(rows)), temperature)
 
 
-def conformal(heads: Mapping[str, Head], support: Examples, x: Tensor, *, by_class: bool = False) -> Ranks:
+def conformal(
+    heads: Mapping[str, Head], support: Examples, x: Tensor, *, by_class: bool = False, names: Called | None = None
+) -> Ranks:
     """The ranks of queries by the head that is best for the examples and the query, chosen anew for each class.
 
     By closed forms where all heads have them, by refits of each pair of query and class elsewhere.
+
+    Args:
+        heads: that are chosen from.
+        support: the examples.
+        x: queries ``[Q, H]``.
+        by_class: as in :func:`innerloop.evidence.conformal_ranks`.
+        names: of the classes; whether they are believed is asked anew too.
     """
     with torch.no_grad():
         if any(head.joined(support, x[:1]) is None for head in heads.values()):
             more, classes = len(support.x) + 1, support.y.shape[1]
             sizes = [(head, head.numbers(more, classes, support.x[0].numel())) for head in heads.values()]
             numbers = sum(size * (1 if closed(head) else more) for head, size in sizes)
-            return conformal_ranks(held_out(heads), support, x, by_class=by_class, numbers=numbers)
+            return conformal_ranks(held_out(heads, names), support, x, by_class=by_class, numbers=numbers)
         size = max(1, _AT_ONCE // (len(support.y) * support.y.shape[1]))
-        found = [ranks(_best(heads, support, part), support.y, by_class=by_class) for part in x.split(size)]
+        found = [ranks(_misfits(heads, support, part, names), support.y, by_class=by_class) for part in x.split(size)]
         return Ranks(torch.cat([part.worse for part in found]), found[0].among)
+
+
+def _misfits(heads: Mapping[str, Head], support: Examples, x: Tensor, names: Called | None) -> Tensor:
+    """``[Q, N + 1, D]``, with the names of the classes where the examples and the query speak for them."""
+    if names is None:
+        return _best(heads, support, x)
+    believed = names.believed_with(support, x).unsqueeze(1)
+    primed = {name: names.primed(head) for name, head in heads.items()}
+    if believed.all():
+        return _best(primed, support, x)
+    plain = _best(heads, support, x)
+    return torch.where(believed, _best(primed, support, x), plain) if believed.any() else plain
 
 
 def _best(heads: Mapping[str, Head], support: Examples, x: Tensor) -> Tensor:
@@ -183,15 +222,24 @@ def _best(heads: Mapping[str, Head], support: Examples, x: Tensor) -> Tensor:
     return best
 
 
-def held_out(heads: Mapping[str, Head]) -> Callable[[Examples], Tensor]:
+def held_out(heads: Mapping[str, Head], names: Called | None = None) -> Callable[[Examples], Tensor]:
     """The logits of left-out examples by the head that is best for the examples at hand, whatever their order.
 
-    For conformal ranks, which are exact only where the choice is made anew with each query among the examples.
+    For conformal ranks, which are exact only where the choice is made anew with each query among the examples; so is
+    whether the ``names`` of the classes are believed.
     """
 
+    primed = {} if names is None else {name: names.primed(head) for name, head in heads.items()}
+
     def logits(part: Examples) -> Tensor:
+        plain = best(heads, part)
+        if names is None:
+            return plain
+        return torch.where(names.believed(part), best(primed, part), plain)
+
+    def best(heads: Mapping[str, Head], part: Examples) -> Tensor:
         raw = torch.stack([leave_one_out(head, part) for head in heads.values()])
-        right = ((raw.argmax(2) == part.y.argmax(1)) & countable(part.y)).sum(1)
+        right = ((raw.argmax(2) == part.y.argmax(1)) & countable(part.y, heads)).sum(1)
         # The first of equals has the most.
         order = torch.arange(len(heads) - 1, -1, -1, device=right.device)
         best = (right * len(heads) + order).argmax()

@@ -25,6 +25,7 @@ from innerloop.core.task import Examples, InputError, did_you_mean
 from innerloop.encoders.base import Encoder
 from innerloop.encoders.find import Found, find
 from innerloop.encoders.items import column
+from innerloop.estimators.called import Called, called
 from innerloop.estimators.choice import HEADS, SINGLE, candidates, choose, conformal, joining, ready
 from innerloop.estimators.keeping import brought, kept, with_encoder
 from innerloop.estimators.manners import Manners, Tasks, with_callbacks
@@ -36,7 +37,7 @@ from innerloop.learners.head import Head
 Floats = npt.NDArray[np.float64]
 
 #: What is kept of a fit beside its examples.
-_FITTED = ("classes_", "encoder_", "head_", "accuracy_", "accuracy_interval_", "temperature_", "names_")
+_FITTED = ("named_", "classes_", "encoder_", "head_", "accuracy_", "accuracy_interval_", "temperature_", "names_")
 #: Numbers that a prediction holds at a time.
 _AT_ONCE = 2**23
 
@@ -74,19 +75,23 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
             :class:`~innerloop.encoders.Encoder` or a torch module; ``"features"`` where they are ready; or ``"auto"``,
             by a look at X (:func:`innerloop.encoders.find`).
         head: ``"auto"``, the name of one, or a :class:`~innerloop.learners.Head`.
+        class_names: whether labels of sentences are words that say what a class is about, and join its examples
+            (``"card_lost"`` as "card lost"); ``"auto"``: where the examples speak for it.
 
     Attributes:
         classes_: the labels, sorted.
         encoder_: what X was taken for.
         head_: the name of the head.
         accuracy_: the expected share of right answers, by leave-one-out and corrected for having chosen the head; NaN
-            where every class has a single example. An example that is the only one of its class does not count.
+            where every class has a single example. An example that is the only one of its class does not count. Where
+            labels' words join the examples these count too, told by the words; so the estimate is careful there.
         accuracy_interval_: of 95 %.
         temperature_: what the logits are divided by, so that probabilities mean something: of the least log loss on the
             examples left out.
         X_: the features of the examples, ``[N, H]``.
         y_: their labels, ``[N]``.
         names_: what the examples are called, ``[N]``: paths, sentences, or their numbers.
+        named_: whether the labels' words joined the examples.
         n_features_in_: H, where features came ready.
 
     Raises:
@@ -105,9 +110,15 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         Vovk, Gammerman, Shafer, *Algorithmic Learning in a Random World*, 2005 (prediction sets).
     """
 
-    def __init__(self, encoder: str | Encoder | nn.Module = "auto", head: str | Head = "auto") -> None:
+    def __init__(
+        self,
+        encoder: str | Encoder | nn.Module = "auto",
+        head: str | Head = "auto",
+        class_names: bool | Literal["auto"] = "auto",
+    ) -> None:
         self.encoder = encoder
         self.head = head
+        self.class_names = class_names
 
     @with_callbacks
     def fit(self, X: Any, y: Any) -> Self:
@@ -242,10 +253,13 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         if method != "full":
             raise InputError(f"method={method!r} is unknown: it is 'full'")
         x, support = self._queries(X), self._support()
-        heads = {self.head_: self._head}
+        heads = {self.head_: self._plain}
         if isinstance(self.head, str) and self.head == "auto":
             heads = joining(_candidates(*self._sizes(), self._encoder), support)
-        found = conformal(heads, support, x, by_class=by_class)
+        names = self._called(self.classes_, self._encoder)
+        if names is not None and self.class_names is True:
+            heads, names = {name: names.primed(head) for name, head in heads.items()}, None
+        found = conformal(heads, support, x, by_class=by_class, names=names)
         return [self.classes_[row] for row in found.sets(coverage).numpy()]
 
     def explain(self, X: Any, k: int = 5, *, turn: bool = True, shapley: bool = False) -> Explanation:
@@ -301,10 +315,11 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         asked = {
             "encoder": self.encoder if isinstance(self.encoder, str) else None,
             "head": self.head if isinstance(self.head, str) else None,
+            "class_names": self.class_names,
         }
         state = {"X": self.X_, "y": self.y_, "asked": asked, "fitted": fitted, "encoder": kept(self._encoder)}
         facts = Facts("vectors", (self.X_.shape[1],), len(names), "classification", names)
-        return Contents(with_encoder(self._head, self._encoder), state, facts)
+        return Contents(with_encoder(self._plain, self._encoder), state, facts)
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> Self:
@@ -312,7 +327,8 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         state = bundle.state
         head, encoder = brought(bundle.learner, state["encoder"], bundle.path)
         asked = state["asked"]
-        made = cls(asked["encoder"] or encoder or "auto", head if asked["head"] is None else asked["head"])
+        given = head if asked["head"] is None else asked["head"]
+        made = cls(asked["encoder"] or encoder or "auto", given, asked["class_names"])
         made._encoder = encoder
         for name, value in state["fitted"].items():
             setattr(made, name, value)
@@ -324,14 +340,15 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         """Arrays and plain values, as far as the head and the encoder are the library's."""
         found: dict[str, Any] = dict(super().__getstate__())
         # What was learned follows from head and examples.
-        found.pop("_state", None)
-        return {**found, "_head": plain(found["_head"])} if "_head" in found else found
+        for name in ("_state", "_head"):
+            found.pop(name, None)
+        return {**found, "_plain": plain(found["_plain"])} if "_plain" in found else found
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """The classifier as it was."""
         super().__setstate__(state)
-        if "_head" in state:
-            self._settle(ready(restored(state["_head"])))
+        if "_plain" in state:
+            self._settle(ready(restored(state["_plain"])))
 
     @property
     def learner_(self) -> Head:
@@ -410,15 +427,33 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
             heads = _candidates(len(x), len(classes), x.shape[1], encoder)
         else:
             heads = {self.head: ready(_heads(encoder)[self.head]())}
-        choice = choose(heads, support, single=encoder.single if encoder else SINGLE)
+        names = self._called(classes, encoder)
+        if names is not None and self.class_names == "auto" and not names.believed(support):
+            names = None
+        tried = heads if names is None else {name: names.primed(head) for name, head in heads.items()}
+        choice = choose(tried, support, single=encoder.single if encoder else SINGLE)
+        self.named_ = names is not None
         self.X_, self.y_, self.classes_, self.names_ = x, labels, classes, examples.names
         self.encoder_, self._encoder, self.head_ = examples.encoder_name, encoder, choice.name
         self.accuracy_, self.accuracy_interval_ = choice.accuracy, choice.interval
         self.temperature_ = choice.temperature
         self._settle(heads[choice.name])
 
+    def _called(self, classes: npt.NDArray[Any], encoder: Encoder | None) -> Called | None:
+        """The labels' words as features, where they may join the examples."""
+        if self.class_names not in (True, False, "auto"):
+            raise InputError(f"class_names={self.class_names!r}: give True, False or 'auto'")
+        names = called(encoder, classes) if self.class_names else None
+        if names is None and self.class_names is True:
+            raise InputError(
+                "class_names=True, and there are no words to read: it is for sentences whose labels are words"
+            )
+        return names
+
     def _settle(self, head: Head) -> None:
-        self._head = head
+        self._plain = self._head = head
+        if self.named_ and (names := called(self._encoder, self.classes_)) is not None:
+            self._head = names.primed(head)
         with torch.no_grad():
             self._state = head.adapt(self._support())
 

@@ -16,6 +16,7 @@ from innerloop.core.version import VERSION
 from innerloop.export import graphs
 from innerloop.export.graphs import Adapt, Classify, Form
 from innerloop.export.networks import Network, network_of
+from innerloop.learners.heads.primed import Primed
 
 if TYPE_CHECKING:
     from innerloop.estimators.fewshot import FewShotClassifier
@@ -153,6 +154,8 @@ def _check_model(model: object) -> None:
 def _form(model: FewShotClassifier, network: Network, form: str) -> Form:
     head = model.learner_
     if form == "adapt":
+        # The labels' words are of the classes of one task.
+        head = head.head if isinstance(head, Primed) else head
         learning = Adapt(head, model.temperature_, network.module).eval()
         return graphs.adapt(learning, network.inputs, network.changing)
     state = model.state_

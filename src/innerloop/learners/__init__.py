@@ -29,6 +29,7 @@ from innerloop.learners.heads.learned import LearnedKernel
 from innerloop.learners.heads.linear import LinearHead
 from innerloop.learners.heads.logistic import LogisticRegression
 from innerloop.learners.heads.nearest import NearestNeighbor
+from innerloop.learners.heads.primed import Primed
 from innerloop.learners.heads.prototypes import Prototypes
 from innerloop.learners.heads.ridge import Ridge
 from innerloop.learners.heads.scaled import Scaled
@@ -96,6 +97,7 @@ __all__ = [
     "Naive",
     "NearestNeighbor",
     "OnlineHead",
+    "Primed",
     "ProtoNet",
     "Prototypes",
     "Recalibrated",
