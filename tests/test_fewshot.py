@@ -287,3 +287,9 @@ def test_what_is_refused_changes_nothing() -> None:
         np.testing.assert_array_equal(model.predict_proba(X), before)
     with pytest.raises(NotFittedError):
         il.FewShotClassifier().forget(1)
+
+
+def test_one_example_of_each_of_many_numbered_classes_is_no_regression() -> None:
+    X = np.random.default_rng(0).normal(size=(40, 5))
+    few = il.FewShotClassifier().fit(X, np.arange(40))
+    assert few.predict(X).tolist() == list(range(40))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -402,7 +403,10 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
             # Categories as they are: those that are numbers stay numbers.
             y = column_or_1d(y, warn=True)
         values = label_array(y).values
-        check_classification_targets(values)
+        with warnings.catch_warnings():
+            # One example of each class is a task of few examples, and no regression.
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+            check_classification_targets(values)
         coded(label_array(values))
         return values
 
