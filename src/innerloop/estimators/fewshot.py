@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,11 +24,11 @@ from innerloop.core.labels import coded, label_array, listed
 from innerloop.core.task import Examples, InputError, did_you_mean
 from innerloop.encoders.base import Encoder
 from innerloop.encoders.find import Found, find
-from innerloop.encoders.items import column
 from innerloop.estimators.called import Called, called
 from innerloop.estimators.choice import HEADS, SINGLE, candidates, choose, conformal, joining, ready
 from innerloop.estimators.keeping import brought, kept, with_encoder
 from innerloop.estimators.manners import Manners, Tasks, with_callbacks
+from innerloop.estimators.places import all_but, names_of
 from innerloop.estimators.stored import plain, restored
 from innerloop.estimators.unknown import strangeness
 from innerloop.evidence.explain import Explanation, explain_classes, likeness
@@ -181,10 +180,7 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
                     f"no example has the label {label!r}: the classes are {listed(map(str, self.classes_))}"
                 )
         else:
-            places = np.atleast_1d(np.asarray(index))
-            if places.dtype.kind not in "iu" or not ((places >= 0) & (places < len(keep))).all():
-                raise InputError(f"index={index!r}: the examples are 0 to {len(keep) - 1}")
-            keep[places] = False
+            keep = all_but(index, len(keep))
         self._learn(_Examples(self.X_[keep], self.y_[keep], self.names_[keep], self.encoder_, self._encoder))
         return self
 
@@ -384,7 +380,7 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
             values = self._labels(y)
             x = self._features(X, found.encoder, reset=reset)
         check_consistent_length(x, values)
-        return _Examples(x, values, _names(X, len(x), found.encoder), found.name, found.encoder)
+        return _Examples(x, values, names_of(X, len(x), found.encoder), found.name, found.encoder)
 
     def _found(self, X: Any) -> Found:
         """What X is taken for, and an encoder that has seen it."""
@@ -477,13 +473,6 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         size = max(1, _AT_ONCE // (len(self.X_) * self.X_.shape[1]))
         with torch.no_grad():
             return torch.cat([self._head.predict(self._state, part)[0] for part in x.split(size)])
-
-
-def _names(X: Any, count: int, encoder: Encoder | None) -> npt.NDArray[Any]:
-    """What the examples are called: paths and sentences; else numbers."""
-    items = column(X) if encoder is not None and encoder.kind in ("images", "text") else []
-    words = [str(item) if isinstance(item, (str, os.PathLike)) else str(row) for row, item in enumerate(items)]
-    return np.array(words or list(map(str, range(count))))
 
 
 def _heads(encoder: Encoder | None) -> Mapping[str, Callable[[], Head]]:
