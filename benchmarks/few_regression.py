@@ -2,8 +2,8 @@
 
 On each draw of a table all contestants learn from the same rows and are asked the same others; what is compared is the
 root of the mean square error in percent of the standard deviation of the whole table's targets (100: no better than
-knowing the mean), in pairs. That tables go to the in-context network alone was decided by an earlier run on these tables
-(docs/results.md says how much it gained); nothing else was tuned on them. The chosen regressor also says how far it will be off
+knowing the mean), in pairs. That tables go to the in-context network alone was decided on draws of seed 0, so figures
+are of seed 1; nothing else was tuned on these tables. The chosen regressor also says how far it will be off
 (``error_``) and where targets lie (80 %).
 Tables come from INNERLOOP_DATA (default ../shared/data) and from scikit-learn.
 """
@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--rows", nargs="+", type=int, default=[5, 10, 20, 50])
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--print-only", action="store_true", help="leave the page as it is")
     given = parser.parse_args()
     warnings.filterwarnings("ignore")

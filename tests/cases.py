@@ -348,6 +348,14 @@ FEATURE_HEADS = [
         fit={"steps": 60, "lr": 1e-2},
     ),
     Case(
+        "soft-means",
+        lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.SoftMeans()),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
         "nearest",
         lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.NearestNeighbor()),
         **BLOBS,

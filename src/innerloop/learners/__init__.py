@@ -33,6 +33,7 @@ from innerloop.learners.heads.primed import Primed
 from innerloop.learners.heads.prototypes import Prototypes
 from innerloop.learners.heads.ridge import Ridge
 from innerloop.learners.heads.scaled import Scaled
+from innerloop.learners.heads.soft_means import SoftMeans
 from innerloop.learners.heads.spans import Spans
 from innerloop.learners.metric.protonet import ProtoNet
 from innerloop.learners.metric.relationnet import RelationNet, Relations
@@ -107,6 +108,7 @@ __all__ = [
     "Ridge",
     "Rotation",
     "Scaled",
+    "SoftMeans",
     "Spans",
     "Statistician",
     "StatisticianHead",
