@@ -246,7 +246,7 @@ def test_what_is_refused_leaves_everything_as_it_was(cli: Cli, flowers: Path, tm
     il.save(other, il.ProtoNet(il.nets.mlp(8, 4)))
     refused = {
         "already holds a bundle": ["learn", flowers, "--out", task],
-        "not whole": ["learn", real, "--out", tmp_path / "new"],
+        "head 'prototypes' is unknown": ["learn", real, "--head", "prototypes", "--out", tmp_path / "new"],
         "has no column": ["learn", flowers, "--label", "nosuch", "--out", tmp_path / "new"],
         "unknown": ["learn", flowers, "--head", "nosuch", "--out", tmp_path / "new"],
         "no file": ["predict", task, tmp_path / "nosuch.csv"],
@@ -285,3 +285,89 @@ def test_probabilities_beside_the_truth() -> None:
     assert found.calibration_error == pytest.approx((0.1 + 0.5 + 0.2) / 3)
     with pytest.raises(il.InputError, match="0 labels"):
         Classified(np.zeros((0, 2)), np.zeros(0, dtype=int))
+
+
+@pytest.fixture
+def flats(tmp_path: Path) -> Path:
+    """Rents that grow with the area, higher on upper floors."""
+    random = np.random.default_rng(1)
+    area, floor = random.uniform(20, 120, 14).round(1), random.integers(0, 6, 14)
+    rent = 10 * area + 20 * floor + random.normal(0, 9, 14).round(2) + 0.5
+    path = tmp_path / "flats.csv"
+    rows = zip(area, floor, rent.round(2), strict=True)
+    path.write_text("area,floor,rent\n" + "".join(",".join(map(str, row)) + "\n" for row in rows))
+    return path
+
+
+def test_numbers_from_a_table_to_answers(cli: Cli, flats: Path, tmp_path: Path) -> None:
+    task = tmp_path / "rents"
+    code, out, _ = cli("learn", flats, "--label", "rent", "--out", task, "--json")
+    report = json.loads(out)
+    model = il.load(task)
+    assert code == 0
+    assert isinstance(model, il.FewShotRegressor)
+    assert (report["examples"], report["encoder"], report["error"]) == (14, "table", model.error_)
+    assert report["interval"] == list(model.error_interval_)
+    new = tmp_path / "new.csv"
+    new.write_text("floor,area\n2,50.0\n3,91.5\n")
+    code, out, _ = cli("predict", task, new, "--coverage", "0.8", "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    frame = {"area": [50.0, 91.5], "floor": [2, 3]}
+    pandas = pytest.importorskip("pandas")
+    expected, ends = model.predict(pandas.DataFrame(frame)), model.predict_interval(pandas.DataFrame(frame), 0.8)
+    assert code == 0
+    assert [row["name"] for row in rows] == ["row 1", "row 2"]
+    np.testing.assert_allclose([float(row["number"]) for row in rows], expected)
+    np.testing.assert_allclose([float(row["low"]) for row in rows], ends.low)
+    np.testing.assert_allclose([float(row["high"]) for row in rows], ends.high)
+    _, out, _ = cli("predict", task, new, "--json")
+    assert [sorted(row) for row in json.loads(out)] == [["name", "number"]] * 2
+    _, out, _ = cli("predict", task, new)
+    assert f"{expected[0]:.4g}" in out
+
+
+def test_numbers_are_tried_and_learned_further(cli: Cli, flats: Path, tmp_path: Path) -> None:
+    task = tmp_path / "rents"
+    cli("learn", flats, "--label", "rent", "--head", "ridge", "--out", task)
+    more = tmp_path / "more.csv"
+    more.write_text("area,floor,rent\n30.0,1,320.5\n60.0,0,600.5\n100.0,5,1200.5\n")
+    code, out, _ = cli("test", task, more, "--label", "rent", "--json")
+    report = json.loads(out)
+    pandas = pytest.importorskip("pandas")
+    table = pandas.read_csv(more)
+    errors = il.load(task).predict(table[["area", "floor"]]) - table.rent  # type: ignore[attr-defined]
+    assert code == 0
+    assert report["error"] == pytest.approx(float(np.sqrt(np.mean(errors**2))))
+    assert report["interval"][0] < report["error"] < report["interval"][1]
+    assert report["worst"][0]["name"] == f"row {int(np.abs(errors).argmax()) + 1}"
+    code, out, _ = cli("test", task, more, "--label", "rent")
+    assert (code, "worst examples" in out) == (0, True)
+    one = tmp_path / "one.csv"
+    one.write_text("area,floor\n30.0,1\n")
+    code, out, _ = cli("add", task, one, "--label", "320.5", "--json")
+    assert (code, json.loads(out)["examples"]) == (0, 15)
+    assert il.load(task).y_[-1] == 320.5  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["predict", "TASK", "NEW", "--unknown", "reject"], "--unknown is for classes"),
+        (["predict", "TASK", "NEW", "--coverage", "0.99"], "14 examples can promise"),
+        (["add", "TASK", "NEW", "--label", "cheap"], "--label cheap: the task predicts numbers"),
+        (["add", "TASK", "--forget", "cheap"], "predicts numbers, and this is for classes"),
+        (["export", "TASK", "--to", "OUT.onnx"], "predicts numbers, and this is for classes"),
+        (["test", "TASK", "WORDS", "--label", "rent"], "are words, and the task predicts numbers"),
+    ],
+)
+def test_what_a_task_of_numbers_cannot_do(words: list[str], said: str, cli: Cli, flats: Path, tmp_path: Path) -> None:
+    task, new, other = tmp_path / "rents", tmp_path / "new.csv", tmp_path / "words.csv"
+    cli("learn", flats, "--label", "rent", "--head", "ridge", "--out", task)
+    new.write_text("area,floor\n30.0,1\n")
+    other.write_text("area,floor,rent\n30.0,1,low\n80.0,1,high\n")
+    before = state(task)
+    places = {"TASK": task, "NEW": new, "WORDS": other, "OUT.onnx": tmp_path / "out.onnx"}
+    code, _, err = cli(*(places.get(word, word) for word in words))
+    assert code == 2
+    assert said in " ".join(err.split())
+    assert state(task) == before

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from innerloop.data.own.record import OwnData
     from innerloop.estimators.fewshot import FewShotClassifier
+    from innerloop.estimators.fewshot_regressor import FewShotRegressor
+
+    Task = FewShotClassifier | FewShotRegressor
 
 
 class Given(NamedTuple):
@@ -19,8 +22,8 @@ class Given(NamedTuple):
     names: list[str]
 
 
-def task_of(path: Path) -> FewShotClassifier:
-    """The classifier that a folder keeps.
+def task_of(path: Path) -> Task:
+    """The classifier, or the regressor, that a folder keeps.
 
     Raises:
         InputError: if it keeps something else, or is no bundle.
@@ -28,19 +31,35 @@ def task_of(path: Path) -> FewShotClassifier:
     from innerloop.bundle import load
     from innerloop.core.task import InputError
     from innerloop.estimators.fewshot import FewShotClassifier
+    from innerloop.estimators.fewshot_regressor import FewShotRegressor
 
     found = load(path)
-    if not isinstance(found, FewShotClassifier):
+    if not isinstance(found, FewShotClassifier | FewShotRegressor):
         raise InputError(f"{path} keeps a {type(found).__qualname__}, and a task here is what `innerloop learn` wrote")
     return found
 
 
-def kind_of(model: FewShotClassifier) -> str:
+def classifier_of(path: Path) -> FewShotClassifier:
+    """The classifier that a folder keeps.
+
+    Raises:
+        InputError: if it keeps something else.
+    """
+    from innerloop.core.task import InputError
+    from innerloop.estimators.fewshot import FewShotClassifier
+
+    found = task_of(path)
+    if not isinstance(found, FewShotClassifier):
+        raise InputError(f"{path} predicts numbers, and this is for classes: give a task that tells classes apart")
+    return found
+
+
+def kind_of(model: Task) -> str:
     """What the task's inputs are: ``"images"``, ``"text"``, ``"table"`` or ``"vectors"``."""
     return model.transformer_.kind if model.transformer_ is not None else "vectors"
 
 
-def read(model: FewShotClassifier, files: Sequence[Path], texts: Sequence[str] = ()) -> Given:
+def read(model: Task, files: Sequence[Path], texts: Sequence[str] = ()) -> Given:
     """Inputs without labels, of the task's kind.
 
     Args:
@@ -73,7 +92,7 @@ def read(model: FewShotClassifier, files: Sequence[Path], texts: Sequence[str] =
     return found
 
 
-def fitting(model: FewShotClassifier, own: OwnData) -> OwnData:
+def fitting(model: Task, own: OwnData) -> OwnData:
     """Labelled examples of the task's kind and classes, with labels of the task's type.
 
     Raises:
@@ -81,12 +100,17 @@ def fitting(model: FewShotClassifier, own: OwnData) -> OwnData:
     """
     from innerloop.core.labels import listed
     from innerloop.core.task import InputError
+    from innerloop.estimators.fewshot import FewShotClassifier
 
     own, kind = own.labeled(), kind_of(model)
     if not len(own):
         raise InputError(f"{own.origin} has no example with a label: give some")
     if own.kind != kind and {own.kind, kind} != {"table", "vectors"}:
         raise InputError(f"{own.origin} holds {_WORDS[own.kind]}, the task is of {_WORDS[kind]}: give {_TAKES[kind]}")
+    if not isinstance(model, FewShotClassifier):
+        if own.y.dtype.kind not in "biuf":
+            raise InputError(f"the labels of {own.origin} are words, and the task predicts numbers: give numbers")
+        return own
     known = {str(label): label for label in model.classes_.tolist()}
     strange = [label for label in own.classes if str(label) not in known]
     if strange:
@@ -98,14 +122,20 @@ def fitting(model: FewShotClassifier, own: OwnData) -> OwnData:
     return own
 
 
-def label_of(model: FewShotClassifier, word: str) -> Any:
-    """A label as the task's are: a number where these are numbers.
+def label_of(model: Task, word: str) -> Any:
+    """A label as the task's are: a number where these are numbers, or numbers are predicted.
 
     Raises:
         InputError: for a word where the labels are numbers.
     """
     from innerloop.core.task import InputError
+    from innerloop.estimators.fewshot import FewShotClassifier
 
+    if not isinstance(model, FewShotClassifier):
+        try:
+            return float(word)
+        except ValueError:
+            raise InputError(f"--label {word}: the task predicts numbers: give one") from None
     kind = model.classes_.dtype.kind
     known = {str(label): label for label in model.classes_.tolist()}
     if word in known:
@@ -172,7 +202,7 @@ def _sentences(paths: Sequence[Path], texts: Sequence[str]) -> Given:
     return Given(found, found)
 
 
-def _rows(model: FewShotClassifier, paths: Sequence[Path]) -> Given:
+def _rows(model: Task, paths: Sequence[Path]) -> Given:
     import numpy as np
 
     from innerloop.core.labels import listed

@@ -28,13 +28,13 @@ def predict(
     task: TaskFolder,
     files: Annotated[list[Path] | None, typer.Argument(help="pictures, folders, tables, texts; - reads lines")] = None,
     text: Annotated[list[str] | None, typer.Option(help="a sentence (repeatable)")] = None,
-    coverage: Annotated[float | None, typer.Option(help="sets that hold the true class so often: 0.9")] = None,
+    coverage: Annotated[float | None, typer.Option(help="sets or intervals that hold the truth so often: 0.9")] = None,
     unknown: Annotated[str | None, typer.Option(help="reject: say so where an input is like no class")] = None,
     error: Annotated[float, typer.Option(help="share of known inputs that --unknown reject may turn down")] = 0.1,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="print CSV, a column of probabilities for each class")] = False,
 ) -> None:
-    """Say what things are, and how probable that is.
+    """Say what things are, and how probable that is; or their numbers, with --coverage as an interval.
 
     innerloop predict fruit new/*.jpg
 
@@ -42,12 +42,19 @@ def predict(
 
     cat questions.txt | innerloop predict intents - --csv
     """
-    from innerloop.cli import given
+    from innerloop.cli import given, numbers
     from innerloop.core.task import InputError
+    from innerloop.estimators.fewshot import FewShotClassifier
 
     if as_json and as_csv:
         raise InputError("--json and --csv are two ways to print: give one")
     model = given.task_of(task)
+    if not isinstance(model, FewShotClassifier):
+        if unknown is not None:
+            raise InputError("--unknown is for classes, and the task predicts numbers: leave it out")
+        asked = given.read(model, files or [], text or [])
+        numbers.predicted(model, asked, coverage, numbers.Printed(as_json, as_csv))
+        return
     asked = given.read(model, files or [], text or [])
     shares = model.predict_proba(asked.X)
     # Options are checked before anything is printed.
@@ -94,13 +101,16 @@ def score_task(
 ) -> None:
     """Try a task on labelled examples: accuracy, log loss, calibration, what is taken for what, the worst examples.
 
+    Of a task that predicts numbers: the error, and the worst examples.
+
     innerloop test fruit more-photos
     """
     import numpy as np
 
-    from innerloop.cli import given
+    from innerloop.cli import given, numbers
     from innerloop.core.task import InputError
     from innerloop.data.own.read import read_own
+    from innerloop.estimators.fewshot import FewShotClassifier
     from innerloop.evaluation.classified import Classified
 
     if worst < 0:
@@ -110,6 +120,9 @@ def score_task(
     if own.splits is not None and "test" in own.splits:
         own = own.part("test")
     own = given.fitting(model, own)
+    if not isinstance(model, FewShotClassifier):
+        numbers.scored(model, own, worst, numbers.Printed(as_json))
+        return
     classes = list(map(str, model.classes_.tolist()))
     truth = np.array([classes.index(str(label)) for label in own.y.tolist()])
     shares = model.predict_proba(own.X)

@@ -11,7 +11,7 @@ from innerloop.cli.options import Json
 from innerloop.core.plain import json_of
 
 if TYPE_CHECKING:
-    from innerloop.estimators.fewshot import FewShotClassifier
+    from innerloop.cli.given import Task
 
 TaskFolder = Annotated[Path, typer.Argument(help="a task's folder, written by `innerloop learn --out`")]
 Replace = Annotated[bool, typer.Option("--replace", help="what is there gives way")]
@@ -30,16 +30,18 @@ def learn(
     replace: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Learn a classifier from a few examples of one's own.
+    """Learn a classifier from a few examples of one's own, or a regressor where the labels are numbers.
 
     innerloop learn photos --out fruit
 
     innerloop learn questions.csv --label intent --out intents
+
+    innerloop learn flats.csv --label rent --out rents
     """
     from innerloop.bundle.folder import check_place
-    from innerloop.core.task import InputError
     from innerloop.data.own.read import read_own
     from innerloop.estimators.fewshot import FewShotClassifier
+    from innerloop.estimators.fewshot_regressor import FewShotRegressor
 
     check_place(out, replace)
     own = read_own(data, label=label, inputs=inputs or None)
@@ -47,15 +49,11 @@ def learn(
     if own.splits is not None and "train" in own.splits:
         own = own.part("train")
         notes.append("learned from the part that is called train")
-    if own.objective == "regression":
-        raise InputError(
-            f"the labels of {data} are numbers that are not whole, and a task tells classes apart: "
-            f"il.InContextRegressor learns numbers"
-        )
     if own.unlabeled:
         notes.append(f"{own.unlabeled} examples have no label and were left out")
     own = own.labeled()
-    model = FewShotClassifier(_encoder(encoder, own.kind, cache), head).fit(own.X, own.y)
+    estimator = FewShotRegressor if own.objective == "regression" else FewShotClassifier
+    model: Task = estimator(_encoder(encoder, own.kind, cache), head).fit(own.X, own.y)
     # As the folder has them: a task goes to other machines.
     model.names_ = _array(own.names)
     model.save(out, replace=replace)
@@ -83,10 +81,12 @@ def add(
         raise InputError("give --label with further examples, or --forget with the class to unlearn")
     if forget is not None and (files or text):
         raise InputError("--forget takes no examples: leave them out, or give them another time")
-    model = given.task_of(task)
+    model: Task
     if forget is not None:
-        model.forget(given.label_of(model, forget))
+        known = given.classifier_of(task)
+        model = known.forget(given.label_of(known, forget))
     else:
+        model = given.task_of(task)
         more = given.read(model, files or [], text or [])
         model.partial_fit(more.X, [given.label_of(model, str(label))] * len(more.names))
     model.save(task, replace=True)
@@ -110,7 +110,7 @@ def export(
     from innerloop.cli import given
     from innerloop.export import write
 
-    made = write(given.task_of(task), to, form=form, quantize=quantize, replace=replace)  # type: ignore[arg-type]
+    made = write(given.classifier_of(task), to, form=form, quantize=quantize, replace=replace)  # type: ignore[arg-type]
     if as_json:
         typer.echo(
             json_of(
@@ -146,10 +146,16 @@ def _array(names: tuple[str, ...]) -> Any:
     return np.array(names)
 
 
-def _said(model: FewShotClassifier, out: Path, kind: str, as_json: bool, notes: list[str]) -> None:
+def _said(model: Task, out: Path, kind: str, as_json: bool, notes: list[str]) -> None:
     import numpy as np
     from rich.console import Console
 
+    from innerloop.cli import numbers
+    from innerloop.estimators.fewshot import FewShotClassifier
+
+    if not isinstance(model, FewShotClassifier):
+        numbers.learned(model, out, _KINDS[kind], numbers.Printed(as_json), notes)
+        return
     labels, counts = np.unique(model.y_, return_counts=True)
     if as_json:
         found = {

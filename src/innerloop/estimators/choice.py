@@ -228,7 +228,6 @@ def held_out(heads: Mapping[str, Head], names: Called | None = None) -> Callable
     For conformal ranks, which are exact only where the choice is made anew with each query among the examples; so is
     whether the ``names`` of the classes are believed.
     """
-
     primed = {} if names is None else {name: names.primed(head) for name, head in heads.items()}
 
     def logits(part: Examples) -> Tensor:

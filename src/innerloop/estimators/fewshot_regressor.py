@@ -264,6 +264,11 @@ class FewShotRegressor(Manners, RegressorMixin, BaseEstimator):  # type: ignore[
             self.settings_ = {name: Setting(*values) for name, values in state["settings_"].items()}
             self._settle()
 
+    @property
+    def transformer_(self) -> Encoder | None:
+        """The encoder; ``None`` where features were given."""
+        return self._encoder
+
     def _examples(self, X: Any, y: Any, *, reset: bool) -> _Examples:
         if self.head not in ("auto", *HEADS):
             near = did_you_mean(str(self.head), HEADS)

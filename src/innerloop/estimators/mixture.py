@@ -62,7 +62,7 @@ def mixed(x: Floats, y: Floats, encoder: Encoder | None, heads: tuple[str, ...])
     weights = _weights(squares.sum(1), len(rows))
     # What they would be without what is left out.
     apart = _weights(squares.sum(1, keepdims=True) - squares, len(rows) - 1)
-    error, interval = _error((apart * np.stack([nested[name][rows] for name in heads])).sum(0))
+    error, interval = root_mean_square((apart * np.stack([nested[name][rows] for name in heads])).sum(0))
     kept = {name: float(weight) for name, weight in zip(heads, weights, strict=True) if weight > _LEAST}
     shares = {name: weight / sum(kept.values()) for name, weight in kept.items()}
     settings = {name: found.settings.get(name, Setting(name)) for name in shares}
@@ -101,10 +101,14 @@ def _weights(squares: Floats, count: int) -> Floats:
     return np.asarray(found / found.sum(0))
 
 
-def _error(errors: Floats) -> tuple[float, tuple[float, float]]:
+def root_mean_square(errors: Floats) -> tuple[float, tuple[float, float]]:
     """The root of the mean square, and its 95 % interval by a chi square of as many degrees as the errors' tails allow.
 
     For normal errors it is the exact one.
+
+    Example:
+        >>> round(root_mean_square(np.array([3.0, -4.0]))[0], 3)
+        3.536
     """
     from scipy.stats import chi2
 
