@@ -125,6 +125,9 @@ def test_labels_that_are_words_join_their_examples(tmp_path: Path) -> None:
     assert np.isnan(plain.accuracy_)
     assert few.score(asked, truth) >= plain.score(asked, truth)
     assert few.score(asked, truth) > 0.7
+    x, y = few.transformer_.transform([*map(words_of, few.classes_), *X]), [*few.classes_, *QUESTIONS]
+    joined = il.FewShotClassifier("features", few.learner_.head).fit(x, y)
+    np.testing.assert_array_equal(few.predict(asked), joined.predict(few.transformer_.transform(asked)))
     again = il.load(few.save(tmp_path / "task"))
     np.testing.assert_array_equal(again.predict_proba(asked), few.predict_proba(asked))
     again.partial_fit(["is it going to rain?"], ["weather"])

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from sklearn.datasets import load_iris
 
 import innerloop as il
 from innerloop.core.task import check_examples
@@ -154,3 +160,113 @@ def test_examples_without_a_label_help_where_classes_lie_apart() -> None:
 def test_what_it_cannot_be_is_refused(options: dict, said: str) -> None:
     with pytest.raises(il.InputError, match=said):
         il.learners.SoftMeans(**options)
+
+
+IRIS, KINDS = load_iris(return_X_y=True)
+ROWS = np.arange(0, 150, 5)
+FLOWERS = np.array(["setosa", "versicolor", "virginica"])[KINDS[ROWS]]
+#: Two labelled rows of each kind.
+FEW = np.isin(np.arange(30), [0, 4, 11, 15, 22, 28])
+
+
+def fitted(y: Any) -> il.FewShotClassifier:
+    return il.FewShotClassifier("features", "soft-means").fit(IRIS[ROWS], y)
+
+
+def some(none: object = None) -> list[Any]:
+    return [label if there else none for label, there in zip(FLOWERS.tolist(), FEW, strict=True)]
+
+
+def test_the_estimator_uses_examples_without_a_label() -> None:
+    few = fitted(some())
+    assert few.unlabeled_ == 24
+    assert few.head_ == "soft-means"
+    assert few.classes_.tolist() == ["setosa", "versicolor", "virginica"]
+    assert few.y_.tolist() == FLOWERS[FEW].tolist()
+    assert few.names_.tolist() == [str(row) for row in np.flatnonzero(FEW)]
+    rows = torch.from_numpy(np.where(FEW[:, None], np.eye(3)[KINDS[ROWS]], 0))
+    head = il.learners.SoftMeans().double()
+    expected = raw(head, il.Examples(torch.from_numpy(IRIS[ROWS]), rows), torch.from_numpy(IRIS))
+    np.testing.assert_allclose(few.predict_proba(IRIS), (expected / few.temperature_).softmax(1))
+    alone = il.FewShotClassifier("features", "soft-means").fit(IRIS[ROWS][FEW], FLOWERS[FEW])
+    assert alone.unlabeled_ == 0
+    assert np.abs(few.predict_proba(IRIS) - alone.predict_proba(IRIS)).max() > 0.01
+
+
+def test_leave_one_out_leaves_out_labelled_rows_alone() -> None:
+    """More than 60 labelled rows: there the accuracy is the share that refits tell right."""
+    few_labels = [label if row % 2 else None for row, label in enumerate(KINDS.tolist())]
+    few = il.FewShotClassifier("features", "soft-means").fit(IRIS, few_labels)
+    right = 0
+    for row in range(1, 150, 2):
+        rest = np.arange(150) != row
+        labels = [label for label, there in zip(few_labels, rest, strict=True) if there]
+        support = il.FewShotClassifier("features", "soft-means").fit(IRIS[rest], labels)
+        right += support.predict(IRIS[row : row + 1])[0] == KINDS[row]
+    assert few.accuracy_ == pytest.approx(right / 75)
+    # Single examples: nothing can be left out, whatever has no label.
+    single = [label if row in (0, 11, 22) else None for row, label in enumerate(FLOWERS.tolist())]
+    assert np.isnan(fitted(single).accuracy_)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.array(some(), dtype=object),
+        pd.Series(some()),
+        pd.Series(some(), dtype="string"),
+        pd.Series(some(), dtype="category"),
+        some(float("nan")),
+    ],
+)
+def test_what_stands_for_no_label(y: Any) -> None:
+    few = fitted(y)
+    assert few.unlabeled_ == 24
+    np.testing.assert_array_equal(few.predict_proba(IRIS), fitted(some()).predict_proba(IRIS))
+
+
+def test_numbers_with_gaps() -> None:
+    few = fitted(np.where(FEW, KINDS[ROWS], np.nan))
+    assert few.unlabeled_ == 24
+    assert few.classes_.tolist() == [0, 1, 2]
+
+
+def test_all_that_is_told_by_refits_works_with_them(tmp_path: Path) -> None:
+    few = fitted(some())
+    sets = few.predict_set(IRIS[::40], coverage=0.8)
+    assert all(set(found) <= set(few.classes_) for found in sets)
+    assert few.predict(IRIS[:2], unknown="reject", error=0.2).shape == (2,)
+    (reason,) = few.explain(IRIS[:1])
+    assert len(reason.evidence) == 6
+    again = il.load(few.save(tmp_path / "flowers"))
+    assert isinstance(again, il.FewShotClassifier)
+    for other in (again, pickle.loads(pickle.dumps(few)), copy.deepcopy(few)):
+        assert other.unlabeled_ == 24
+        np.testing.assert_array_equal(other.predict_proba(IRIS), few.predict_proba(IRIS))
+    # What is folded in later is as if all had come at once.
+    first = il.FewShotClassifier("features", "soft-means").fit(IRIS[ROWS][FEW], FLOWERS[FEW])
+    first.partial_fit(IRIS[ROWS][~FEW], [None] * 24)
+    assert first.unlabeled_ == 24
+    np.testing.assert_allclose(first.predict_proba(IRIS), few.predict_proba(IRIS))
+    again.forget("virginica")
+    assert (again.unlabeled_, again.classes_.tolist()) == (24, ["setosa", "versicolor"])
+    assert set(again.predict(IRIS)) == {"setosa", "versicolor"}
+
+
+def test_the_rows_of_a_table_too() -> None:
+    units = [1, 1000, 1, 1]
+    few = il.FewShotClassifier(head="soft-means").fit(pd.DataFrame(IRIS[ROWS] * units, columns=list("abcd")), some())
+    assert (few.encoder_, few.unlabeled_) == ("table", 24)
+    assert few.score(pd.DataFrame(IRIS * units, columns=list("abcd")), few.classes_[KINDS]) > 0.75
+
+
+@pytest.mark.parametrize("head", ["auto", "ridge", "prototypes"])
+def test_other_heads_say_how_many_have_no_label(head: str) -> None:
+    for y in (some(), pd.Series(some()), np.where(FEW, KINDS[ROWS], np.nan)):
+        with pytest.raises(il.InputError, match=r"row 1 is missing \(24 of 30 .*head='soft-means'.*leave these"):
+            il.FewShotClassifier("features", head).fit(IRIS[ROWS], y)
+
+
+def test_nothing_but_unlabelled_examples_is_refused() -> None:
+    with pytest.raises(il.InputError, match="no example has a label"):
+        fitted([None] * 30)

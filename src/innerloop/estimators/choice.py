@@ -118,13 +118,13 @@ def joining(heads: Mapping[str, Head], support: Examples) -> dict[str, Head]:
 def countable(y: Tensor, heads: Mapping[str, Head]) -> Tensor:
     """Which examples can be told once they are left out, bool ``[N]``.
 
-    Those that are not the only one of their class; all where the heads have examples of their own.
+    Those that are not the only one of their class; all where the heads have examples of their own of each class.
     """
     return y @ y.sum(0) > (0.5 if _primed(heads) else 1.5)
 
 
 def _primed(heads: Mapping[str, Head]) -> bool:
-    return all(isinstance(head, Primed) for head in heads.values())
+    return all(isinstance(head, Primed) and bool((head.y.sum(0) > 0).all()) for head in heads.values())
 
 
 def choose(heads: Mapping[str, Head], support: Examples, single: str = SINGLE) -> Choice:

@@ -31,6 +31,7 @@ from innerloop.estimators.manners import Manners, Tasks, with_callbacks
 from innerloop.estimators.places import all_but, names_of
 from innerloop.estimators.stored import plain, restored
 from innerloop.estimators.unknown import strangeness
+from innerloop.estimators.unlabeled import SOFT_MEANS, labelled, soft_means, those, with_unlabeled
 from innerloop.evidence.explain import Explanation, explain_classes, likeness
 from innerloop.learners.head import Head
 
@@ -48,13 +49,15 @@ class _Examples(NamedTuple):
     x: Floats
     labels: npt.NDArray[Any]
     names: npt.NDArray[Any]
+    free: Floats
+    """Features of those without a label, ``[M, H]``."""
     encoder_name: str
     encoder: Encoder | None
 
     def joined(self, more: _Examples) -> _Examples:
         """These and more of them."""
-        x, labels, names = (np.concatenate(pair) for pair in zip(self[:3], more[:3], strict=True))
-        return _Examples(x, labels, names, self.encoder_name, self.encoder)
+        x, labels, names, free = (np.concatenate(pair) for pair in zip(self[:4], more[:4], strict=True))
+        return _Examples(x, labels, names, free, self.encoder_name, self.encoder)
 
 
 class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -69,6 +72,10 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
     nearest, nearest-euclidean (the first three and nearest on features of unit length). Logistic regression and
     Gaussian classes, which are refitted for it, are tried on few examples only (about 35 of five classes). Where every
     class has a single example nothing can be left out, and it is the prototypes.
+
+    Examples without a label (``None`` or NaN in y) are of use to ``head="soft-means"``, prototypes that they refine
+    (:class:`~innerloop.learners.SoftMeans`), and refused with any other head. What leave-one-out says, and what is
+    promised, is of the labelled ones.
 
     Args:
         encoder: what turns X into features: ``"letters"``, ``"photographs"``, ``"sentences"``, ``"table"``, an
@@ -92,6 +99,7 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         y_: their labels, ``[N]``.
         names_: what the examples are called, ``[N]``: paths, sentences, or their numbers.
         named_: whether the labels' words joined the examples.
+        unlabeled_: how many examples without a label were used.
         n_features_in_: H, where features came ready.
 
     Raises:
@@ -126,7 +134,8 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
 
         Args:
             X: N pictures or sentences in a list or column; or features ``[N, H]``: an array, or rows in lists.
-            y: labels ``[N]`` of any kind: numbers, words, booleans, a column of pandas.
+            y: labels ``[N]`` of any kind: numbers, words, booleans, a column of pandas; with ``head="soft-means"``
+                ``None`` or NaN for examples without one.
         """
         with Tasks(self, X, y, ("encoding", "choice")).all() as tasks:
             with tasks.one("encoding"):
@@ -154,7 +163,7 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
                     f"the new labels are {_kind(labels)}s (the first is {labels[0]}), the known ones {_kind(self.y_)}s "
                     f"({self.y_[0]}): give labels of one kind"
                 )
-            before = _Examples(self.X_, self.y_, self.names_, self.encoder_, self._encoder)
+            before = _Examples(self.X_, self.y_, self.names_, self._free, self.encoder_, self._encoder)
             new = before.joined(new)
         self._learn(new)
         return self
@@ -181,7 +190,8 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
                 )
         else:
             keep = all_but(index, len(keep))
-        self._learn(_Examples(self.X_[keep], self.y_[keep], self.names_[keep], self.encoder_, self._encoder))
+        left = (self.X_[keep], self.y_[keep], self.names_[keep])
+        self._learn(_Examples(*left, self._free, self.encoder_, self._encoder))
         return self
 
     def predict_proba(self, X: Any) -> Floats:
@@ -250,7 +260,7 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         if method != "full":
             raise InputError(f"method={method!r} is unknown: it is 'full'")
         x, support = self._queries(X), self._support()
-        heads = {self.head_: self._plain}
+        heads = {self.head_: with_unlabeled(self._plain, self._free, len(self.classes_))}
         if isinstance(self.head, str) and self.head == "auto":
             heads = joining(_candidates(*self._sizes(), self._encoder), support)
         names = self._called(self.classes_, self._encoder)
@@ -287,7 +297,7 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
             x,
             classes=self.classes_,
             names=self.names_,
-            similarity=likeness(self._head, support.x, x),
+            similarity=likeness(self._plain, support.x, x),
             temperature=self.temperature_,
             shown=k,
             turn=turn,
@@ -314,7 +324,14 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
             "head": self.head if isinstance(self.head, str) else None,
             "class_names": self.class_names,
         }
-        state = {"X": self.X_, "y": self.y_, "asked": asked, "fitted": fitted, "encoder": kept(self._encoder)}
+        state = {
+            "X": self.X_,
+            "y": self.y_,
+            "unlabeled": self._free,
+            "asked": asked,
+            "fitted": fitted,
+            "encoder": kept(self._encoder),
+        }
         facts = Facts("vectors", (self.X_.shape[1],), len(names), "classification", names)
         return Contents(with_encoder(self._plain, self._encoder), state, facts)
 
@@ -329,7 +346,8 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         made._encoder = encoder
         for name, value in state["fitted"].items():
             setattr(made, name, value)
-        made.X_, made.y_ = state["X"], state["y"]
+        made.X_, made.y_, made._free = state["X"], state["y"], state["unlabeled"]
+        made.unlabeled_ = len(made._free)
         made._settle(ready(head))
         return made
 
@@ -364,7 +382,7 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
 
     def _examples(self, X: Any, y: Any, *, reset: bool) -> _Examples:
         found = self._found(X) if reset else Found(self.encoder_, self._encoder)
-        names = ("auto", *_heads(found.encoder))
+        names = ("auto", *_named(found.encoder))
         if isinstance(self.head, str) and self.head not in names:
             near = did_you_mean(self.head, names)
             raise InputError(f"head {self.head!r} is unknown{near}: choose of {', '.join(names)}")
@@ -374,13 +392,14 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
             if y is None:
                 # In scikit-learn's words.
                 validate_data(self, X, y, reset=reset)
-            x, values = self._features(X, None, reset=reset), self._labels(y)
+            x, (values, known) = self._features(X, None, reset=reset), self._labels(y)
         else:
             # Labels that are no labels are found before minutes are spent on pictures.
-            values = self._labels(y)
+            values, known = self._labels(y)
             x = self._features(X, found.encoder, reset=reset)
-        check_consistent_length(x, values)
-        return _Examples(x, values, names_of(X, len(x), found.encoder), found.name, found.encoder)
+        check_consistent_length(x, known)
+        words = names_of(X, len(x), found.encoder)
+        return _Examples(x[known], values, words[known], x[~known], found.name, found.encoder)
 
     def _found(self, X: Any) -> Found:
         """What X is taken for, and an encoder that has seen it."""
@@ -392,9 +411,16 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
                     setattr(self, said, getattr(encoder, said))
         return Found(name, encoder)
 
-    def _labels(self, y: Any) -> npt.NDArray[Any]:
+    def _labels(self, y: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """The labels of those that have one, and which these are."""
         if y is None:
             raise InputError("y is missing: give a label for each example")
+        known = labelled(y)
+        y = those(y, known, self.head)
+        if len(known) and not known.any():
+            if not hasattr(self, "y_"):
+                raise InputError("no example has a label: give a labelled one of two classes at least")
+            return self.y_[:0], known
         if getattr(y, "ndim", 1) == 2 or type(getattr(y, "dtype", None)).__name__ == "CategoricalDtype":
             # Categories as they are: those that are numbers stay numbers.
             y = column_or_1d(y, warn=True)
@@ -404,7 +430,7 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             check_classification_targets(values)
         coded(label_array(values))
-        return values
+        return values, np.ones(len(values), dtype=bool) if known.all() else known
 
     def _features(self, X: Any, encoder: Encoder | None, *, reset: bool) -> Floats:
         if encoder is not None:
@@ -426,14 +452,16 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         elif self.head == "auto":
             heads = _candidates(len(x), len(classes), x.shape[1], encoder)
         else:
-            heads = {self.head: ready(_heads(encoder)[self.head]())}
+            heads = {self.head: ready(_named(encoder)[self.head]())}
         names = self._called(classes, encoder)
         if names is not None and self.class_names == "auto" and not names.believed(support):
             names = None
-        tried = heads if names is None else {name: names.primed(head) for name, head in heads.items()}
+        tried = {name: with_unlabeled(head, examples.free, len(classes)) for name, head in heads.items()}
+        tried = tried if names is None else {name: names.primed(head) for name, head in tried.items()}
         choice = choose(tried, support, single=encoder.single if encoder else SINGLE)
         self.named_ = names is not None
         self.X_, self.y_, self.classes_, self.names_ = x, labels, classes, examples.names
+        self._free, self.unlabeled_ = examples.free, len(examples.free)
         self.encoder_, self._encoder, self.head_ = examples.encoder_name, encoder, choice.name
         self.accuracy_, self.accuracy_interval_ = choice.accuracy, choice.interval
         self.temperature_ = choice.temperature
@@ -451,11 +479,11 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         return names
 
     def _settle(self, head: Head) -> None:
-        self._plain = self._head = head
+        self._plain, self._head = head, with_unlabeled(head, self._free, len(self.classes_))
         if self.named_ and (names := called(self._encoder, self.classes_)) is not None:
-            self._head = names.primed(head)
+            self._head = names.primed(self._head)
         with torch.no_grad():
-            self._state = head.adapt(self._support())
+            self._state = self._head.adapt(self._support())
 
     def _support(self) -> Examples:
         codes = np.searchsorted(self.classes_, self.y_)
@@ -480,6 +508,11 @@ def _heads(encoder: Encoder | None) -> Mapping[str, Callable[[], Head]]:
     if encoder is None:
         return HEADS
     return encoder.heads() if encoder.kind == "table" else {**encoder.heads(), **HEADS}
+
+
+def _named(encoder: Encoder | None) -> Mapping[str, Callable[[], Head]]:
+    """Those, and the one that is taken only if it is asked for."""
+    return {**_heads(encoder), SOFT_MEANS: soft_means(encoder)}
 
 
 def _candidates(examples: int, classes: int, features: int, encoder: Encoder | None) -> dict[str, Head]:

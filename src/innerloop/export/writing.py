@@ -154,8 +154,9 @@ def _check_model(model: object) -> None:
 def _form(model: FewShotClassifier, network: Network, form: str) -> Form:
     head = model.learner_
     if form == "adapt":
-        # The labels' words are of the classes of one task.
-        head = head.head if isinstance(head, Primed) else head
+        # The labels' words, and examples without a label, are of one task.
+        while isinstance(head, Primed):
+            head = head.head
         learning = Adapt(head, model.temperature_, network.module).eval()
         return graphs.adapt(learning, network.inputs, network.changing)
     state = model.state_
