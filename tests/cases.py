@@ -320,10 +320,10 @@ FEATURE_HEADS = [
         "scaled",
         lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.Scaled(il.learners.Ridge(normalize=False))),
         **BLOBS,
-        margin=0.3,
+        margin=0.2,
         folds=True,
         exempt={"encoder.2.bias": SHIFT},
-        fit={"steps": 60, "lr": 1e-2},
+        fit={"steps": 100, "lr": 3e-2},
     ),
     Case(
         "blocks",

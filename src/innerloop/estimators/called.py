@@ -28,6 +28,8 @@ _ERROR, _DEALS = 0.05, 1000
 #: Classes of which all orders are compared.
 _ALL = 6
 _NUMBERS = 2**23
+#: The share of labels that may be too short to be words.
+_SHORT = 0.1
 
 
 class Called(NamedTuple):
@@ -79,7 +81,9 @@ def called(encoder: Encoder | None, classes: npt.NDArray[Any]) -> Called | None:
     if encoder is None or encoder.kind != "text" or classes.dtype.kind != "U":
         return None
     words = [words_of(str(label)) for label in classes]
-    if any(sum(letter.isalpha() for letter in word) < 3 for word in words):
+    # One name may be short ("w2", a form) where the others are words.
+    short = sum(sum(letter.isalpha() for letter in word) < 3 for word in words)
+    if short > _SHORT * len(words) or not all(words):
         return None
     x = torch.from_numpy(encoder.transform(words).astype(np.float64))
     return Called(x, deals(len(words)))
