@@ -287,6 +287,21 @@ def test_probabilities_beside_the_truth() -> None:
         Classified(np.zeros((0, 2)), np.zeros(0, dtype=int))
 
 
+def test_rows_without_a_label_are_used_where_the_head_can(cli: Cli, flowers: Path, tmp_path: Path) -> None:
+    with flowers.open("a") as file:
+        file.write("0.1,-0.2,0.3,\n3.1,2.9,3.2,\n")
+    code, out, _ = cli("learn", flowers, "--head", "soft-means", "--out", tmp_path / "soft", "--json")
+    model = il.load(tmp_path / "soft")
+    assert isinstance(model, il.FewShotClassifier)
+    assert (code, json.loads(out)["notes"][-1]) == (0, "2 examples have no label and were used without")
+    assert (model.unlabeled_, len(model.X_), len(model.names_)) == (2, 15, 15)
+    code, out, _ = cli("learn", flowers, "--out", tmp_path / "plain", "--json")
+    model = il.load(tmp_path / "plain")
+    assert isinstance(model, il.FewShotClassifier)
+    assert (code, json.loads(out)["notes"][-1]) == (0, "2 examples have no label and were left out")
+    assert (model.unlabeled_, len(model.X_)) == (0, 15)
+
+
 @pytest.fixture
 def flats(tmp_path: Path) -> Path:
     """Rents that grow with the area, higher on upper floors."""

@@ -4,8 +4,8 @@
 
 Tasks of 5 kinds: some labelled photographs of each, and 20 without a label, of which some are of the task's kinds (each
 as often as it comes) and the others of other kinds; queries are all other photographs of the kinds. All contestants
-learn from the encoder's vectors; those that take labels alone see no others. The similarity that is as much of no class
-as of one was chosen on the first 40 kinds and draws of seed 7; figures are of the 41 others.
+learn from the encoder's vectors; those that take labels alone see no others. The head's factor, steps and similarity
+that is as much of no class as of one were chosen on the first 40 kinds and draws of seed 7; figures are of the others.
 """
 
 from __future__ import annotations

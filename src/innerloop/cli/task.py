@@ -42,6 +42,7 @@ def learn(
     from innerloop.data.own.read import read_own
     from innerloop.estimators.fewshot import FewShotClassifier
     from innerloop.estimators.fewshot_regressor import FewShotRegressor
+    from innerloop.estimators.unlabeled import SOFT_MEANS
 
     check_place(out, replace)
     own = read_own(data, label=label, inputs=inputs or None)
@@ -49,13 +50,15 @@ def learn(
     if own.splits is not None and "train" in own.splits:
         own = own.part("train")
         notes.append("learned from the part that is called train")
+    labelled = own.labeled()
     if own.unlabeled:
-        notes.append(f"{own.unlabeled} examples have no label and were left out")
-    own = own.labeled()
+        used = head == SOFT_MEANS and own.objective != "regression"
+        notes.append(f"{own.unlabeled} examples have no label and were {'used without' if used else 'left out'}")
+        own = own if used else labelled
     estimator = FewShotRegressor if own.objective == "regression" else FewShotClassifier
     model: Task = estimator(_encoder(encoder, own.kind, cache), head).fit(own.X, own.y)
     # As the folder has them: a task goes to other machines.
-    model.names_ = _array(own.names)
+    model.names_ = _array(labelled.names)
     model.save(out, replace=replace)
     _said(model, out, own.kind, as_json, notes)
 
