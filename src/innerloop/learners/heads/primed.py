@@ -29,7 +29,7 @@ class Primed(Head):
         >>> head = Primed(il.learners.Prototypes(), torch.tensor([[0.0], [8.0]]), torch.eye(2))
         >>> state = head.adapt(Examples(torch.tensor([[2.0]]), torch.tensor([[1.0, 0.0]])))
         >>> head.predict(state, torch.tensor([[1.0]]))
-        tensor([[[  0., -49.]]])
+        tensor([[[ -0., -49.]]])
 
     References:
         Xing, Rostamzadeh, Oreshkin, Pinheiro, *Adaptive Cross-Modal Few-shot Learning*, NeurIPS 2019,

@@ -115,7 +115,7 @@ class SoftMeans(Head):
         logits = (self.scale * self._similarity(z, means)).masked_fill(counts == 0, least)
         if self.outside > -math.inf:
             logits = torch.cat((logits, torch.full_like(logits[:, :1], self.scale * self.outside)), 1)
-        return logits.softmax(1)[:, : len(counts)].masked_fill(counts == 0, 0)
+        return logits.softmax(1)[:, : counts.shape[0]].masked_fill(counts == 0, 0)
 
     def _vectors(self, x: Tensor, center: Tensor) -> Tensor:
         if self.distance == "euclidean":
