@@ -17,6 +17,7 @@ from sklearn.datasets import load_iris
 import innerloop as il
 from innerloop.core.task import check_examples
 from innerloop.evidence import leave_one_out
+from innerloop.export import write
 
 FAR = {"distance": "euclidean", "scale": 0.3, "outside": -6.0}
 
@@ -270,3 +271,19 @@ def test_other_heads_say_how_many_have_no_label(head: str) -> None:
 def test_nothing_but_unlabelled_examples_is_refused() -> None:
     with pytest.raises(il.InputError, match="no example has a label"):
         fitted([None] * 30)
+
+
+@pytest.mark.parametrize("form", ["classify", "adapt"])
+def test_it_is_exported(form: str, tmp_path: Path) -> None:
+    """The graph agrees with ours to rounding; ``adapt`` learns another task, from labels alone."""
+    written = write(fitted(some()), tmp_path / "flowers.pt2", form=form)  # type: ignore[arg-type]
+    assert written.drift.largest < 1e-6
+
+
+def test_skops_stores_it() -> None:
+    stored = pytest.importorskip("skops.io")
+    few = fitted(some())
+    content = stored.dumps(few)
+    again = stored.loads(content, trusted=stored.get_untrusted_types(data=content))
+    assert again.unlabeled_ == 24
+    np.testing.assert_array_equal(again.predict_proba(IRIS), few.predict_proba(IRIS))
