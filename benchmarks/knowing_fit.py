@@ -1,15 +1,16 @@
 """Fit the coefficients of estimators/estimate.py: small tasks of known accuracy, from the first half of the classes.
 
-Called by ``knowing.py fit``. Every source counts the same. The accuracy of a task is known from so many right
-queries of so many, so the likelihood is beta-binomial. ``SHARE`` is what lets 95 % of their intervals hold.
+Called by ``knowing.py fit``. Every source counts the same, but normal classes less. The accuracy of a task is known
+from so many right queries of so many, so the likelihood is beta-binomial. ``SHARE`` is what lets about 95 % of their
+intervals hold.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from knowing import SETS, blobs, classes_of, sizes, task
-from sklearn.datasets import load_digits
+from knowing import SETS, blobs, classes_of, makers, sizes, task
+from knowing_temperature import digits
 
 import innerloop as il
 from innerloop.estimators.choice import candidates, countable
@@ -19,13 +20,14 @@ from innerloop.evidence.conformal import misfits
 
 WIDE = [0, 3, 6, 10]
 MOST = 300
+#: What normal classes count: most of them can hardly be told apart, unlike what people bring.
+RARE = 0.2
 
 
-def seen(random: np.random.Generator, name: str) -> tuple[np.ndarray, float] | None:
-    """The facts of a task, and the accuracy of its head on fresh queries."""
-    digits = load_digits()
+def seen(random: np.random.Generator, name: str) -> tuple[np.ndarray, float, int] | None:
+    """The facts of a task, the accuracy of its head on fresh queries, and how many these are."""
     of = {
-        "digits": lambda: [digits.data[digits.target == c] for c in range(10)],
+        "digits": digits,
         "normal": lambda: blobs(random, 15),
     }.get(name, lambda: classes_of(name, "first"))()
     _, counts = sizes(random, len(of))
@@ -34,7 +36,7 @@ def seen(random: np.random.Generator, name: str) -> tuple[np.ndarray, float] | N
     rows = countable(support.y)
     if not rows.any():
         return None
-    heads = candidates(len(x), len(counts), x.shape[1])
+    heads = candidates(len(x), len(counts), x.shape[1], makers(name))
     if len(x) > 25:
         heads.pop("logistic", None)
     if random.random() < 0.4:
@@ -51,7 +53,7 @@ def seen(random: np.random.Generator, name: str) -> tuple[np.ndarray, float] | N
         found = chosen.predict(chosen.adapt(support), torch.from_numpy(q))[0].argmax(1).numpy() == t
     accuracy = np.average([found[t == c].mean() for c in range(len(counts))], weights=counts)
     order = [best, *(i for i in range(len(right)) if i != best)]
-    return facts(right[order], margins, counts), float(accuracy)
+    return facts(right[order], margins, counts, x.shape[1]), float(accuracy), len(q)
 
 
 def fit(tasks: int) -> None:
@@ -62,9 +64,10 @@ def fit(tasks: int) -> None:
     for name in sources:
         each = [one for one in (seen(random, name) for _ in range(tasks)) if one is not None]
         found += each
-        weights += [1 / len(each)] * len(each)
+        weights += [(RARE if name == "normal" else 1) / len(each)] * len(each)
     x, accuracy = torch.tensor(np.array([one[0] for one in found])), torch.tensor([one[1] for one in found])
-    weight, hits = torch.tensor(weights, dtype=torch.float64), MOST * accuracy.double()
+    of = torch.tensor([float(min(one[2], MOST)) for one in found], dtype=torch.float64)
+    weight, hits = torch.tensor(weights, dtype=torch.float64), of * accuracy.double()
     scale = x.std(0) + 1e-9
     scale[0] = 1
     z = x / scale
@@ -80,7 +83,7 @@ def fit(tasks: int) -> None:
         m = torch.sigmoid(z @ mean).clamp(1e-4, 1 - 1e-4)
         worth = (2 + z[:, WIDE] @ width).clamp(-1, 7).exp()
         a, b = m * worth, (1 - m) * worth
-        likely = log_beta(hits + a, MOST - hits + b) - log_beta(a, b)
+        likely = log_beta(hits + a, of - hits + b) - log_beta(a, b)
         small = 1e-3 * (mean[1:].square().sum() + width[1:].square().sum())
         loss = -(weight * likely).sum() / weight.sum() + small
         loss.backward()

@@ -108,7 +108,8 @@ def test_unequal_counts_and_single_examples() -> None:
     lone = il.FewShotClassifier().fit(x[[0, 4, 5]], y[[0, 4, 5]])
     assert lone.head_ == "prototypes"
     assert np.isnan(lone.accuracy_)
-    assert (lone.accuracy_interval_, lone.temperature_) == ((0.0, 1.0), 1.0)
+    assert lone.accuracy_interval_ == (0.0, 1.0)
+    assert 0 < lone.temperature_ < np.inf
     assert lone.predict(x[[0, 4, 5]]).tolist() == [0, 1, 2]
 
 

@@ -14,6 +14,7 @@ from innerloop.core.task import Examples
 from innerloop.encoders.incontext import InContextHead
 from innerloop.estimators.called import Called
 from innerloop.estimators.estimate import FEW, estimate
+from innerloop.estimators.temperature import temperature
 from innerloop.evidence import Ranks, conformal_ranks, joined_misfits, leave_one_out, ranks
 from innerloop.evidence.conformal import misfits
 from innerloop.learners.head import Head
@@ -143,7 +144,8 @@ def choose(heads: Mapping[str, Head], support: Examples, single: str = SINGLE) -
     """
     rows = countable(support.y, heads).nonzero().squeeze(1)
     if not len(rows):
-        return Choice(single if single in heads else next(iter(heads)), float("nan"), (0.0, 1.0), 1.0)
+        name = single if single in heads else next(iter(heads))
+        return Choice(name, float("nan"), (0.0, 1.0), temperature(heads[name], support))
     if len(heads) == 1:
         (head,) = heads.values()
         rows = _sample(head, support, rows)
@@ -156,15 +158,15 @@ def choose(heads: Mapping[str, Head], support: Examples, single: str = SINGLE) -
         apart = right[best] - right[own]
         best = best if apart.sum() > len(apart) ** 0.5 * apart.std() else own
     name = list(heads)[best]
-    temperature = _temperature(raws[name], support.y[rows])
+    divisor = temperature(heads[name], support, raws[name], support.y[rows])
     accuracy = _corrected(right, best)
     if len(rows) <= FEW:
         margins = -misfits(raws[name], support.y[rows]).clamp(-_FAR, _FAR).numpy()
         order = [best, *(other for other in range(len(right)) if other != best)]
         # A name is an example more.
         counts = support.y.sum(0).round().long().numpy() + _primed(heads)
-        return Choice(name, *estimate(right[order] > 0, margins, counts, accuracy), temperature)
-    return Choice(name, accuracy, _interval(accuracy, len(rows)), temperature)
+        return Choice(name, *estimate(right[order] > 0, margins, counts, support.x[0].numel(), accuracy), divisor)
+    return Choice(name, accuracy, _interval(accuracy, len(rows)), divisor)
 
 
 def conformal(
@@ -276,21 +278,3 @@ def _interval(share: float, tries: int) -> tuple[float, float]:
     hits = share * tries
     low = float(beta.ppf(0.025, hits, tries - hits + 1)) if hits > 0 else 0.0
     return low, float(beta.ppf(0.975, hits + 1, tries - hits)) if hits < tries else 1.0
-
-
-def _temperature(raw: Tensor, y: Tensor) -> float:
-    """Of the least log loss, where one example more than n is of any class: so it never claims to be sure."""
-    from scipy.optimize import minimize_scalar
-
-    raw = raw - raw.amax(1, keepdim=True)
-    spread = float(-raw[raw.isfinite()].mean())
-    if not spread > 0:
-        return 1.0
-    share = 1 / (len(y) + 1)
-    target = y * (1 - share) + share / y.shape[1]
-
-    def loss(sharpness: float) -> float:
-        log_p = (raw / spread * float(np.exp(sharpness))).log_softmax(1)
-        return float(-(target * log_p.clamp(min=-1e6)).sum(1).mean())
-
-    return spread / float(np.exp(minimize_scalar(loss, bounds=(-6.0, 8.0), method="bounded").x))
