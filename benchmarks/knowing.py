@@ -167,7 +167,7 @@ def estimate(tasks: int) -> list[str]:
 def plain(head: Head, x: np.ndarray, y: np.ndarray) -> float:
     """The share of left-out examples that the chosen head tells right, without a correction."""
     support = few(x, y)
-    raw, rows = leave_one_out(head, support), countable(support.y)
+    raw, rows = leave_one_out(head, support), countable(support.y, {"": head})
     return float((raw.argmax(1) == support.y.argmax(1))[rows].double().mean())
 
 
@@ -304,6 +304,8 @@ def proba(tasks: int) -> list[str]:
     ]
     cells = [(5, 1), (15, 1), (5, 2), (15, 2), (5, 5), (15, 5)]
     for name, (ways, shots), head in itertools.product(SETS, cells, ("ridge", "auto")):
+        if head == "auto" and ways > 5:
+            continue
         random, losses, answers = np.random.default_rng(SEED), [], []
         for _ in range(tasks):
             x, y, q, t, _ = task(classes_of(name), random, np.full(ways, shots), 15)

@@ -33,10 +33,10 @@ def seen(random: np.random.Generator, name: str) -> tuple[np.ndarray, float, int
     _, counts = sizes(random, len(of))
     x, y, q, t, _ = task(of, random, counts, max(30, 600 // len(counts)))
     support = il.Examples(torch.from_numpy(x), torch.eye(len(counts), dtype=torch.float64)[torch.from_numpy(y)])
-    rows = countable(support.y)
+    heads = candidates(len(x), len(counts), x.shape[1], makers(name))
+    rows = countable(support.y, heads)
     if not rows.any():
         return None
-    heads = candidates(len(x), len(counts), x.shape[1], makers(name))
     if len(x) > 25:
         heads.pop("logistic", None)
     if random.random() < 0.4:

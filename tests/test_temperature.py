@@ -79,21 +79,32 @@ def test_many_examples_outweigh_what_is_expected() -> None:
     assert temperature(head, support, raw, support.y) == pytest.approx(best, rel=0.05)
 
 
-@pytest.mark.parametrize("name", ["ridge", "prototypes", "nearest"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: il.learners.Ridge(scale=300.0),
+        lambda: il.learners.Prototypes(distance="cosine", scale=300.0),
+        lambda: il.learners.NearestNeighbor(scale=300.0),
+    ],
+    ids=["ridge", "prototypes", "nearest"],
+)
 @pytest.mark.parametrize("shots", [1, 2, 5])
-def test_it_comes_near_the_best_that_hindsight_knows(name: str, shots: int) -> None:
-    """Wine, on which no constant was fitted: log loss of fresh rows, beside that of the best temperature for all."""
+def test_it_comes_near_the_best_that_hindsight_knows(make: Callable[[], Head], shots: int) -> None:
+    """Wine, on which no constant was fitted, by heads that are far too sure: the log loss of fresh rows, beside that of
+    the best temperature for all tasks.
+    """
     rows, labels = load_wine(return_X_y=True)
-    rows, random, tried = scale(rows), np.random.default_rng(shots), np.exp(np.linspace(-4, 4, 81))
+    rows, random, tried = scale(rows), np.random.default_rng(shots), np.exp(np.linspace(-2, 8, 81))
     mine, all_tried = [], []
     for _ in range(30):
         order = random.permutation(len(rows))
         chosen = np.concatenate([order[labels[order] == c][:shots] for c in range(3)])
         rest = np.setdiff1d(order, chosen)
         support = il.Examples(torch.from_numpy(rows[chosen]), torch.eye(3, dtype=torch.float64)[labels[chosen]])
-        head = ready(HEADS[name]())
-        divisor = choose({name: head}, support).temperature
+        head = ready(make())
+        divisor = choose({"head": head}, support).temperature
         raw, truth = head.predict(head.adapt(support), torch.from_numpy(rows[rest]))[0], torch.from_numpy(labels[rest])
         mine.append(float(cross_entropy(raw / divisor, truth)))
         all_tried.append([float(cross_entropy(raw / t, truth)) for t in tried])
-    assert np.mean(mine) < np.mean(all_tried, axis=0).min() + 0.06
+    assert np.mean(mine) < 0.6
+    assert np.mean(mine) < np.mean(all_tried, axis=0).min() + 0.18

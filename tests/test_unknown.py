@@ -92,11 +92,12 @@ def test_the_shortest_interval_holds_its_share_and_reaches_the_end_where_the_den
     assert shortest(30.0, 0.5)[1] == 1.0
 
 
-def test_more_right_answers_are_a_better_estimate_and_more_examples_a_narrower_one() -> None:
+@pytest.mark.parametrize("features", [4, 384])
+def test_more_right_answers_are_a_better_estimate_and_more_examples_a_narrower_one(features: int) -> None:
     def of(hits: int, count: int) -> tuple[float, tuple[float, float]]:
         right = np.arange(count)[None].repeat(2, 0) < hits
         margins = np.where(right[0], 1.0, -1.0)
-        return estimate(right, margins, np.full(5, count // 5), careful=hits / count)
+        return estimate(right, margins, np.full(5, count // 5), features, careful=hits / count)
 
     means = [of(hits, 25)[0] for hits in range(0, 26, 5)]
     assert (np.diff(means) > 0).all()
@@ -109,4 +110,4 @@ def test_the_facts_of_an_estimate_do_not_depend_on_the_scale_of_the_logits() -> 
     random = np.random.default_rng(5)
     right, margins = random.random((3, 12)) < 0.8, random.normal(1, 1, 12)
     counts = np.array([4, 4, 4])
-    np.testing.assert_allclose(facts(right, margins, counts), facts(right, 50 * margins, counts))
+    np.testing.assert_allclose(facts(right, margins, counts, 9), facts(right, 50 * margins, counts, 9))
