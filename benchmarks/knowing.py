@@ -161,6 +161,7 @@ def estimate(tasks: int) -> list[str]:
             f"| {name} | all | {len(truth)} | {100 * truth.mean():.1f} | {mean(said - truth)} | "
             f"{mean(apparent - truth)} | {100 * held.mean():.0f} % | {width.mean():.2f} |"
         )
+    rows += ["", f"{tasks} tasks a data set, and of normal classes; seed {FRESH}."]
     return rows
 
 

@@ -90,8 +90,8 @@ def test_many_examples_outweigh_what_is_expected() -> None:
 )
 @pytest.mark.parametrize("shots", [1, 2, 5])
 def test_it_comes_near_the_best_that_hindsight_knows(make: Callable[[], Head], shots: int) -> None:
-    """Wine, on which what is expected was not fitted, by heads that are far too sure: the log loss of fresh rows, beside that of
-    the best temperature for all tasks.
+    """Wine, on which what is expected was not fitted, by heads that are far too sure: the log loss of fresh rows beside
+    that of the best temperature for all tasks.
     """
     rows, labels = load_wine(return_X_y=True)
     rows, random, tried = scale(rows), np.random.default_rng(shots), np.exp(np.linspace(-2, 8, 81))
