@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from innerloop.core.task import Examples
+from innerloop.encoders.base import Encoder
 from innerloop.encoders.incontext import InContextHead
 from innerloop.estimators.called import Called
 from innerloop.estimators.estimate import FEW, estimate
 from innerloop.estimators.temperature import temperature
+from innerloop.estimators.unlabeled import SOFT_MEANS, soft_means
 from innerloop.evidence import Ranks, conformal_ranks, joined_misfits, leave_one_out, ranks
 from innerloop.evidence.conformal import misfits
 from innerloop.learners.head import Head
@@ -101,6 +103,24 @@ def candidates(
         for name, head in made.items()
         if name == single or (sizes[name] <= _LARGEST if closed(head) else examples * sizes[name] <= _TRIED)
     }
+
+
+def _heads(encoder: Encoder | None) -> Mapping[str, Callable[[], Head]]:
+    """All heads by name: the encoder's own, then the usual ones, which are for features of one unit."""
+    if encoder is None:
+        return HEADS
+    return encoder.heads() if encoder.kind == "table" else {**encoder.heads(), **HEADS}
+
+
+def named_heads(encoder: Encoder | None) -> Mapping[str, Callable[[], Head]]:
+    """Those, and the one that is taken only if it is asked for."""
+    return {**_heads(encoder), SOFT_MEANS: soft_means(encoder)}
+
+
+def candidates_for(examples: int, classes: int, features: int, encoder: Encoder | None) -> dict[str, Head]:
+    """The heads that are tried on so many examples of an encoder's features, see :func:`candidates`."""
+    single = encoder.single if encoder is not None else SINGLE
+    return candidates(examples, classes, features, _heads(encoder), single)
 
 
 def reads(head: Head, classes: int) -> bool:

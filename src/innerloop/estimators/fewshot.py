@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.utils import check_consistent_length, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from innerloop.bundle import save
 from innerloop.bundle.bundle import Bundle, Contents
 from innerloop.core.facts import Facts
-from innerloop.core.labels import coded, label_array, listed
+from innerloop.core.labels import listed
 from innerloop.core.task import Examples, InputError, did_you_mean
 from innerloop.encoders.base import Encoder
 from innerloop.encoders.find import Found, find
 from innerloop.estimators.called import Called, called
-from innerloop.estimators.choice import HEADS, SINGLE, candidates, choose, conformal, joining, ready
+from innerloop.estimators.choice import SINGLE, candidates_for, choose, conformal, joining, named_heads, ready
 from innerloop.estimators.keeping import brought, kept, with_encoder
+from innerloop.estimators.known import Known, class_labels, kind_of, rows_of
 from innerloop.estimators.manners import Manners, Tasks, with_callbacks
 from innerloop.estimators.places import all_but, names_of
 from innerloop.estimators.stored import plain, restored
 from innerloop.estimators.unknown import strangeness
-from innerloop.estimators.unlabeled import SOFT_MEANS, labelled, soft_means, those, with_unlabeled
+from innerloop.estimators.unlabeled import with_unlabeled
 from innerloop.evidence.explain import Explanation, explain_classes, likeness
 from innerloop.learners.head import Head
 
@@ -41,23 +39,6 @@ Floats = npt.NDArray[np.float64]
 _FITTED = ("named_", "classes_", "encoder_", "head_", "accuracy_", "accuracy_interval_", "temperature_", "names_")
 #: Numbers that a prediction holds at a time.
 _AT_ONCE = 2**23
-
-
-class _Examples(NamedTuple):
-    """What is learned from."""
-
-    x: Floats
-    labels: npt.NDArray[Any]
-    names: npt.NDArray[Any]
-    free: Floats
-    """Features of those without a label, ``[M, H]``."""
-    encoder_name: str
-    encoder: Encoder | None
-
-    def joined(self, more: _Examples) -> _Examples:
-        """These and more of them."""
-        x, labels, names, free = (np.concatenate(pair) for pair in zip(self[:4], more[:4], strict=True))
-        return _Examples(x, labels, names, free, self.encoder_name, self.encoder)
 
 
 class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -158,12 +139,12 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         if classes is not None and (other := sorted({*labels.tolist()} - {*np.asarray(classes).tolist()})):
             raise InputError(f"y has the label {other[0]!r}, which is none of classes: name it there, or leave it out")
         if known:
-            if _kind(labels) != _kind(self.y_):
+            if kind_of(labels) != kind_of(self.y_):
                 raise InputError(
-                    f"the new labels are {_kind(labels)}s (the first is {labels[0]}), the known ones {_kind(self.y_)}s "
-                    f"({self.y_[0]}): give labels of one kind"
+                    f"the new labels are {kind_of(labels)}s (the first is {labels[0]}), the known ones "
+                    f"{kind_of(self.y_)}s ({self.y_[0]}): give labels of one kind"
                 )
-            before = _Examples(self.X_, self.y_, self.names_, self._free, self.encoder_, self._encoder)
+            before = Known(self.X_, self.y_, self.names_, self._free, self.encoder_, self._encoder)
             new = before.joined(new)
         self._learn(new)
         return self
@@ -191,7 +172,7 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         else:
             keep = all_but(index, len(keep))
         left = (self.X_[keep], self.y_[keep], self.names_[keep])
-        self._learn(_Examples(*left, self._free, self.encoder_, self._encoder))
+        self._learn(Known(*left, self._free, self.encoder_, self._encoder))
         return self
 
     def predict_proba(self, X: Any) -> Floats:
@@ -262,7 +243,7 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         x, support = self._queries(X), self._support()
         heads = {self.head_: with_unlabeled(self._plain, self._free, len(self.classes_))}
         if isinstance(self.head, str) and self.head == "auto":
-            heads = joining(_candidates(*self._sizes(), self._encoder), support)
+            heads = joining(candidates_for(*self._sizes(), self._encoder), support)
         names = self._called(self.classes_, self._encoder)
         if names is not None and self.class_names is True:
             heads, names = {name: names.primed(head) for name, head in heads.items()}, None
@@ -380,26 +361,27 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         """The encoder; ``None`` where features were given."""
         return self._encoder
 
-    def _examples(self, X: Any, y: Any, *, reset: bool) -> _Examples:
+    def _examples(self, X: Any, y: Any, *, reset: bool) -> Known:
         found = self._found(X) if reset else Found(self.encoder_, self._encoder)
-        names = ("auto", *_named(found.encoder))
+        names = ("auto", *named_heads(found.encoder))
         if isinstance(self.head, str) and self.head not in names:
             near = did_you_mean(self.head, names)
             raise InputError(f"head {self.head!r} is unknown{near}: choose of {', '.join(names)}")
         if not isinstance(self.head, str | Head):
             raise InputError(f"head={self.head!r}: give a name, or an innerloop.learners.Head")
+        before = getattr(self, "y_", None)
         if found.encoder is None:
             if y is None:
                 # In scikit-learn's words.
                 validate_data(self, X, y, reset=reset)
-            x, (values, known) = self._features(X, None, reset=reset), self._labels(y)
+            x, (values, known) = self._features(X, None, reset=reset), class_labels(y, self.head, before)
         else:
             # Labels that are no labels are found before minutes are spent on pictures.
-            values, known = self._labels(y)
+            values, known = class_labels(y, self.head, before)
             x = self._features(X, found.encoder, reset=reset)
         check_consistent_length(x, known)
         words = names_of(X, len(x), found.encoder)
-        return _Examples(x[known], values, words[known], x[~known], found.name, found.encoder)
+        return Known(x[known], values, words[known], x[~known], found.name, found.encoder)
 
     def _found(self, X: Any) -> Found:
         """What X is taken for, and an encoder that has seen it."""
@@ -411,33 +393,12 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
                     setattr(self, said, getattr(encoder, said))
         return Found(name, encoder)
 
-    def _labels(self, y: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """The labels of those that have one, and which these are."""
-        if y is None:
-            raise InputError("y is missing: give a label for each example")
-        known = labelled(y)
-        y = those(y, known, self.head)
-        if len(known) and not known.any():
-            if not hasattr(self, "y_"):
-                raise InputError("no example has a label: give a labelled one of two classes at least")
-            return self.y_[:0], known
-        if getattr(y, "ndim", 1) == 2 or type(getattr(y, "dtype", None)).__name__ == "CategoricalDtype":
-            # Categories as they are: those that are numbers stay numbers.
-            y = column_or_1d(y, warn=True)
-        values = label_array(y).values
-        with warnings.catch_warnings():
-            # One example of each class is a task of few examples, and no regression.
-            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-            check_classification_targets(values)
-        coded(label_array(values))
-        return values, np.ones(len(values), dtype=bool) if known.all() else known
-
     def _features(self, X: Any, encoder: Encoder | None, *, reset: bool) -> Floats:
         if encoder is not None:
             return encoder.transform(X).astype(np.float64)
         return np.array(validate_data(self, X, dtype=np.float64, reset=reset))
 
-    def _learn(self, examples: _Examples) -> None:
+    def _learn(self, examples: Known) -> None:
         """From all examples. Nothing is changed before everything was found."""
         x, labels, encoder = examples.x, examples.labels, examples.encoder
         classes, codes = np.unique(labels, return_inverse=True)
@@ -446,13 +407,13 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
                 f"y has one class ({classes[0]!r}, {len(labels)} examples), and there is nothing to tell apart: give "
                 f"examples of two classes at least"
             )
-        support = Examples(torch.from_numpy(x), _rows(codes, len(classes)))
+        support = Examples(torch.from_numpy(x), rows_of(codes, len(classes)))
         if isinstance(self.head, Head):
             heads: dict[str, Head] = {type(self.head).__name__: ready(copy.deepcopy(self.head))}
         elif self.head == "auto":
-            heads = _candidates(len(x), len(classes), x.shape[1], encoder)
+            heads = candidates_for(len(x), len(classes), x.shape[1], encoder)
         else:
-            heads = {self.head: ready(_named(encoder)[self.head]())}
+            heads = {self.head: ready(named_heads(encoder)[self.head]())}
         names = self._called(classes, encoder)
         if names is not None and self.class_names == "auto" and not names.believed(support):
             names = None
@@ -487,7 +448,7 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
 
     def _support(self) -> Examples:
         codes = np.searchsorted(self.classes_, self.y_)
-        return Examples(torch.from_numpy(np.array(self.X_)), _rows(codes, len(self.classes_)))
+        return Examples(torch.from_numpy(np.array(self.X_)), rows_of(codes, len(self.classes_)))
 
     def _sizes(self) -> tuple[int, int, int]:
         return len(self.X_), len(self.classes_), self.X_.shape[1]
@@ -501,28 +462,3 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         size = max(1, _AT_ONCE // (len(self.X_) * self.X_.shape[1]))
         with torch.no_grad():
             return torch.cat([self._head.predict(self._state, part)[0] for part in x.split(size)])
-
-
-def _heads(encoder: Encoder | None) -> Mapping[str, Callable[[], Head]]:
-    """All heads by name: the encoder's own, then the usual ones, which are for features of one unit."""
-    if encoder is None:
-        return HEADS
-    return encoder.heads() if encoder.kind == "table" else {**encoder.heads(), **HEADS}
-
-
-def _named(encoder: Encoder | None) -> Mapping[str, Callable[[], Head]]:
-    """Those, and the one that is taken only if it is asked for."""
-    return {**_heads(encoder), SOFT_MEANS: soft_means(encoder)}
-
-
-def _candidates(examples: int, classes: int, features: int, encoder: Encoder | None) -> dict[str, Head]:
-    single = encoder.single if encoder is not None else SINGLE
-    return candidates(examples, classes, features, _heads(encoder), single)
-
-
-def _kind(labels: npt.NDArray[Any]) -> str:
-    return {"U": "word", "b": "boolean"}.get(labels.dtype.kind, "number")
-
-
-def _rows(codes: npt.NDArray[np.intp], classes: int) -> Tensor:
-    return torch.eye(classes, dtype=torch.float64)[torch.from_numpy(codes)]
