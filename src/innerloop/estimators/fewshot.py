@@ -76,8 +76,8 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
             where every class has a single example. An example that is the only one of its class does not count. Where
             labels' words join the examples these count too, told by the words; so the estimate is careful there.
         accuracy_interval_: of 95 %.
-        temperature_: what the logits are divided by, so that probabilities mean something: of the least log loss on the
-            examples left out.
+        temperature_: what the logits are divided by, so that probabilities mean something: what is expected of the head
+            and so many examples, moved by what those that were left out say.
         X_: the features of the examples, ``[N, H]``.
         y_: their labels, ``[N]``.
         names_: what the examples are called, ``[N]``: paths, sentences, or their numbers.
