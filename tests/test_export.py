@@ -29,7 +29,14 @@ onnx = pytest.importorskip("onnx", reason="the extra is absent: pip install 'inn
 
 X, Y = load_iris(return_X_y=True)
 FEATURES = 6
-PORTABLE = {name: make for name, make in HEADS.items() if name != "logistic"}
+#: The usual heads, and those that photographs and sentences bring.
+PORTABLE: dict[str, Callable[[], il.learners.Head]] = {
+    **{name: make for name, make in HEADS.items() if name != "logistic"},
+    "depths": lambda: il.learners.MixedRidge(
+        parts=[(0, 3), (3, 6)], mixes=[(0.7, 0.3), (0.3, 0.7)], limits=[0.5], penalties=[0.03, 0.1, 0.3]
+    ),
+    "learned": lambda: il.learners.LearnedKernel(features=FEATURES),
+}
 Answer = Callable[[dict[str, Tensor]], Any]
 
 

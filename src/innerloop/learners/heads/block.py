@@ -218,12 +218,14 @@ class MixedRidge(Head):
     def _fits(self, parts: list[Tensor], y: Tensor) -> _Fits:
         centered = [part - part.mean(0) for part in parts]
         grams = torch.stack([part @ part.mT for part in centered])
-        own = torch.eye(len(y), dtype=y.dtype, device=y.device)
+        own = torch.eye(y.shape[0], dtype=y.dtype, device=y.device)
         kernels = torch.einsum("mp,pij->mij", self.shares.to(grams), grams).unsqueeze(1)
         penalties = self.penalties.to(grams).view(-1, 1, 1)
-        inverse = torch.linalg.inv(kernels + penalties * own)
+        system = kernels + penalties * own
+        # Not by inv, which no graph of ONNX has.
+        inverse = torch.linalg.solve(system, own.expand_as(system))
         dual = inverse @ (y - y.mean(0))
-        hat = kernels @ inverse + 1 / len(y)
+        hat = kernels @ inverse + 1 / y.shape[0]
         return _Fits(dual.flatten(0, 1), hat.flatten(0, 1), (penalties * dual).flatten(0, 1))
 
     def _chosen(self, errors: Tensor, known: Tensor, likeness: Tensor) -> Tensor:

@@ -130,7 +130,7 @@ class LearnedKernel(Head):
 
     def _solve(self, kernel: Tensor, right: Tensor) -> Tensor:
         penalty = self.log_penalty.exp().to(kernel)
-        return torch.linalg.solve(kernel + penalty * torch.eye(len(kernel), dtype=kernel.dtype).to(kernel), right)
+        return torch.linalg.solve(kernel + penalty * torch.eye(kernel.shape[0], dtype=kernel.dtype).to(kernel), right)
 
     def _kernel(self, one: Tensor, other: Tensor) -> Tensor:
         sharpness = self.log_sharpness.exp().to(one)

@@ -1,0 +1,78 @@
+"""How long ten examples take: learning from 25 photographs, one prediction, and the choice of a head on features.
+
+    python benchmarks/few/times.py
+
+Wall-clock medians with the smallest and the largest, on as many threads as OMP_NUM_THREADS says. Features are computed
+anew for each figure.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+import innerloop as il
+from innerloop.encoders.photographs import Photographs
+
+ROOT = Path(os.environ.get("INNERLOOP_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+
+
+def timed(call: Callable[[], object], turns: int) -> str:
+    """``median (least to most)`` in milliseconds."""
+    call()
+    found = []
+    for _ in range(turns):
+        begun = time.perf_counter()
+        call()
+        found.append(1000 * (time.perf_counter() - begun))
+    return f"{np.median(found):.0f} ({min(found):.0f} to {max(found):.0f}) ms"
+
+
+def photographs() -> None:
+    """25 photographs of five kinds of groceries, and one more; each time as new pixels, which no cache knows."""
+    from PIL import Image
+
+    kinds = sorted((ROOT / "groceries" / "images").iterdir())[:5]
+    shown = [path for kind in kinds for path in sorted(kind.iterdir())[:5]]
+    labels = [path.parent.name for path in shown]
+    random = np.random.default_rng(0)
+    with TemporaryDirectory() as made:
+
+        def fresh(paths: list[Path]) -> list[Path]:
+            copies = []
+            for number, path in enumerate(paths):
+                pixels = np.array(Image.open(path).convert("RGB"))
+                pixels[0, 0] = random.integers(0, 255, 3)
+                copies.append(Path(made) / f"{random.integers(1 << 40)}-{number}.jpg")
+                Image.fromarray(pixels).save(copies[-1], quality=95)
+            return copies
+
+        sets = iter([fresh(shown) for _ in range(6)])
+        few = il.FewShotClassifier(Photographs())
+        print("learn from 25 photographs:", timed(lambda: few.fit(next(sets), labels), 5))
+        singles = iter([fresh(shown[:1]) for _ in range(21)])
+        print("one prediction:", timed(lambda: few.predict_proba(next(singles)), 20))
+
+
+def features() -> None:
+    """Normal classes."""
+    for ways, shots, size in ((5, 5, 384), (5, 5, 1280), (81, 5, 1280)):
+        random = np.random.default_rng(0)
+        y = np.repeat(np.arange(ways), shots)
+        x = random.normal(size=(ways, size))[y] + 1.5 * random.normal(size=(len(y), size))
+        few = il.FewShotClassifier("features")
+        print(
+            f"head chosen, {ways}-way {shots}-shot, {size} numbers:", timed(lambda few=few, x=x, y=y: few.fit(x, y), 7)
+        )
+
+
+if __name__ == "__main__":
+    print(f"{torch.get_num_threads()} threads")
+    features()
+    photographs()
