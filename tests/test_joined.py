@@ -46,7 +46,7 @@ def test_ranks_by_closed_forms_are_those_of_refits(by_class: bool) -> None:
     """Of one head and of the best of five, chosen anew for each query and class."""
     _, _, part = support([3, 4, 5])
     heads = {name: ready(make()) for name, make in NAMED.items()}
-    heads = joining(heads, part)
+    heads = joining(heads)
     assert list(heads) == ["ridge", "prototypes", "prototypes-euclidean", "nearest", "nearest-euclidean"]
     for some in (heads, {"ridge": heads["ridge"]}):
         found = conformal(some, part, queries(10), by_class=by_class)

@@ -1,6 +1,7 @@
 """How long ten examples take: learning from 25 photographs, one prediction, and the choice of a head on features.
 
     python benchmarks/few/times.py
+    python benchmarks/few/times.py --fresh      # a new environment, and the two commands
 
 Wall-clock medians with the smallest and the largest, on as many threads as OMP_NUM_THREADS says. Features are computed
 anew for each figure.
@@ -9,7 +10,11 @@ anew for each figure.
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 import time
+import venv
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -72,7 +77,31 @@ def features() -> None:
         )
 
 
+def fresh() -> None:
+    """From nothing to a first prediction, in the words of docs/ten_examples.md."""
+    home = Path(__file__).resolve().parents[2]
+    kinds = sorted((ROOT / "groceries" / "images").iterdir())[:5]
+    with TemporaryDirectory() as made:
+        for kind in kinds:
+            (Path(made, "photos") / kind.name).mkdir(parents=True)
+            for path in sorted(kind.iterdir())[:5]:
+                shutil.copy(path, Path(made, "photos") / kind.name)
+        new = sorted(kinds[0].iterdir())[5]
+        venv.create(Path(made, "env"), with_pip=True)
+        tools = Path(made, "env", "bin")
+        pip = [tools / "pip", "install", "--quiet", "-c", home / "constraints.txt", f"{home}[images]"]
+        learn = [tools / "innerloop", "learn", "photos", "--out", "task"]
+        predict = [tools / "innerloop", "predict", "task", new]
+        for name, words in (("install", pip), ("learn", learn), ("predict", predict)):
+            begun = time.perf_counter()
+            subprocess.run(list(map(str, words)), check=True, cwd=made, capture_output=True)
+            print(f"{name}: {time.perf_counter() - begun:.1f} s")
+
+
 if __name__ == "__main__":
+    if "--fresh" in sys.argv[1:]:
+        fresh()
+        sys.exit()
     print(f"{torch.get_num_threads()} threads")
     features()
     photographs()

@@ -133,6 +133,7 @@ def export(
 
 
 def _encoder(name: str, kind: str, cache: Path | None) -> Any:
+    from innerloop.encoders.base import Each
     from innerloop.encoders.find import ENCODERS, find
 
     if name == "auto" and kind == "text":
@@ -140,7 +141,8 @@ def _encoder(name: str, kind: str, cache: Path | None) -> Any:
     if cache is None or name not in ENCODERS:
         return name
     found = find(name, None).encoder
-    return name if found is None else found.set_params(cache=str(cache))
+    # A table's columns are nothing to keep.
+    return found.set_params(cache=str(cache)) if isinstance(found, Each) else name
 
 
 def _array(names: tuple[str, ...]) -> Any:

@@ -1,6 +1,6 @@
 """What turns pictures, sentences and rows into feature vectors: scikit-learn transformers, usable in any pipeline."""
 
-from innerloop.encoders.base import Encoder
+from innerloop.encoders.base import Each, Encoder
 from innerloop.encoders.find import find, names
 from innerloop.encoders.huggingface import HuggingFace
 from innerloop.encoders.onnx import ONNX
@@ -8,4 +8,4 @@ from innerloop.encoders.own import Module
 from innerloop.encoders.sentences import Sentences
 from innerloop.encoders.timm import Timm
 
-__all__ = ["ONNX", "Encoder", "HuggingFace", "Module", "Sentences", "Timm", "find", "names"]
+__all__ = ["ONNX", "Each", "Encoder", "HuggingFace", "Module", "Sentences", "Timm", "find", "names"]

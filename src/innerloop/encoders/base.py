@@ -42,31 +42,17 @@ class Network(NamedTuple):
 
 
 class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Turns inputs into feature vectors, each by itself: there is nothing to fit.
+    """Turns inputs into feature vectors, and brings heads that suit them.
 
-    Features are computed once: they are kept by the content of the input and the encoder's weights and options, in
-    memory, and on disk where ``cache`` names a folder.
-
-    A subclass says what it is (``name``, ``kind``, ``features``), and implements ``_fingerprint``, ``_prepare`` (one
-    checked input, a :class:`~innerloop.encoders.items.Picture` or a string, to what the network takes) and ``_encode``
-    (a list of these to features ``[n, H]``). Its constructor takes ``cache`` and ``device`` beside its own arguments.
-
-    Args:
-        cache: the folder that features are kept in beside memory.
-        device: what the network runs on.
+    A subclass says what it is (``name``, ``kind``, ``features``) and implements ``transform`` and ``_fingerprint``. One
+    that looks at each input by itself is an :class:`Each`.
     """
 
     #: What it is called where encoders go by name.
     name: ClassVar[str]
     kind: ClassVar[Kind]
-    #: Inputs that are encoded at a time.
-    batch: ClassVar[int] = 32
     #: The name of the head where every class has a single example, so that nothing can be left out to choose by.
     single: ClassVar[str] = "prototypes"
-
-    def __init__(self, *, cache: str | Path | None = None, device: str = "cpu") -> None:
-        self.cache = cache
-        self.device = device
 
     @property
     @abstractmethod
@@ -98,6 +84,49 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Nothing: it is here for pipelines."""
         return self
 
+    @abstractmethod
+    def transform(self, X: Any) -> npt.NDArray[Any]:
+        """Feature vectors ``[N, H]``."""
+
+    def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[Any]:
+        """Names of the features, for data frames."""
+        return np.array([f"{self.name}{number}" for number in range(self.features)], dtype=object)
+
+    def state(self) -> dict[str, Any]:
+        """What ``fit`` found, as plain values; nothing where there is nothing to fit."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> Self:
+        """Fitted again, from :meth:`state`."""
+        return self
+
+    @abstractmethod
+    def _fingerprint(self) -> str:
+        """All that changes features, as text: weights' digest, options."""
+
+
+class Each(Encoder):
+    """Turns inputs into feature vectors, each by itself: there is nothing to fit.
+
+    Features are computed once: they are kept by the content of the input and the encoder's weights and options, in
+    memory, and on disk where ``cache`` names a folder.
+
+    A subclass implements ``_prepare`` (one checked input, a :class:`~innerloop.encoders.items.Picture` or a string, to
+    what the network takes) and ``_encode`` (a list of these to features ``[n, H]``). Its constructor takes ``cache``
+    and ``device`` beside its own arguments.
+
+    Args:
+        cache: the folder that features are kept in beside memory.
+        device: what the network runs on.
+    """
+
+    #: Inputs that are encoded at a time.
+    batch: ClassVar[int] = 32
+
+    def __init__(self, *, cache: str | Path | None = None, device: str = "cpu") -> None:
+        self.cache = cache
+        self.device = device
+
     def transform(self, X: Any) -> Floats:
         """Feature vectors, float32 ``[N, H]``.
 
@@ -126,18 +155,6 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 folder.put(fresh)
         return np.stack([found[key] for key in keys])
 
-    def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[Any]:
-        """Names of the features, for data frames."""
-        return np.array([f"{self.name}{number}" for number in range(self.features)], dtype=object)
-
-    def state(self) -> dict[str, Any]:
-        """What ``fit`` found, as plain values; nothing where there is nothing to fit."""
-        return {}
-
-    def restore(self, state: Mapping[str, Any]) -> Self:
-        """Fitted again, from :meth:`state`."""
-        return self
-
     def _rows(self, items: Sequence[Any]) -> list[Floats]:
         with torch.inference_mode():
             made = as_float(self._encode([self._prepare(item) for item in items]).flatten(1))
@@ -147,10 +164,6 @@ class Encoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _items(self, X: Any) -> Sequence[Any]:
         return sentences(X) if self.kind == "text" else pictures(X)
-
-    @abstractmethod
-    def _fingerprint(self) -> str:
-        """All that changes features, as text: weights' digest, options."""
 
     @abstractmethod
     def _prepare(self, item: Any) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from innerloop.core.device import find_device
 from innerloop.core.task import InputError
-from innerloop.encoders.base import Encoder, Kind
+from innerloop.encoders.base import Each, Kind
 from innerloop.encoders.items import Picture
 from innerloop.encoders.own import weights_digest
 
@@ -31,7 +31,7 @@ class _Opened(NamedTuple):
     digest: str
 
 
-class HuggingFace(Encoder):
+class HuggingFace(Each):
     """A network for sentences or for pictures, by its name on the Hugging Face hub, or from a folder.
 
     It goes by ``"hf:NAME"`` too. Tokenizer or preparation of pictures are the network's own. Code that comes with a
@@ -123,7 +123,7 @@ class HuggingFace(Encoder):
 
     def __sklearn_tags__(self) -> Tags:
         # Looking at an estimator loads no network.
-        tags = super(Encoder, self).__sklearn_tags__()
+        tags = super(Each, self).__sklearn_tags__()
         tags.requires_fit = False
         tags.input_tags.two_d_array, tags.input_tags.string = False, True
         return tags

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from innerloop.bundle import read
 from innerloop.core.device import find_device
 from innerloop.core.task import InputError
-from innerloop.encoders.base import Encoder, Network
+from innerloop.encoders.base import Each, Network
 from innerloop.encoders.drawing import Form, drawing
 from innerloop.encoders.items import Picture
 
@@ -26,7 +26,7 @@ SHIPPED = Path(__file__).parents[1] / "weights" / "letters"
 _OPTIONS = {"drawing": Form._fields, "turns": ("degrees",)}
 
 
-class Letters(Encoder):
+class Letters(Each):
     """Drawings, one sign each, to features: for letters, signs, symbols and sketches of few strokes.
 
     The drawing is found by itself: dark on light or light on dark, of any color, size, place and stroke width

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from innerloop.core.task import InputError
-from innerloop.encoders.base import Encoder
+from innerloop.encoders.base import Each
 from innerloop.encoders.items import Picture
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -35,7 +35,7 @@ class _Opened(NamedTuple):
     width: int | None
 
 
-class ONNX(Encoder):
+class ONNX(Each):
     """A network in an ONNX file that turns pictures into features: its first output, all axes but the first in a row.
 
     Pictures are brought to the input that the file declares: ``[N, C, H, W]``, channels first, of floats from 0 to 1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from innerloop.core.device import find_device
 from innerloop.core.task import InputError
-from innerloop.encoders.base import Encoder, Network
+from innerloop.encoders.base import Each, Network
 from innerloop.encoders.items import Picture
 from innerloop.encoders.pixels import Scaled, pixel_steps
 
@@ -30,7 +30,7 @@ def weights_digest(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-class Module(Encoder):
+class Module(Each):
     """A torch module that turns pictures ``[n, C, size, size]``, values 0 to 1, into features.
 
     Args:
@@ -92,15 +92,9 @@ class Module(Encoder):
         return f"{weights_digest(self.module)} {self.size} {self.channels} {self.mean} {self.std}"
 
     def _prepare(self, item: Picture) -> Tensor:
-        pixels = item.pixels(size=self.size, channels=1 if self.channels == 1 else 3, fit="crop").float() / 255
-        shape = (self.channels, 1, 1)
-        if self.mean is not None:
-            pixels = pixels - torch.tensor(self.mean).expand(self.channels).view(shape)
-        if self.std is not None:
-            pixels = pixels / torch.tensor(self.std).expand(self.channels).view(shape)
-        return pixels
+        return item.pixels(size=self.size, channels=1 if self.channels == 1 else 3, fit="crop").float() / 255
 
     def _encode(self, prepared: list[Any]) -> Tensor:
         device = find_device(self.device)
-        found = self.module.eval().to(device)(torch.stack(prepared).to(device))
+        found: Tensor = self.network().module.to(device)(torch.stack(prepared).to(device))
         return found.flatten(1)

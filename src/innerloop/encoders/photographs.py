@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from innerloop.core.device import find_device
 from innerloop.core.task import InputError
-from innerloop.encoders.base import Encoder, Network
+from innerloop.encoders.base import Each, Network
 from innerloop.encoders.efficientnet import EfficientNetLite0
 from innerloop.encoders.items import Picture
 from innerloop.encoders.pixels import pixel_steps
@@ -44,7 +44,7 @@ LIMITS = (0.55, 0.6)
 PENALTIES = (0.01, 0.03, 0.1, 0.3)
 
 
-class Photographs(Encoder):
+class Photographs(Each):
     """Photographs to 6,208 numbers of unit length in four blocks, by EfficientNet-lite0 (ImageNet).
 
     A picture's middle square is read, at 288 pixels; what is smaller is enlarged. Two views go through the network: it

@@ -23,7 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 from innerloop.bundle import load
 from innerloop.core.device import find_device
 from innerloop.core.task import InputError
-from innerloop.encoders.base import Encoder, Network
+from innerloop.encoders.base import Each, Network
 from innerloop.encoders.bert import Bert, Sizes, pooled
 from innerloop.learners.head import Head
 from innerloop.learners.heads.learned import LearnedKernel
@@ -39,7 +39,7 @@ LONGEST = 256
 _TOGETHER = 32
 
 
-class Sentences(Encoder):
+class Sentences(Each):
     """Sentences to 384 numbers of unit length: the mean of MiniLM's states over the tokens (all-MiniLM-L6-v2).
 
     English; of a longer text the first 256 tokens, about 190 words, are read. Upper and lower case are the same.

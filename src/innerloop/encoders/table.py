@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
 from innerloop.encoders.base import Encoder
 from innerloop.encoders.columns import Column, cells
 from innerloop.encoders.incontext import InContextHead
+from innerloop.encoders.own import weights_digest
 from innerloop.encoders.pretrained import pretrained, shipped
 from innerloop.learners.head import Head
 from innerloop.learners.heads.logistic import LogisticRegression
@@ -36,10 +34,6 @@ class Table(Encoder):
     A feature vector holds the columns twice: as the in-context network reads them, a category as its place among the
     sorted ones; and then as other heads do, a category as one column for each of its values. A missing cell is NaN.
 
-    Args:
-        cache: not used: nothing is computed that would be worth keeping.
-        device: not used.
-
     Attributes:
         columns_: what is known of each column.
 
@@ -56,9 +50,6 @@ class Table(Encoder):
     name = "table"
     kind = "table"
     single = "in-context"
-
-    def __init__(self, *, cache: str | Path | None = None, device: str = "cpu") -> None:
-        super().__init__(cache=cache, device=device)
 
     @property
     def features(self) -> int:  # noqa: D102
@@ -94,7 +85,7 @@ class Table(Encoder):
         self.columns_ = tuple(Column.of(column) for column in cells(X, self, reset=True))
         return self
 
-    def transform(self, X: Any) -> Floats:  # type: ignore[override]
+    def transform(self, X: Any) -> Floats:
         """The columns as numbers, float64 ``[N, H]``."""
         check_is_fitted(self, "columns_")
         table = cells(X, self, reset=False)
@@ -127,16 +118,7 @@ class Table(Encoder):
 
     def _fingerprint(self) -> str:
         network = pretrained(shipped(regression=False), regression=False)
-        weights = hashlib.sha256()
-        for tensor in network.state_dict().values():
-            weights.update(tensor.numpy().tobytes())
-        return f"{weights.hexdigest()} {json.dumps([asdict(column) for column in self.columns_])}"
-
-    def _prepare(self, item: Any) -> Any:
-        raise NotImplementedError("a table is read whole")
-
-    def _encode(self, prepared: list[Any]) -> Tensor:
-        raise NotImplementedError("a table is read whole")
+        return f"{weights_digest(network)} {json.dumps([asdict(column) for column in self.columns_])}"
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "columns_")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from innerloop.core.device import find_device
 from innerloop.core.task import InputError
-from innerloop.encoders.base import Encoder
+from innerloop.encoders.base import Each
 from innerloop.encoders.items import Picture
 from innerloop.encoders.own import weights_digest
 
@@ -22,7 +22,7 @@ class _Opened(NamedTuple):
     digest: str
 
 
-class Timm(Encoder):
+class Timm(Each):
     """A network for pictures by its name in ``timm``, with its weights and its preparation of pictures.
 
     It goes by ``"timm:NAME"`` too.

@@ -17,9 +17,11 @@ from innerloop.estimators.called import Called
 from innerloop.estimators.estimate import FEW, estimate
 from innerloop.estimators.temperature import temperature
 from innerloop.estimators.unlabeled import SOFT_MEANS, soft_means
+from innerloop.evaluation.stats import share_interval
 from innerloop.evidence import Ranks, conformal_ranks, joined_misfits, leave_one_out, ranks
 from innerloop.evidence.conformal import misfits
 from innerloop.learners.head import Head
+from innerloop.learners.heads.block import Blocks
 from innerloop.learners.heads.gaussian import GaussianClasses
 from innerloop.learners.heads.logistic import LogisticRegression
 from innerloop.learners.heads.nearest import NearestNeighbor
@@ -71,9 +73,14 @@ def ready(head: Head) -> Head:
 
 def closed(head: Head) -> bool:
     """Whether leave-one-out takes no refits."""
-    if isinstance(head, Primed):
+    if isinstance(head, (Primed, Blocks)):
         return closed(head.head)
     return type(head).held_out is not Head.held_out and not isinstance(head, LogisticRegression)
+
+
+def joins(head: Head) -> bool:
+    """Whether it tells in closed form what a query among the examples would change."""
+    return joins(head.head) if isinstance(head, (Primed, Blocks)) else type(head).joined is not Head.joined
 
 
 def candidates(
@@ -128,10 +135,10 @@ def reads(head: Head, classes: int) -> bool:
     return not isinstance(head, InContextHead) or classes <= head.classes
 
 
-def joining(heads: Mapping[str, Head], support: Examples) -> dict[str, Head]:
+def joining(heads: Mapping[str, Head]) -> dict[str, Head]:
     """Those that tell in closed form what a query among the examples would change; else those of cheap refits."""
-    joined = {name: head for name, head in heads.items() if head.joined(support, support.x[:1]) is not None}
-    return joined or {
+    found = {name: head for name, head in heads.items() if joins(head)}
+    return found or {
         name: head for name, head in heads.items() if closed(head) or (isinstance(head, Scaled) and closed(head.head))
     }
 
@@ -186,7 +193,7 @@ def choose(heads: Mapping[str, Head], support: Examples, single: str = SINGLE) -
         # A name is an example more.
         counts = support.y.sum(0).round().long().numpy() + _primed(heads)
         return Choice(name, *estimate(right[order] > 0, margins, counts, support.x[0].numel(), accuracy), divisor)
-    return Choice(name, accuracy, _interval(accuracy, len(rows)), divisor)
+    return Choice(name, accuracy, share_interval(accuracy, len(rows)), divisor)
 
 
 def conformal(
@@ -204,7 +211,7 @@ def conformal(
         names: of the classes; whether they are believed is asked anew too.
     """
     with torch.no_grad():
-        if any(head.joined(support, x[:1]) is None for head in heads.values()):
+        if not all(joins(head) for head in heads.values()):
             more, classes = len(support.x) + 1, support.y.shape[1]
             sizes = [(head, head.numbers(more, classes, support.x[0].numel())) for head in heads.values()]
             numbers = sum(size * (1 if closed(head) else more) for head, size in sizes)
@@ -289,12 +296,3 @@ def _corrected(right: npt.NDArray[np.float64], best: int) -> float:
     rest = drawn == 0
     tries = rest.sum()
     return min(apparent, float((right[chosen] * rest).sum() / tries)) if tries else apparent
-
-
-def _interval(share: float, tries: int) -> tuple[float, float]:
-    """The exact binomial interval, 95 %."""
-    from scipy.stats import beta
-
-    hits = share * tries
-    low = float(beta.ppf(0.025, hits, tries - hits + 1)) if hits > 0 else 0.0
-    return low, float(beta.ppf(0.975, hits + 1, tries - hits)) if hits < tries else 1.0

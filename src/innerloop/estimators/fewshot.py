@@ -245,7 +245,7 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         x, support = self._queries(X), self._support()
         heads = {self.head_: with_unlabeled(self._plain, self._free, len(self.classes_))}
         if isinstance(self.head, str) and self.head == "auto":
-            heads = joining(candidates_for(*self._sizes(), self._encoder), support)
+            heads = joining(candidates_for(*self._sizes(), self._encoder))
         names = self._called(self.classes_, self._encoder)
         if names is not None and self.class_names is True:
             heads, names = {name: names.primed(head) for name, head in heads.items()}, None

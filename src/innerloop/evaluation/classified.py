@@ -10,6 +10,7 @@ import torch
 
 from innerloop.core.task import InputError
 from innerloop.evaluation.metrics import calibration_error
+from innerloop.evaluation.stats import share_interval
 
 #: Least probability that a log loss counts.
 _LEAST = 1e-12
@@ -44,12 +45,7 @@ class Classified:
     @property
     def interval(self) -> tuple[float, float]:
         """Of 95 %, exact for as many independent examples (Clopper and Pearson)."""
-        from scipy.stats import beta
-
-        count = len(self.truth)
-        hits = round(self.accuracy * count)
-        low = float(beta.ppf(0.025, hits, count - hits + 1)) if hits else 0.0
-        return low, float(beta.ppf(0.975, hits + 1, count - hits)) if hits < count else 1.0
+        return share_interval(self.accuracy, len(self.truth))
 
     @cached_property
     def own(self) -> npt.NDArray[np.float64]:

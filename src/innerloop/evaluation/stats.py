@@ -60,10 +60,27 @@ def interval(values: np.ndarray, level: float = 0.95, bounds: tuple[float, float
     if not alike:
         # The t factor takes the place of the normal one: the variance is an estimate.
         worth = share * (1 - share) * (float(stats.norm.ppf(0.5 + level / 2)) * width / half) ** 2
-    hits, tail = share * worth, (1 - level) / 2
-    least = float(stats.beta.ppf(tail, hits, worth - hits + 1)) if share > 0 else 0.0
-    most = float(stats.beta.ppf(1 - tail, hits + 1, worth - hits)) if share < 1 else 1.0
+    least, most = share_interval(share, worth, level)
     return bounds[0] + width * min(least, share), bounds[0] + width * max(most, share)
+
+
+def share_interval(share: float, tries: float, level: float = 0.95) -> tuple[float, float]:
+    """The exact binomial interval (Clopper and Pearson 1934) of a share of independent tries.
+
+    Args:
+        share: that was found, 0 to 1.
+        tries: how many; an effective number need not be whole.
+        level: coverage.
+
+    Example:
+        >>> tuple(round(end, 3) for end in share_interval(1.0, 20))
+        (0.832, 1.0)
+    """
+    from scipy.stats import beta
+
+    hits, tail = share * tries, (1 - level) / 2
+    low = float(beta.ppf(tail, hits, tries - hits + 1)) if share > 0 else 0.0
+    return low, float(beta.ppf(1 - tail, hits + 1, tries - hits)) if share < 1 else 1.0
 
 
 class Difference(NamedTuple):

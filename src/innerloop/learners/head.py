@@ -95,6 +95,19 @@ class Head(Learner):
         return cls(**{**{name: value for name, value in found.items() if name in parameters(cls)}, **options})
 
 
+def distance_scale(distance: str, scale: float | None) -> float:
+    """The factor of logits that are cosines or minus squared distances: 10 and 1 where none is given.
+
+    Raises:
+        InputError: for an unknown distance, or a scale that is not positive.
+    """
+    if distance not in ("euclidean", "cosine"):
+        raise InputError(f"distance {distance!r} is unknown; choose 'euclidean' or 'cosine'")
+    if scale is not None and not (math.isfinite(scale) and scale > 0):
+        raise InputError(f"the scale of the distance is {scale}; it must be positive and finite")
+    return scale if scale is not None else (1.0 if distance == "euclidean" else 10.0)
+
+
 def feature_shape(encoder: nn.Module) -> tuple[int, ...] | None:
     """The shape of one example's features, where the encoder says it by its attribute ``features`` or its last layer.
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from innerloop.core.likelihood import Categorical, Likelihood
-from innerloop.core.task import Examples, InputError, join
-from innerloop.learners.head import Head, Joined
+from innerloop.core.task import Examples, join
+from innerloop.learners.head import Head, Joined, distance_scale
 from innerloop.learners.heads.prototypes import squares
 
 
@@ -45,12 +45,8 @@ class NearestNeighbor(Head):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
-        if distance not in ("euclidean", "cosine"):
-            raise InputError(f"distance {distance!r} is unknown; choose 'euclidean' or 'cosine'")
-        if scale is not None and not (math.isfinite(scale) and scale > 0):
-            raise InputError(f"the scale of the distance is {scale}; it must be positive and finite")
+        self.scale = distance_scale(distance, scale)
         self.distance = distance
-        self.scale = scale if scale is not None else (1.0 if distance == "euclidean" else 10.0)
 
     def adapt(self, support: Examples, state: Examples | None = None) -> Examples:  # noqa: D102
         return join(state, support)

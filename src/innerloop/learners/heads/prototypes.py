@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, Task
-from innerloop.learners.head import Head, Joined, required
+from innerloop.learners.head import Head, Joined, distance_scale, required
 
 
 class ClassSums(NamedTuple):
@@ -72,14 +72,10 @@ class Prototypes(Head):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
-        if distance not in ("euclidean", "cosine"):
-            raise InputError(f"distance {distance!r} is unknown; choose 'euclidean' or 'cosine'")
-        if scale is not None and not (math.isfinite(scale) and scale > 0):
-            raise InputError(f"the scale of the distance is {scale}; it must be positive and finite")
+        self.scale = distance_scale(distance, scale)
         if center and distance != "cosine":
             raise InputError(f"a center changes no {distance} distance: take distance='cosine', or leave it out")
         self.distance = distance
-        self.scale = scale if scale is not None else (1.0 if distance == "euclidean" else 10.0)
         self.register_buffer("center", torch.zeros(required(features, self)) if center else None)
 
     @property

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, join
-from innerloop.learners.head import Head
+from innerloop.learners.head import Head, distance_scale
 
 #: Similarity at which an unlabelled example is as much of no class as of one: chosen on 40 kinds of groceries.
 _OUTSIDE = 0.2
@@ -70,18 +70,13 @@ class SoftMeans(Head):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
-        if distance not in ("euclidean", "cosine"):
-            raise InputError(f"distance {distance!r} is unknown; choose 'euclidean' or 'cosine'")
-        if scale is not None and not (math.isfinite(scale) and scale > 0):
-            raise InputError(f"the scale of the distance is {scale}; it must be positive and finite")
+        self.scale = distance_scale(distance, scale)
         if steps < 0:
             raise InputError(f"steps={steps}: give 0 or more rounds of refinement")
         if outside is not None and not outside < math.inf:
             raise InputError(f"outside={outside}: give a similarity below infinity; -inf leaves it out")
         self.distance, self.steps = distance, steps
-        cosine = distance == "cosine"
-        self.scale = scale if scale is not None else (10.0 if cosine else 1.0)
-        self.outside = outside if outside is not None else (_OUTSIDE if cosine else -math.inf)
+        self.outside = outside if outside is not None else (_OUTSIDE if distance == "cosine" else -math.inf)
 
     def adapt(self, support: Examples, state: SoftMeansState | None = None) -> SoftMeansState:  # noqa: D102
         known = None if state is None else state.examples
