@@ -389,6 +389,32 @@ def test_closed_forms_of_two_conflicting_gradients() -> None:
     torch.testing.assert_close(gains[0], gains[1], rtol=1e-2, atol=0)
 
 
+@pytest.mark.parametrize("tasks", [2, 5])
+@pytest.mark.parametrize("name", AGGREGATORS[1:])
+def test_aggregators_do_not_ask_how_large_gradients_are(name: str, tasks: int) -> None:
+    """All grow with a common factor, but for the bargain, whose step has the same length whatever the unit."""
+    pytest.importorskip("torchjd")
+    combine, J = make_aggregator(name, tasks), torch.randn(tasks, 7, dtype=torch.float64)
+    assert combine is not None
+
+    def combined(factor: float) -> Tensor:
+        torch.manual_seed(3)
+        return combine(factor * J) / (1 if name == "nashmtl" else factor)
+
+    for factor in (1e-30, 1e-8, 1e-4, 0.01, 3.0, 1e4):
+        torch.testing.assert_close(combined(factor), combined(1.0), rtol=1e-4, atol=1e-6)
+    assert combined(1.0).norm() > 0.01
+    assert combine(0 * J).tolist() == [0.0] * 7
+    J[0] = 0
+    assert combined(1e-6).isfinite().all()
+
+
+@pytest.mark.parametrize("name", AGGREGATORS[1:])
+def test_a_single_task_is_followed_as_it_is(name: str) -> None:
+    pytest.importorskip("torchjd")
+    assert followed(1e-6 * CONFLICT[:1], "loop", aggregate=name).tolist() == (1e-6 * CONFLICT[0]).tolist()
+
+
 def test_the_mean_is_the_default_to_the_bit() -> None:
     def trained(**options: Any) -> dict[str, Tensor]:
         torch.manual_seed(0)

@@ -33,6 +33,8 @@ class _Method(NamedTuple):
     options: Callable[[int], dict[str, Any]] = lambda tasks: {}
     sums: bool = False
     """It adds the tasks up: divided by their number here, so that without conflicts it is the mean."""
+    degree: int = 1
+    """To which power of a common factor of the gradients its result grows."""
 
 
 _METHODS = {
@@ -40,7 +42,8 @@ _METHODS = {
     "mgda": _Method("MGDA"),
     "pcgrad": _Method("PCGrad", sums=True),
     "cagrad": _Method("CAGrad", lambda tasks: {"c": 0.5}),
-    "nashmtl": _Method("NashMTL", lambda tasks: {"n_tasks": tasks}),
+    # A bargain does not ask in which unit a task counts its gain, and the step is then clipped to length 1.
+    "nashmtl": _Method("NashMTL", lambda tasks: {"n_tasks": tasks}, degree=0),
 }
 AGGREGATORS = ("mean", *_METHODS)
 WEIGHTINGS = ("uncertainty", "dwa")
@@ -54,8 +57,13 @@ def make_aggregator(name: str | Aggregator, tasks: int) -> Aggregator | None:
             2012; Sener, Koltun, NeurIPS 2018, https://arxiv.org/abs/1810.04650); ``"pcgrad"`` (Yu et al., NeurIPS 2020,
             https://arxiv.org/abs/2001.06782), divided by the number of tasks; ``"cagrad"`` (Liu et al., NeurIPS 2021,
             https://arxiv.org/abs/2110.14048) with c = 0.5; ``"nashmtl"`` (Navon et al., ICML 2022,
-            https://arxiv.org/abs/2202.01017), solved afresh at each step; or a function of the Jacobian.
+            https://arxiv.org/abs/2202.01017), solved afresh at each step, of length 1 at most whatever the gradients'
+            length; or a function of the Jacobian.
         tasks: T.
+
+    Returns:
+        a function of the Jacobian. By a name it gives 0 where all gradients are 0, and a single task's own gradient;
+        the others grow with the gradients, however small these are.
 
     Raises:
         InputError: for an unknown name, or if TorchJD is not installed.
@@ -81,13 +89,21 @@ def make_aggregator(name: str | Aggregator, tasks: int) -> Aggregator | None:
         ) from None
 
     def combine(jacobian: Tensor) -> Tensor:
+        largest = jacobian.abs().max()
+        if len(jacobian) == 1 or largest == 0:
+            return jacobian[0].clone()
+        # The solvers' tolerances are absolute, so small gradients would pass for none at all. By a power of two nothing
+        # is rounded.
+        scale = 2.0 ** (torch.frexp(largest).exponent - 1).to(jacobian)
         if hasattr(made, "reset"):
             # What it remembers of earlier steps is not in a checkpoint: a resumed run would differ.
             made.reset()
         with warnings.catch_warnings():
-            # The solver's advice on how TorchJD states its problem.
+            # The solver's advice on how TorchJD states its problem, and divisions by a gradient of 0.
             warnings.simplefilter("ignore", UserWarning)
-            return made(jacobian) / (len(jacobian) if method.sums else 1)
+            warnings.simplefilter("ignore", RuntimeWarning)
+            found = made(jacobian / scale) * scale**method.degree
+        return found / len(jacobian) if method.sums else found
 
     return combine
 
