@@ -60,6 +60,7 @@ def test_train_leaves_recipe_metrics_and_checkpoints(run_folder: Path) -> None:
     assert facts["recipe"]["learner"] == "protonet"
     assert facts["recipe"]["episodes"] == {"ways": 5, "shots": 1, "queries": 3}
     assert facts["versions"]["torch"] == torch.__version__
+    assert facts["device"] == "CPU"
     rows = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert checkpoint.load(run_folder / "last.safetensors")[1]["step"] == 6
@@ -88,6 +89,7 @@ def test_evaluate_saves_the_episodes_and_each_score(cli: Cli, run_folder: Path) 
     assert facts["episodes"] == json.loads(out)["episodes"]
     assert (facts["learner"], facts["data"], facts["split"]) == ("protonet", "glyphs", "test")
     assert facts["versions"]["torch"] == torch.__version__
+    assert facts["device"] == "CPU"
     assert len(facts["weights"]) == 16
 
 

@@ -44,6 +44,18 @@ def device_of(module: nn.Module) -> torch.device:
     return next(chain(module.parameters(), module.buffers()), torch.zeros(0)).device
 
 
+def device_name(device: torch.device) -> str:
+    """What a device is called where figures are kept: the card's name, ``"CPU"``, or the kind of device.
+
+    Example:
+        >>> device_name(torch.device("cpu"))
+        'CPU'
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return device.type.upper()
+
+
 def _refusal(name: torch.device | str, reason: str) -> str:
     there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     there += ["mps"] if torch.backends.mps.is_available() else []

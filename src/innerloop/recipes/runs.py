@@ -12,6 +12,7 @@ import torch
 
 from innerloop import bundle
 from innerloop.core import checkpoint, distributed, norm
+from innerloop.core.device import device_name, find_device
 from innerloop.core.facts import Facts
 from innerloop.core.files import write_text_atomically
 from innerloop.core.learner import Learner
@@ -26,12 +27,13 @@ RECIPE_FILE = "recipe.json"
 
 
 def save_run(recipe: Recipe, folder: Path, facts: Facts, command: list[str] | None = None) -> None:
-    """Write a recipe, the facts of its tasks, the versions and the command into a run folder."""
+    """Write a recipe, the facts of its tasks, the versions, the device and the command into a run folder."""
     values = {
         "format": checkpoint.FORMAT,
         "recipe": recipe.json(),
         "facts": facts.json(),
         "versions": {**versions(), "platform": platform.platform(), "threads": str(torch.get_num_threads())},
+        "device": device_name(find_device(recipe.fit_options().get("device", "cpu"))),
         "command": command if command is not None else sys.argv,
     }
     write_text_atomically(folder / RECIPE_FILE, json.dumps(values, indent=2) + "\n")
