@@ -3,7 +3,7 @@
 from innerloop.evidence.conformal import Ranks, conformal_ranks, joined_misfits, ranks, refit_misfits
 from innerloop.evidence.explain import Explanation, Reason, Turn, explain_classes, explain_numbers
 from innerloop.evidence.intervals import Intervals, conformal_interval, jackknife_plus
-from innerloop.evidence.refits import leave_one_out, others, refits
+from innerloop.evidence.refits import answered, leave_one_out, others, refits
 from innerloop.evidence.shapley import Shapley, example_values
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Reason",
     "Shapley",
     "Turn",
+    "answered",
     "conformal_interval",
     "conformal_ranks",
     "example_values",

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from innerloop.core.task import Examples
-from innerloop.evidence.refits import others
-from innerloop.evidence.shapley import answered, example_values
+from innerloop.evidence.refits import answered, others
+from innerloop.evidence.shapley import example_values
 from innerloop.learners.head import Head
 from innerloop.learners.heads.gaussian import GaussianClasses
 from innerloop.learners.heads.scaled import Scaled

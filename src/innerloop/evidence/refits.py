@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from innerloop.core.learner import State
-from innerloop.core.task import Examples, InputError, transformed
+from innerloop.core.learner import Learner, State
+from innerloop.core.lifting import lift
+from innerloop.core.task import Examples, InputError, Task, transformed
+from innerloop.evidence.judging import answer_of, check_explained, embedded, judging, tells_classes
 from innerloop.learners.head import Head
 
 #: Numbers that are held at a time.
 _AT_ONCE = 2**22
 
 
-def refits(head: Head, support: Examples, subsets: Tensor, chunk: int | None = None) -> State:
-    """The states of a head that learns from each of some subsets of a support set.
+def refits(learner: Learner, support: Examples, subsets: Tensor, chunk: int | None = None) -> State:
+    """The states of a learner that learns from each of some subsets of a support set, in evaluation mode.
 
     Args:
-        head: in evaluation mode.
-        support: features ``[N, H]``, rows ``[N, D]``. A class of which a subset has no example keeps its column.
+        learner: any; its modes are left as they are.
+        support: examples ``[N, *F]``, rows ``[N, D]``. A class of which a subset has no example keeps its column.
         subsets: the examples of each, int64 ``[B, M]``, of one size; an example may come more than once.
-        chunk: subsets at a time; default as many as keep what the head holds (:meth:`Head.numbers`) small.
+        chunk: subsets at a time; default as many as keep what a head holds (:meth:`Head.numbers`) small.
 
     Returns:
         a state whose tensors have a first axis B.
@@ -38,7 +40,8 @@ def refits(head: Head, support: Examples, subsets: Tensor, chunk: int | None = N
         tensor([[2., 0.],
                 [1., 1.]])
     """
-    states = [state for _, state in _chunks(head, support, subsets, chunk)]
+    with judging(learner):
+        states = [state for _, state in _chunks(learner, support, subsets, chunk)]
     return pytree.tree_map(lambda *leaves: torch.cat(leaves), *states)
 
 
@@ -53,19 +56,25 @@ def others(count: int, device: torch.device | str = "cpu") -> Tensor:
     return place + (place >= torch.arange(count, device=device).unsqueeze(1))
 
 
-def leave_one_out(head: Head, support: Examples, rows: Tensor | None = None, *, chunk: int | None = None) -> Tensor:
-    """The raw prediction of each example by a head that has learned from all the others, exactly.
+def leave_one_out(
+    learner: Learner, support: Examples, rows: Tensor | None = None, *, chunk: int | None = None
+) -> Tensor:
+    """The answer to each example by a learner that has learned from all the others, exactly.
 
-    By the head's closed form where it has one, by refits elsewhere.
+    By the head's closed form where it has one, by refits elsewhere; an encoder that sees each example alone runs once.
 
     Args:
-        head: deterministic (one draw), in evaluation mode.
-        support: features ``[N, H]``, rows ``[N, D]``, of two examples at least.
+        learner: any that is not transductive; it answers in evaluation mode, and its modes are left as they are.
+        support: examples ``[N, *F]``, rows ``[N, D]``, of two examples at least.
         rows: which examples, int64 ``[R]``; default all.
         chunk: refits at a time, as in :func:`refits`.
 
     Returns:
-        ``[N, P]``, or ``[R, P]``. A class whose only example is left out has the logit minus infinity.
+        logits of the classes, or predicted numbers: ``[N, D]``, or ``[R, D]``. A class whose only example is left out
+        has the logit minus infinity under a head that knows its classes by their examples.
+
+    Raises:
+        InputError: for fewer than two examples, or a transductive learner.
 
     Example:
         >>> import innerloop as il
@@ -77,36 +86,109 @@ def leave_one_out(head: Head, support: Examples, rows: Tensor | None = None, *, 
     """
     if len(support.x) < 2:
         raise InputError(f"{len(support.x)} example has no others to learn from: give two at least")
-    with torch.no_grad():
-        found = head.held_out(support)
+    check_explained(learner, support)
+    with judging(learner):
+        learner, support, _ = embedded(learner, support, support.x[:0])
+        found = learner.held_out(support) if isinstance(learner, Head) else None
         if found is not None:
             return found if rows is None else found[rows]
         kept, x = others(len(support.x), support.x.device), support.x
         kept, x = (kept, x) if rows is None else (kept[rows], x[rows])
-        raw = [
-            torch.func.vmap(head.predict)(state, x[part].unsqueeze(1))[:, 0, 0]
-            for part, state in _chunks(head, support, kept, chunk)
-        ]
-        return torch.cat(raw)
+        return _answers(learner, support, kept, x.unsqueeze(1), chunk)[:, 0]
 
 
-@torch.no_grad()
-def _chunks(head: Head, support: Examples, subsets: Tensor, chunk: int | None) -> Iterator[tuple[slice, State]]:
-    x, y = support
-    if subsets.ndim != 2 or subsets.dtype != torch.int64 or not subsets.numel():
-        raise InputError(
-            f"subsets are {subsets.dtype} {tuple(subsets.shape)}: give the places of the examples of each, int64 [B, M]"
-        )
-    if not transformed() and not 0 <= int(subsets.min()) <= int(subsets.max()) < len(x):
-        raise InputError(
-            f"subsets name examples {int(subsets.min())} to {int(subsets.max())}, there are 0 to {len(x) - 1}"
-        )
-    size = chunk or at_once(head.numbers(subsets.shape[1], y.shape[1], x[0].numel()))
-    for start in range(0, len(subsets), size):
-        rows = slice(start, min(start + size, len(subsets)))
-        yield rows, torch.func.vmap(lambda part: head.adapt(Examples(x[part], y[part])))(subsets[rows])
+def answered(learner: Learner, support: Examples, subsets: Tensor, x: Tensor, *, chunk: int | None = None) -> Tensor:
+    """The answers to queries by what is learned from each of some subsets of one size, ``[B, Q, D]``.
+
+    An encoder that sees each example alone runs once; the refits are a batch of tasks.
+
+    Args:
+        learner: any that is not transductive; it answers in evaluation mode, and its modes are left as they are.
+        support: examples ``[N, *F]``, rows ``[N, D]``.
+        subsets: the examples of each, int64 ``[B, M]``.
+        x: queries ``[Q, *F]``.
+        chunk: refits at a time; default as many as memory holds.
+
+    Returns:
+        logits of the classes, or predicted numbers.
+
+    Raises:
+        InputError: for subsets that are no such matrix, no support, or a transductive learner.
+
+    Example:
+        >>> import innerloop as il
+        >>> support = il.Examples(torch.tensor([[1.0], [3.0], [8.0]]), torch.eye(2)[[0, 0, 1]])
+        >>> answered(il.learners.Prototypes(), support, others(3), torch.tensor([[4.0]]))[:, 0]
+        tensor([[ -1., -16.],
+                [ -9., -16.],
+                [ -4., -inf]])
+    """
+    check_explained(learner, support, x)
+    with judging(learner):
+        learner, support, x = embedded(learner, support, x)
+        return _answers(learner, support, subsets, x.unsqueeze(0), chunk)
 
 
 def at_once(numbers: int) -> int:
     """How many things of so many numbers are computed at a time."""
     return max(1, _AT_ONCE // max(1, numbers))
+
+
+def _answers(learner: Learner, support: Examples, subsets: Tensor, x: Tensor, chunk: int | None) -> Tensor:
+    """Of queries ``[B, Q, *F]``, one set for each subset, or ``[1, Q, *F]``, the same for all: ``[B, Q, D]``."""
+    _check_subsets(support, subsets)
+    classes = support.y.shape[1] if tells_classes(learner.likelihood, support.y) else None
+    raw = (_by_head if isinstance(learner, Head) else _by_tasks)(learner, support, subsets, x, chunk)
+
+    def read(raw: Tensor) -> Tensor:
+        return answer_of(learner.likelihood, raw, classes)
+
+    # Likelihoods read one task; most answers are one draw of logits, which are read as they are.
+    return torch.func.vmap(read)(raw)
+
+
+def _by_head(learner: Learner, support: Examples, subsets: Tensor, x: Tensor, chunk: int | None) -> Tensor:
+    """Raw predictions ``[B, S, Q, P]``: heads are small, and all their refits one call."""
+    assert isinstance(learner, Head)
+    examples, classes, width = subsets.shape[1], support.y.shape[1], support.x[0].numel()
+    size = chunk or at_once(learner.numbers(examples, classes, width) + x.shape[1] * (width + examples + classes))
+    alike = len(x) == 1
+    predict = torch.func.vmap(learner.predict, in_dims=(0, None if alike else 0))
+    return torch.cat(
+        [predict(state, x[0] if alike else x[part]) for part, state in _chunks(learner, support, subsets, size)]
+    )
+
+
+def _by_tasks(learner: Learner, support: Examples, subsets: Tensor, x: Tensor, chunk: int | None) -> Tensor:
+    """Raw predictions ``[B, S, Q, P]``: each subset is a task, lifted as any batch of tasks."""
+    queries = x.expand(len(subsets), *x.shape[1:])
+    y = support.y.new_zeros(()).expand(len(subsets), x.shape[1], support.y.shape[1])
+    tasks = Task(Examples(support.x[subsets], support.y[subsets]), Examples(queries, y))
+    return lift(learner, "auto" if chunk is None else "chunk", chunk).predict(tasks)
+
+
+def _chunks(learner: Learner, support: Examples, subsets: Tensor, chunk: int | None) -> Iterator[tuple[slice, State]]:
+    x, y = support
+    _check_subsets(support, subsets)
+    numbers = learner.numbers if isinstance(learner, Head) else _numbers
+    size = chunk or at_once(numbers(subsets.shape[1], y.shape[1], x[0].numel()))
+    adapt: Callable[[Tensor], State] = lambda part: learner.adapt(Examples(x[part], y[part]))  # noqa: E731
+    for start in range(0, len(subsets), size):
+        rows = slice(start, min(start + size, len(subsets)))
+        yield rows, torch.func.vmap(adapt, randomness="different")(subsets[rows])
+
+
+def _numbers(examples: int, classes: int, features: int) -> int:
+    """Of a learner that is no head, whose network holds many numbers for each of an example."""
+    return 64 * examples * features
+
+
+def _check_subsets(support: Examples, subsets: Tensor) -> None:
+    if subsets.ndim != 2 or subsets.dtype != torch.int64 or not subsets.numel():
+        raise InputError(
+            f"subsets are {subsets.dtype} {tuple(subsets.shape)}: give the places of the examples of each, int64 [B, M]"
+        )
+    if not transformed() and not 0 <= int(subsets.min()) <= int(subsets.max()) < len(support.x):
+        raise InputError(
+            f"subsets name examples {int(subsets.min())} to {int(subsets.max())}, there are 0 to {len(support.x) - 1}"
+        )

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from innerloop.core.learner import Learner
 from innerloop.core.task import Examples, InputError
-from innerloop.evidence.refits import at_once, refits
-from innerloop.learners.head import Head
+from innerloop.evidence.judging import check_explained, embedded, judging, tells_classes
+from innerloop.evidence.refits import answered
 
 #: Players up to which all subsets are evaluated.
 EXACT = 12
@@ -56,7 +57,7 @@ def shapley(value: Callable[[Tensor], Tensor], players: int, *, orders: int = 20
 
 
 def example_values(
-    head: Head,
+    learner: Learner,
     support: Examples,
     x: Tensor,
     answers: Tensor,
@@ -66,15 +67,15 @@ def example_values(
     orders: int = 200,
     seed: int = 0,
 ) -> Shapley:
-    """What each support example adds to the probability of an answer, by exact refits on subsets.
+    """What each support example adds to the probability of an answer (or to a number), by exact refits on subsets.
 
-    With no example at all every class is as probable.
+    With no example at all every class is as probable, and a number is the mean of the support set.
 
     Args:
-        head: deterministic, in evaluation mode.
-        support: features ``[N, H]``, one-hot rows ``[N, D]``.
-        x: queries ``[Q, H]``.
-        answers: the class of each query that is explained, int64 ``[Q]``.
+        learner: any that is not transductive; it answers in evaluation mode, and its modes are left as they are.
+        support: examples ``[N, *F]``, rows ``[N, D]``.
+        x: queries ``[Q, *F]``.
+        answers: the class of each query that is explained, or its column of numbers, int64 ``[Q]``.
         temperature: that logits are divided by.
         groups: places of examples that come and go together; default each by itself.
         orders: random ones that are evaluated, for more than 12 players.
@@ -94,55 +95,43 @@ def example_values(
 
     def value(coalitions: Tensor) -> Tensor:
         taken = (coalitions.double() @ member.double()) > 0
-        return probabilities(head, support, taken, x, answers, temperature)
+        return worths(learner, support, taken, x, answers, temperature)
 
     return shapley(value, len(players), orders=orders, seed=seed)
 
 
-def probabilities(
-    head: Head, support: Examples, taken: Tensor, x: Tensor, answers: Tensor, temperature: float
+def worths(
+    learner: Learner, support: Examples, taken: Tensor, x: Tensor, columns: Tensor, temperature: float = 1.0
 ) -> Tensor:
-    """Of an answer for each query, by what is learned from each of some subsets, ``[B, Q]``; alike where it is empty.
+    """What is learned from each of some subsets says of one column for each query, ``[B, Q]``.
+
+    It is the probability of a class, or the predicted number. Where a subset is empty all classes are alike, and a
+    number is the mean of the support set.
 
     Args:
-        head: in evaluation mode.
-        support: features ``[N, H]``, rows ``[N, D]``.
+        learner: any that is not transductive.
+        support: examples ``[N, *F]``, rows ``[N, D]``.
         taken: the subsets, bool ``[B, N]``, of any sizes.
-        x: queries ``[Q, H]``.
-        answers: int64 ``[Q]``.
+        x: queries ``[Q, *F]``.
+        columns: int64 ``[Q]``.
         temperature: that logits are divided by.
     """
-    classes = support.y.shape[1]
-    found = support.x.new_full((len(taken), len(x)), 1 / classes)
+    classes = tells_classes(learner.likelihood, support.y)
+    nothing = torch.full_like(support.y[0], 1 / support.y.shape[1]) if classes else support.y.mean(0)
+    found = nothing[columns].repeat(len(taken), 1)
     sizes = taken.sum(1)
-    for size in sizes.unique().tolist():
-        if not size:
-            continue
-        rows = (sizes == size).nonzero().squeeze(1)
-        subsets = taken[rows].nonzero()[:, 1].view(len(rows), size)
-        proba = (answered(head, support, subsets, x) / temperature).softmax(2)
-        found[rows] = proba.gather(2, answers.view(1, -1, 1).expand(len(rows), -1, 1))[:, :, 0].to(found)
+    with judging(learner):
+        check_explained(learner, support, x)
+        learner, support, x = embedded(learner, support, x)
+        for size in sizes.unique().tolist():
+            if not size:
+                continue
+            rows = (sizes == size).nonzero().squeeze(1)
+            subsets = taken[rows].nonzero()[:, 1].view(len(rows), size)
+            said = answered(learner, support, subsets, x)
+            said = (said / temperature).softmax(2) if classes else said
+            found[rows] = said.gather(2, columns.view(1, -1, 1).expand(len(rows), -1, 1))[:, :, 0].to(found)
     return found
-
-
-def answered(head: Head, support: Examples, subsets: Tensor, x: Tensor) -> Tensor:
-    """Raw predictions of queries by what is learned from each of some subsets of one size, ``[B, Q, P]``.
-
-    Args:
-        head: deterministic, in evaluation mode.
-        support: features ``[N, H]``, rows ``[N, D]``.
-        subsets: the examples of each, int64 ``[B, M]``.
-        x: queries ``[Q, H]``.
-    """
-    examples, classes = subsets.shape[1], support.y.shape[1]
-    width = x[0].numel()
-    size = at_once(head.numbers(examples, classes, width) + len(x) * (width + examples + classes))
-    with torch.no_grad():
-        parts = [
-            torch.func.vmap(head.predict, in_dims=(0, None))(refits(head, support, part, size), x)[:, 0]
-            for part in subsets.split(size)
-        ]
-    return torch.cat(parts)
 
 
 def _exact(value: Callable[[Tensor], Tensor], players: int) -> Shapley:
