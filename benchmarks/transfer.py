@@ -3,6 +3,7 @@
     python benchmarks/transfer.py                          both, seeds 0 1 2, 2 minutes a cell
     python benchmarks/transfer.py starts --data omniglot   pre-train, then meta-train, on one data set
     python benchmarks/transfer.py bridge --minutes 10      heads of known tasks, one classifier, or episodes
+    python benchmarks/transfer.py --device cuda            the same steps on another device
     python benchmarks/transfer.py --print-only             the tables from the runs that are there
 
 A cell is a run of so many minutes of one thread: all of them meta-training, or half of them pre-training (`innerloop
@@ -62,6 +63,7 @@ class Plan:
     minutes: float
     tasks: int
     train: bool
+    device: str
 
 
 def changes(learner: str, variant: str = "") -> list[str]:
@@ -115,6 +117,7 @@ def trained(plan: Plan, data: str, seed: int, learner: str, start: str, variant:
         return folder if steps_done(folder) >= todo else None
     if not (folder / "recipe.json").exists():
         words = ["--data", data, "--root", str(DATA / data), "--steps", str(todo), "--seed", str(seed), "--quiet"]
+        words += ["--device", plan.device]
         words += [word for change in changes(learner, variant) for word in ("--set", change)]
         if start in STARTS[1:]:
             words += ["--init", str(pretrained(plan, data, seed, start))]
@@ -151,7 +154,7 @@ def accuracies(plan: Plan, data: str, folder: Path, shots: int) -> list[float]:
     kept = folder / f"5w{shots}s-{plan.tasks}.json"
     if not kept.exists():
         sampler = il.FewShot(pools(data).test, ways=5, shots=shots, queries=15)
-        report = il.evaluate(load(folder), sampler, tasks=plan.tasks, seed=0, open=False)
+        report = il.evaluate(load(folder), sampler, tasks=plan.tasks, seed=0, open=False, device=plan.device)
         kept.write_text(json.dumps([100 * float(value) for value in report.per_task["accuracy"]]))
     return json.loads(kept.read_text())
 
@@ -235,6 +238,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--tasks", type=int, default=400)
+    parser.add_argument("--device", default="cpu", help="where to train; steps follow from the processor's time")
     parser.add_argument("--folder", type=Path, default=RUNS / "transfer")
     parser.add_argument("--print-only", action="store_true")
     given = parser.parse_args()
@@ -246,7 +250,7 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_memory()
     given.folder.mkdir(parents=True, exist_ok=True)
-    plan = Plan(given.folder, given.minutes, given.tasks, not given.print_only)
+    plan = Plan(given.folder, given.minutes, given.tasks, not given.print_only, given.device)
     tables = {
         "starts": lambda: starts_table(plan, given.data, given.seeds),
         "bridge": lambda: bridge_table(plan, given.seeds),

@@ -42,7 +42,13 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def device() -> torch.device:
     """Where learners run: ``INNERLOOP_TEST_DEVICE``, by default the CPU."""
-    return torch.device(os.environ.get("INNERLOOP_TEST_DEVICE", "cpu"))
+    found = torch.device(os.environ.get("INNERLOOP_TEST_DEVICE", "cpu"))
+    if found.type == "cuda":
+        # What is equal to the bit on the CPU is so there where kernels add in a fixed order and in full precision.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.allow_tf32 = False
+    return found
 
 
 @pytest.fixture(scope="session")
