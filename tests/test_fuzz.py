@@ -75,6 +75,8 @@ SETS = {
     "likelihood": ["smothing=0.1", "smoothing=2", "smoothing='x'", "name='poisson'", "scale=0", "scale=-1", "scale=[]"],
     "augment": ["flipp=true", "flip=3", "shift=-1", "shift='x'", "probability=2"],
     "pool": ["nosuch=1", "rotations=3"],
+    "share": ["nosuch=1", "classes=0", "classes=1.5", "classes='x'", "examples=-0.1", "seed=-1", "seed=1.5",
+              "classes=0.01", "examples=0.01"],
 }  # fmt: skip
 
 #: Words that name what is not there, or too few or too many of them.
@@ -107,6 +109,7 @@ train maml --data sinusoid --steps 0 --out LONG
 train maml --data sinusoid --init NOSUCH --out OUT
 train maml --data sinusoid --init POOLS --out OUT
 train maml --data sinusoid --first-order=3 --out OUT
+train maml --data sinusoid --set share.classes=0.5 --steps 0 --out OUT
 pretrain nosuch --out OUT
 pretrain rotatoin --out OUT
 pretrain classifier --data sinusoid --out OUT
@@ -307,7 +310,7 @@ def lines() -> list[list[str]]:
     """All of them."""
     found = [[*base, option, value] for base, option, values in OPTIONS for value in values]
     for part, changes in SETS.items():
-        base = IMAGES if part in ("augment", "pool", "net") else FUNCTIONS
+        base = IMAGES if part in ("augment", "pool", "net", "share") else FUNCTIONS
         found += [[*base, "--set", f"{part}.{change}" if part else change] for change in changes]
     found = [[*words, "--out", "OUT"] for words in found]
     return found + [words.split() for words in OTHERS.strip().splitlines()]

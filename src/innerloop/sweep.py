@@ -38,7 +38,7 @@ except ImportError:
     optuna = None  # type: ignore[assignment]
 
 #: What every trial has to share, or their scores could not be compared.
-_FIXED = ("pool", "validation")
+_FIXED = ("pool", "share", "validation")
 _RANGE = re.compile(r"(?P<low>[^:]+?)\.\.(?P<high>[^:]+?)(?P<scale>:log)?")
 
 

@@ -179,6 +179,7 @@ def judged_by(
     recipe = load_run(run)[0] if (run / RECIPE_FILE).exists() or data is None else recipe_for(run, data)
     if data is not None and data != recipe.data:
         recipe.data, recipe.root, recipe.pool = data, None, defaults(recipe.learner, data).pool
+        recipe.share = {}
     recipe.root = _absolute(root) or recipe.root
     facts = {"run": str(run), "learner": recipe.learner, "data": recipe.data, "root": recipe.root, "split": split}
     sampler = recipe.episodes_of(recipe.source(), split, ways=ways, shots=shots, queries=queries)

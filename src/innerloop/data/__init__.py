@@ -24,6 +24,7 @@ from innerloop.data.sets.glyphs import glyphs
 from innerloop.data.sets.molecules import molecules
 from innerloop.data.sets.multitask import multitask
 from innerloop.data.sets.omniglot import omniglot
+from innerloop.data.shares import Shares
 from innerloop.data.tables import TableTasks
 from innerloop.data.unlabeled import Turned, Views
 
@@ -44,6 +45,7 @@ __all__ = [
     "Pools",
     "Sampler",
     "Sawtooth",
+    "Shares",
     "Sinusoid",
     "TablePrior",
     "TableTasks",

@@ -22,6 +22,7 @@ from innerloop.core.task import InputError, did_you_mean
 from innerloop.data import registry
 from innerloop.data.augment import Augment
 from innerloop.data.episodes import Sampler
+from innerloop.data.shares import Shares
 from innerloop.data.source import Source, maker, sampler
 from innerloop.learners.named import learner_class, learner_options
 from innerloop.nets.spec import NetSpec
@@ -67,6 +68,9 @@ class Recipe:
     """``name``, ``"categorical"`` or ``"gaussian"``, and its options."""
     pool: dict[str, Any] = field(default_factory=dict)
     """Options of the data set's reader."""
+    share: dict[str, Any] = field(default_factory=dict)
+    """Shares of the meta-training ``classes`` and of the ``examples`` of each, and the ``seed`` of that choice (default
+    the recipe's), see :class:`innerloop.data.Shares`."""
     episodes: dict[str, Any] = field(default_factory=dict)
     """``kind`` of the meta-training tasks (default ``"episodes"``) and that sampler's options."""
     augment: dict[str, Any] = field(default_factory=dict)
@@ -104,6 +108,7 @@ class Recipe:
         Settings(**{"steps": 1, **{name: value for name, value in training.items() if name != "device"}})
         check_options(_validation, self._given("validation"), "validation")
         self._likelihood()
+        self._shares()
         registry.find(self.data)
         return self
 
@@ -122,7 +127,13 @@ class Recipe:
 
     def source(self) -> Source:
         """What tasks are drawn from."""
-        return registry.read(self.data, self.root, **self._given("pool"))
+        return self._shares().of(registry.read(self.data, self.root, **self._given("pool")))
+
+    def _shares(self) -> Shares:
+        """How much of the meta-training data is used."""
+        options = self._given("share")
+        check_options(Shares, options, "share")
+        return Shares(**{"seed": self.seed, **options})
 
     def spec(self) -> NetSpec:
         """The network."""
@@ -178,7 +189,13 @@ class Recipe:
             sizes["augment"] = Augment(**self._given("augment"))
         if "seed" in known:
             sizes.setdefault("seed", self.seed)
-        return sampler(source, "train", kind, **_filled(known, sizes))
+        try:
+            return sampler(source, "train", kind, **_filled(known, sizes))
+        except InputError as error:
+            if not self._given("share"):
+                raise
+            words = ", ".join(f"{name} {value}" for name, value in self._given("share").items())
+            raise InputError(f"{error}; the share of the meta-training data is {words}") from None
 
     def episodes_of(self, source: Source, split: str, **sizes: int | None) -> Sampler:
         """Tasks of a split to judge by, unaugmented; what is not given is as in meta-training.
