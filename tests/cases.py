@@ -230,6 +230,15 @@ PROTONETS = [
         fit={"steps": 60, "lr": 1e-2},
     ),
     Case(
+        "tempered",
+        lambda: il.learners.Tempered(il.ProtoNet(il.nets.mlp(8, 32, 16)), temperature=2.0),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        exempt={"learner.encoder.2.bias": SHIFT},
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
         "protonet-dropout",
         lambda: il.ProtoNet(il.nets.mlp(8, 64, 16, dropout=0.2)),
         **BLOBS,

@@ -15,6 +15,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     from innerloop.data.episodes import Sampler
     from innerloop.evaluation.reports import Report
+    from innerloop.evidence.uncertainty import Uncertainty
     from innerloop.recipes import Recipe
 
 
@@ -204,3 +205,51 @@ def scored(
     keep_memory()
     learner = load(run, policy=norm, test_steps=inner_steps)
     return evaluate(learner, sampler, tasks=tasks, seed=seed, device=device)
+
+
+def known_tasks(
+    run: Path,
+    sampler: Sampler,
+    ways: int | None,
+    shots: int | None,
+    queries: int | None,
+    split: str,
+    *,
+    data: str | None,
+    root: Path | None,
+) -> Sampler:
+    """The validation tasks by which a temperature is found, as those that a run is judged on in all but the classes.
+
+    Raises:
+        InputError: for tasks without classes, or if the run is judged on its validation tasks.
+    """
+    from innerloop.core.task import InputError
+
+    if split == "val":
+        raise InputError(
+            "the temperature is found on the validation tasks, which are no test of it: give another --split"
+        )
+    if not sampler.classifies:
+        raise InputError(
+            "--uncertainty is about probabilities of classes, and these tasks have real targets: leave it out"
+        )
+    return judged_by(run, ways, shots, queries, "val", data=data, root=root)[0]
+
+
+def uncertain(
+    run: Path,
+    sampler: Sampler,
+    known: Sampler,
+    *,
+    tasks: int,
+    seed: int,
+    device: str | None,
+    inner_steps: int | None = None,
+    norm: str | None = None,
+) -> Uncertainty:
+    """How far the probabilities of a run can be trusted; whatever is fitted sees the known tasks alone."""
+    from innerloop.evidence.uncertainty import uncertainty
+    from innerloop.recipes import load
+
+    learner = load(run, policy=norm, test_steps=inner_steps)
+    return uncertainty(learner, sampler, known, tasks=tasks, seed=seed, device=device)

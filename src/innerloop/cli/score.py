@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,6 +34,9 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help="another data set than it was trained on")] = None,
     root: Annotated[Path | None, typer.Option(help="folder of that data set")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for the tasks and scores; default RUN/evaluations")] = None,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="also calibration, risk against coverage, strangers")
+    ] = False,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
@@ -43,12 +46,16 @@ def evaluate(
 
     folder = out if out is not None else run / "evaluations"
     sampler, facts = runs.judged_by(run, ways, shots, queries, split, data=data, root=root)
+    known = runs.known_tasks(run, sampler, ways, shots, queries, split, data=data, root=root) if uncertainty else None
     distributed.first(lambda: check_writable(folder))
-    report = runs.scored(run, sampler, tasks=tasks, seed=seed, device=device, inner_steps=inner_steps, norm=norm)
+    how: dict[str, Any] = {"seed": seed, "device": device, "inner_steps": inner_steps, "norm": norm}
+    report = runs.scored(run, sampler, tasks=tasks, **how)
+    sure = runs.uncertain(run, sampler, known, tasks=tasks, **how) if known is not None else None
     if distributed.rank() > 0:
         return
+    found = {**report.json(), "split": split, **({"uncertainty": sure.json()} if sure else {})}
     # What was found is said first: should it be impossible to keep, it is not lost.
-    typer.echo(json_of({**report.json(), "split": split}) if as_json else str(report))
+    typer.echo(json_of(found) if as_json else "\n".join(map(str, [report, *([sure] if sure else [])])))
     sizes = {"w": report.ways, "s": report.shots, "q": report.queries}
     kind = "".join(f"{size}{letter}" for letter, size in sizes.items() if isinstance(size, int)) or "tasks"
     kind += f"-{data}" if data else ""

@@ -126,12 +126,12 @@ def _evaluate(
         first = _gathered(sampler, Episodes(*(part[:1] for part in episodes)), device)
         facts["transductive"] = looks_at_other_queries(learner, take(first, 0))
         whole = learner
-        sampler, learner, (used, *independent) = _embed_once(learner, sampler, drawn, device)
+        sampler, learner, (used, *independent) = embed_once(learner, sampler, drawn, device)
         lifted, features = lift(learner, how), learner is not whole
-        scores = score(lifted, _batches(sampler, used, chunk, device), wanted, features)
+        scores = score(lifted, episode_batches(sampler, used, chunk, device), wanted, features)
         if independent and len(independent[0].classes) > 1:
             judged = replace(wanted, two=False, stated=scores.metric, asked=[])
-            rest = _batches(sampler, independent[0], chunk, device)
+            rest = episode_batches(sampler, independent[0], chunk, device)
             facts["open_tasks"] = score(lifted, rest, judged, features).judged
         facts["indices"] = episodes
     else:
@@ -156,7 +156,7 @@ def _hashed(tasks: Task, digest: hashlib._Hash) -> Task:
     return tasks
 
 
-def _embed_once(
+def embed_once(
     learner: Learner, sampler: FewShot, used: list[Episodes], device: torch.device
 ) -> tuple[FewShot, Learner, list[Episodes]]:
     """The same episodes over features, and the learner on features, where the encoder sees each example alone."""
@@ -192,7 +192,8 @@ def embed_all(encoder: nn.Module, pool: Pool, index: Tensor, device: torch.devic
     return torch.cat(distributed.collect(own)).to(device)
 
 
-def _batches(sampler: FewShot, episodes: Episodes, chunk: int | None, device: torch.device) -> Iterator[Batch]:
+def episode_batches(sampler: FewShot, episodes: Episodes, chunk: int | None, device: torch.device) -> Iterator[Batch]:
+    """Episodes as batches of tasks, each made when it is asked for."""
     # About 30 million numbers at a time: the pairs of a relation network are the largest case.
     pairs = episodes.support.shape[1] * episodes.query.shape[1] * max(64, int(np.prod(sampler.pool.shape)))
     size = chunk or max(1, min(100, 30_000_000 // max(1, pairs)))

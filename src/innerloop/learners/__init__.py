@@ -45,6 +45,7 @@ from innerloop.learners.optimization.imaml import IMAML
 from innerloop.learners.optimization.maml import MAML
 from innerloop.learners.optimization.metasgd import MetaSGD
 from innerloop.learners.optimization.reptile import Reptile
+from innerloop.learners.tempered import Tempered
 from innerloop.learners.transfer.contrastive import Contrastive, ContrastiveHead
 from innerloop.learners.transfer.finetune import FineTune
 from innerloop.learners.transfer.multitask import MultiTask, TaskHeads
@@ -113,5 +114,6 @@ __all__ = [
     "Statistician",
     "StatisticianHead",
     "TaskHeads",
+    "Tempered",
     "Versa",
 ]
