@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, NamedTuple, Self
@@ -95,15 +95,31 @@ class GradientLearner(Learner):
         return self.net
 
     def adapt(self, support: Examples, state: Adapted | None = None) -> Adapted:  # noqa: D102
+        # One after the other, so that the memory is that of one.
+        for own in self.path(support, self.steps if self.training else self.test_steps, state):  # noqa: B007
+            pass
+        return Adapted(own, self.statistics_of(own, support))
+
+    def path(self, support: Examples, steps: int, state: Adapted | None = None) -> Iterator[Parameters]:
+        """The parameters that a task has of its own, before its first inner step and after each one: ``steps + 1``.
+
+        Those after step j are where an inner loop of j steps ends, so one run shows every number of steps.
+
+        Args:
+            support: of one task.
+            steps: inner steps k.
+            state: what the task starts from; default the initial parameters.
+        """
         own = self.initial(support.y.shape[1]) if state is None else state.parameters
+        yield own
         phi = {k: own[k] for k in self.adapts}
         memory = self.inner.init(phi)
-        # No gradient is to be had with respect to nothing.
-        for step in range((self.steps if self.training else self.test_steps) if phi else 0):
-            gradients = self.inner_gradient(phi, own, self._batch(support, step))
-            phi, memory = self.inner.update(gradients, phi, memory)
-        own = {**own, **phi}
-        return Adapted(own, self.statistics_of(own, support))
+        for step in range(steps):
+            # No gradient is to be had with respect to nothing.
+            if phi:
+                gradients = self.inner_gradient(phi, own, self._batch(support, step))
+                phi, memory = self.inner.update(gradients, phi, memory)
+            yield {**own, **phi}
 
     def predict(self, state: Adapted, x: Tensor) -> Tensor:  # noqa: D102
         with norm.replaying(state.statistics):

@@ -1,0 +1,78 @@
+"""Fixed tasks one by one, and a learner that is looked at and left as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from innerloop.core.device import device_of
+from innerloop.core.learner import Learner
+from innerloop.core.task import InputError, Task, check, count, move, take
+from innerloop.core.ways import like_inputs
+from innerloop.data.episodes import Sampler
+from innerloop.evaluation.evaluate import check_sampler
+from innerloop.learners.optimization.gradient import GradientLearner
+
+
+def each_task(learner: Learner, sampler: Sampler, tasks: int, seed: int) -> Iterator[Task]:
+    """The tasks that :func:`innerloop.evaluate` draws, one after the other, on the learner's device.
+
+    Raises:
+        InputError: for fewer than 1 task, tasks that are augmented, malformed, or have no queries.
+
+    Example:
+        >>> import innerloop as il
+        >>> maml = il.MAML(il.nets.mlp(1, 8, 1), lr=0.01, likelihood=il.Gaussian(scale=1.0))
+        >>> [len(task.support.x) for task in each_task(maml, il.data.Sinusoid(shots=10), 2, 0)]
+        [10, 10]
+    """
+    if tasks < 1:
+        raise InputError(f"{tasks} tasks show nothing: give at least 1")
+    check_sampler(sampler)
+    for batch in sampler.batches(torch.Generator().manual_seed(seed), tasks):
+        check(batch, learner.missing)
+        moved = like_inputs(move(batch, device_of(learner)))
+        for number in range(count(moved)):
+            yield take(moved, number)
+
+
+@contextmanager
+def evaluating(learner: Learner) -> Iterator[None]:
+    """Within, the learner is in evaluation mode; then each of its parts has the mode that it had.
+
+    Example:
+        >>> import innerloop as il
+        >>> learner = il.MAML(il.nets.mlp(1, 8, 1))
+        >>> with evaluating(learner):
+        ...     learner.training
+        False
+        >>> learner.training
+        True
+    """
+    modes = {part: part.training for part in learner.modules()}
+    learner.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def gradient_learner(learner: Learner, what: str) -> GradientLearner:
+    """The learner, where it has an inner loop of gradient steps.
+
+    Args:
+        learner: any.
+        what: is asked of it, in the message.
+
+    Raises:
+        InputError: for any other.
+    """
+    if not isinstance(learner, GradientLearner):
+        raise InputError(
+            f"{type(learner).__name__} has no inner loop of gradient steps, so that {what} is not to be had: give a "
+            f"MAML, ANIL, BOIL, Meta-SGD, Reptile, CAVIA or iMAML"
+        )
+    return learner
