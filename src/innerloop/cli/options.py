@@ -29,3 +29,7 @@ Width = Annotated[int | None, typer.Option(help="filters of the network")]
 Init = Annotated[Path | None, typer.Option(help="run folder whose network the training starts from")]
 Change = Annotated[list[str] | None, typer.Option("--set", help="any value of the recipe: training.average=0.999")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
+Followed = Annotated[
+    str | None,
+    typer.Option(help="send the metrics to tensorboard, wandb or trackio; a resumed run goes on where it did, or none"),
+]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from innerloop.evaluation.reports import Report
     from innerloop.evidence.uncertainty import Uncertainty
     from innerloop.recipes import Recipe
+    from innerloop.training.callbacks import Callback
 
 
 def recipe_of(
@@ -130,16 +131,24 @@ def console() -> Console:
     return Console(stderr=True, quiet=distributed.rank() > 0)
 
 
-def trained(recipe: Recipe, out: Path, *, resume: bool, quiet: bool) -> int:
+def trained(recipe: Recipe, out: Path, *, resume: bool, quiet: bool, track: str | None = None) -> int:
     """Train by a recipe, say on standard error how it went, and give the exit code.
 
     All that can be refused is refused before anything is written.
+
+    Args:
+        recipe: of the run.
+        out: its folder.
+        resume: go on with it.
+        quiet: no progress bar.
+        track: name of a tracker, or ``"none"``; a run that is resumed has the one that it had.
     """
     from innerloop.core.allocator import keep_memory
     from innerloop.recipes import RecipeWriter, start_from
     from innerloop.training.fit import fit
 
     keep_memory()
+    callbacks = _followed(recipe, out, track, resume)
     source = recipe.source()
     sampler, validation = recipe.sampler(source), recipe.validation_sampler(source)
     learner = recipe.build(sampler.facts)
@@ -149,7 +158,7 @@ def trained(recipe: Recipe, out: Path, *, resume: bool, quiet: bool) -> int:
     history = fit(
         learner, sampler, **recipe.fit_options(), validate=validation, validate_tasks=tasks, seed=recipe.seed,
         out=out, resume=resume, progress=not quiet, origin={"data": recipe.data},
-        callbacks=[] if resume else [RecipeWriter(recipe, sampler.facts)],
+        callbacks=callbacks if resume else [RecipeWriter(recipe, sampler.facts), *callbacks],
     )  # fmt: skip
     say = partial(console().print, highlight=False, soft_wrap=True)
     say(f"{history.stopped} after {history.step} steps, {history.seconds / 60:.1f} minutes")
@@ -159,6 +168,17 @@ def trained(recipe: Recipe, out: Path, *, resume: bool, quiet: bool) -> int:
     elif history.best is not None:
         say(f"best validation score {history.best:.4f}; next: innerloop evaluate {out}")
     return 128 + (history.signal or 2) if history.stopped == "interrupted" else 0
+
+
+def _followed(recipe: Recipe, out: Path, track: str | None, resume: bool) -> list[Callback]:
+    """What sends the metrics of a run to a tracker, if any is asked for, or was when the run began."""
+    from innerloop.training.record import read_facts
+    from innerloop.training.trackers import TRACKERS, Track
+
+    if track is None and resume:
+        before = [state["to"] for name, state in read_facts(out).get("callbacks", []) if name == Track.__name__]
+        track = next((name for name in before if name in TRACKERS), None)
+    return [] if track in (None, "none") else [Track(str(track), config=recipe.json())]
 
 
 def judged_by(

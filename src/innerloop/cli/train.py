@@ -13,6 +13,7 @@ from innerloop.cli.options import (
     Change,
     Data,
     Device,
+    Followed,
     Init,
     Json,
     Minutes,
@@ -63,6 +64,7 @@ def train(
     ] = None,
     device: Device = None,
     change: Change = None,
+    track: Followed = None,
     quiet: Quiet = False,
 ) -> None:
     """Meta-train a learner by its committed recipe, and what the options change in it."""
@@ -81,7 +83,7 @@ def train(
         },
     )  # fmt: skip
     begun = distributed.first(lambda: runs.begun(recipe, out))
-    end(runs.trained(recipe, out, resume=begun, quiet=quiet))
+    end(runs.trained(recipe, out, resume=begun, quiet=quiet, track=track))
 
 
 def pretrain(
@@ -98,6 +100,7 @@ def pretrain(
     init: Init = None,
     device: Device = None,
     change: Change = None,
+    track: Followed = None,
     quiet: Quiet = False,
 ) -> None:
     """Train an encoder on all meta-training classes or their images alone; `train --init` starts from it."""
@@ -108,7 +111,7 @@ def pretrain(
         raise InputError(f"pre-training {method!r} is unknown{hint}; choose one of {', '.join(PRETRAINERS)}")
     train(
         PRETRAINERS[method], out, data, root, steps=steps, minutes=minutes, seed=seed, norm=norm, lr=lr, width=width,
-        init=init, device=device, change=change, quiet=quiet,
+        init=init, device=device, change=change, track=track, quiet=quiet,
     )  # fmt: skip
     runs.console().print(f"meta-train from it: innerloop train LEARNER --init {out}", highlight=False)
 
@@ -153,13 +156,13 @@ def sweep(
         show(shown(rows), False)
 
 
-def resume(run: Run, root: Root = None, quiet: Quiet = False) -> None:
+def resume(run: Run, root: Root = None, track: Followed = None, quiet: Quiet = False) -> None:
     """Go on with an interrupted run, bit for bit; --root says where its data lie now."""
     from innerloop.recipes import load_run
 
     recipe, _ = load_run(run)
     recipe.root = str(root.absolute()) if root is not None else recipe.root
-    end(runs.trained(recipe, run, resume=True, quiet=quiet))
+    end(runs.trained(recipe, run, resume=True, quiet=quiet, track=track))
 
 
 def end(code: int) -> None:

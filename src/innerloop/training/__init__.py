@@ -5,6 +5,7 @@ from innerloop.training.history import History
 from innerloop.training.lr_range import RateTest, find_lr
 from innerloop.training.outer import Budget, NonFiniteLoss, OuterLoop, Update
 from innerloop.training.settings import Settings
+from innerloop.training.trackers import TensorBoard, Track
 
 __all__ = [
     "Budget",
@@ -17,6 +18,8 @@ __all__ = [
     "OuterLoop",
     "RateTest",
     "Settings",
+    "TensorBoard",
+    "Track",
     "Update",
     "find_lr",
 ]

@@ -26,6 +26,8 @@ from innerloop.training.callbacks import Callback
 from innerloop.training.history import History
 
 LAST, BEST, METRICS = "last.safetensors", "best", "metrics.jsonl"
+#: Seconds between two times that new metrics are written for those who look on.
+_TELL = 1.0
 
 #: A checkpoint's tensors and facts, and the metrics that it counts.
 Found = tuple[dict[str, Tensor], dict[str, Any], list[dict[str, float]]]
@@ -65,7 +67,8 @@ class Store:
         self.resume, self.seconds = resume, seconds
         #: What the run began with, see :func:`innerloop.training.fingerprint.beginning`.
         self.began: dict[str, Any] | None = None
-        self._begun, self._saved, self._written = resume, time.monotonic(), 0
+        self._begun, self._written = resume, 0
+        self._saved = self._told = time.monotonic()
         self._held = ExitStack()
         self._made: list[Path] = []
 
@@ -157,8 +160,13 @@ class Store:
 
     def save_in_time(self) -> None:
         """Save if the last time was long ago. Ranks have clocks of their own, so none waits for the first here."""
-        if time.monotonic() - self._saved > self.seconds and distributed.rank() == 0:
+        if distributed.rank() > 0:
+            return
+        now = time.monotonic()
+        if now - self._saved > self.seconds:
             self._save()
+        elif now - self._told > _TELL:
+            self._tell()
 
     def save(self) -> None:
         """Save now; every rank goes on when it is done."""
@@ -168,16 +176,24 @@ class Store:
         """Write the metrics that are new, then the checkpoint that counts them."""
         if self.folder is None:
             return
-        path = self._path(METRICS)
-        with writing(path), open(path, "a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in self.history.rows[self._written :])
-            file.flush()
-            os.fsync(file.fileno())
-        self._written = self.history.step
+        self._tell(sync=True)
         tensors, facts = self._packed()
         if all(bool(torch.isfinite(value).all()) for value in tensors.values() if value.is_floating_point()):
             checkpoint.save(self._path(LAST), tensors, facts)
         self._saved = time.monotonic()
+
+    def _tell(self, sync: bool = False) -> None:
+        """Write the metrics that are new; a checkpoint that counts them wants them on the disk."""
+        self._told = time.monotonic()
+        if self.folder is None:
+            return
+        path = self._path(METRICS)
+        with writing(path), open(path, "a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in self.history.rows[self._written :])
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        self._written = self.history.step
 
     def _packed(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         history, scheduler = self.history, self.parts["scheduler"]
@@ -200,6 +216,7 @@ class Store:
             "chunk": history.chunk,
             "compiled": history.compiled,
             "why": history.why,
+            "stopped": history.stopped,
             "began": self.began,
             "parts": self._kinds(),
             "callbacks": [[type(callback).__name__, callback.state()] for callback in self.callbacks],
