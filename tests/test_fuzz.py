@@ -119,6 +119,21 @@ resume NOSUCH
 resume POOLS
 resume FILE
 resume RUN --root NOSUCH
+resume RUN --track nosuch
+train maml --data sinusoid --steps 0 --track tensorbord --out OUT
+train maml --data sinusoid --steps 0 --track --out OUT
+watch
+watch NOSUCH
+watch POOLS
+watch FILE
+watch TASK
+watch RUN
+watch RUN --once
+watch RUN --json
+watch RUN --every 0
+watch RUN --every nan
+watch RUN --nosuch
+watch RUN RUN
 evaluate
 evaluate NOSUCH
 evaluate POOLS

@@ -20,13 +20,15 @@ from innerloop.cli.score import compare, evaluate
 from innerloop.cli.stream import continual
 from innerloop.cli.task import add, export, learn
 from innerloop.cli.train import pretrain, resume, sweep, train
+from innerloop.cli.watch import watch
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 #: In the order in which help lists them.
 COMMANDS: dict[str, Callable[..., None]] = {
     "check": check, "learn": learn, "predict": predict, "add": add, "test": score_task, "export": export,
-    "pretrain": pretrain, "train": train, "sweep": sweep, "resume": resume, "evaluate": evaluate, "compare": compare,
-    "continual": continual, "learners": learners, "data": data, "models": models, "demo": demo,
+    "pretrain": pretrain, "train": train, "sweep": sweep, "resume": resume, "watch": watch,
+    "evaluate": evaluate, "compare": compare, "continual": continual,
+    "learners": learners, "data": data, "models": models, "demo": demo,
 }  # fmt: skip
 for name, command in COMMANDS.items():
     app.command(name)(command)

@@ -14,39 +14,66 @@ from innerloop.training.history import History
 from innerloop.training.store import LAST, METRICS
 
 
+class Record:
+    """The metrics of a run as they come: each reading takes what is new.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._path, self._place, self._rows = self.folder / METRICS, 0, list[dict[str, float]]()
+
+    def read(self) -> History:
+        """What happened so far: metrics that are about a second old, and what the last checkpoint says.
+
+        Raises:
+            InputError: if the folder holds no run, or metrics that are none.
+        """
+        try:
+            with open(self._path, "rb") as file:
+                if file.seek(0, 2) < self._place:
+                    # A resumed run has taken off what its checkpoint does not count.
+                    self._place, self._rows = 0, []
+                file.seek(self._place)
+                new = file.read()
+            # The last line may be half written.
+            new = new[: new.rfind(b"\n") + 1]
+            rows = [json.loads(line) for line in new.splitlines()]
+            found = [*self._rows, *({**row, "step": int(row["step"]), "loss": float(row["loss"])} for row in rows)]
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(
+                f"{self.folder} holds no run ({METRICS} is missing): give a folder that `innerloop train --out` wrote"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise InputError(f"{self._path} cannot be read ({why}): it is damaged, or of no run") from None
+        if rows and self._rows and found[len(self._rows)]["step"] != self._rows[-1]["step"] + 1:
+            self._place, self._rows = 0, []
+            return self.read()
+        self._place, self._rows = self._place + len(new), found
+        return _with_facts(History(rows=list(found)), read_facts(self.folder))
+
+    @property
+    def running(self) -> bool:
+        """Whether a process says that it writes this run; one that was killed could not take that back."""
+        return (self.folder / LOCK).exists()
+
+    @property
+    def changed(self) -> float:
+        """When the metrics last were written, in seconds since 1970."""
+        return self._path.stat().st_mtime
+
+
 def read_facts(folder: str | Path) -> dict[str, Any]:
     """What the last checkpoint of a run says of it beside its tensors; empty where there is none."""
     return checkpoint.read_facts(Path(folder) / LAST)
 
 
-def read_history(folder: str | Path) -> History:
-    """What happened in a run so far: its metrics, which are about a second old, and what the last checkpoint says.
-
-    Raises:
-        InputError: if the folder holds no run, or metrics that are none.
-    """
-    path = Path(folder) / METRICS
-    try:
-        # The last line may be half written.
-        lines = path.read_text().splitlines(keepends=True)
-        rows = [json.loads(line) for line in lines if line.endswith("}\n")]
-        for row in rows:
-            row["step"], row["loss"]
-    except FileNotFoundError:
-        raise InputError(
-            f"{folder} holds no run ({METRICS} is missing): give a folder that `innerloop train --out` wrote"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read ({error}): it is damaged, or no file of a run") from None
-    facts = read_facts(folder)
-    history = History(rows=rows)
+def _with_facts(history: History, facts: dict[str, Any]) -> History:
     history.scores = [(int(step), math.nan if score is None else score) for step, score in facts.get("scores", [])]
     for name in ("best", "best_step", "seconds", "how", "chunk", "compiled", "why", "stopped"):
         if name in facts:
             setattr(history, name, facts[name])
     return history
-
-
-def is_running(folder: str | Path) -> bool:
-    """Whether a process says that it writes this run; one that was killed could not take that back."""
-    return (Path(folder) / LOCK).exists()

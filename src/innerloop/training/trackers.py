@@ -186,7 +186,7 @@ def check_tracker(name: str) -> None:
         >>> check_tracker("tensorbord")
         Traceback (most recent call last):
             ...
-        innerloop.core.task.InputError: tracker 'tensorbord' is unknown (did you mean 'tensorboard'?); choose one of \
+        innerloop.core.task.InputError: tracker 'tensorbord' is unknown (did you mean tensorboard?); choose one of \
 tensorboard, wandb, trackio
     """
     if name not in TRACKERS:
