@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from innerloop.core import alone
+from innerloop.core import alone, norm
 from innerloop.core.learner import Learner
 from innerloop.core.lifting import embed
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, check_examples
+
+#: What was found of a module, for inputs of such a shape.
+_ALONE: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], bool]] = WeakKeyDictionary()
 
 
 class Seen(NamedTuple):
@@ -47,11 +51,24 @@ def embedded(learner: Learner, support: Examples, x: Tensor) -> Seen:
         x: queries ``[Q, *F]``; may be none.
     """
     encoder, head = learner.split()
-    # Two examples tell; more would cost as much as what is saved.
-    if encoder is None or not alone.folds(encoder, support.x[:2]):
+    if encoder is None or not sees_alone(encoder, support.x):
         return Seen(learner, support, x)
     z = embed(encoder, torch.cat((support.x, x)) if len(x) else support.x)
     return Seen(head, Examples(z[: len(support.x)], support.y), z[len(support.x) :])
+
+
+def sees_alone(module: nn.Module, x: Tensor) -> bool:
+    """Whether a module gives an example the same whichever others come with it: tried once, then known of it.
+
+    Args:
+        module: in evaluation mode.
+        x: some inputs ``[N, *F]``.
+    """
+    key = (norm.policy(module), len(list(module.modules())), x.shape[1:], x.dtype)
+    known = _ALONE.setdefault(module, {})
+    if key not in known:
+        known[key] = alone.folds(module, x)
+    return known[key]
 
 
 def tells_classes(likelihood: Likelihood, y: Tensor) -> bool:

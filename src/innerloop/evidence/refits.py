@@ -9,13 +9,19 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from innerloop.core.learner import Learner, State
-from innerloop.core.lifting import lift
 from innerloop.core.task import Examples, InputError, Task, transformed
+from innerloop.core.ways import mapped, predictor
+from innerloop.evidence.descents import raw_of_descents, shares_first_step
 from innerloop.evidence.judging import answer_of, check_explained, embedded, judging, tells_classes
+from innerloop.evidence.ways import way_of
+from innerloop.learners.generative.pfn import InContext
 from innerloop.learners.head import Head
+from innerloop.learners.optimization.gradient import GradientLearner
 
 #: Numbers that are held at a time.
 _AT_ONCE = 2**22
+#: Cells of tables that go through an in-context network at a time: few enough for the cache.
+_CELLS = 2**14
 
 
 def refits(learner: Learner, support: Examples, subsets: Tensor, chunk: int | None = None) -> State:
@@ -161,10 +167,29 @@ def _by_head(learner: Learner, support: Examples, subsets: Tensor, x: Tensor, ch
 
 def _by_tasks(learner: Learner, support: Examples, subsets: Tensor, x: Tensor, chunk: int | None) -> Tensor:
     """Raw predictions ``[B, S, Q, P]``: each subset is a task, lifted as any batch of tasks."""
+    if isinstance(learner, InContext) and type(learner).predict is InContext.predict:
+        return _by_tables(learner, support, subsets, x, chunk)
     queries = x.expand(len(subsets), *x.shape[1:])
     y = support.y.new_zeros(()).expand(len(subsets), x.shape[1], support.y.shape[1])
-    tasks = Task(Examples(support.x[subsets], support.y[subsets]), Examples(queries, y))
-    return lift(learner, "auto" if chunk is None else "chunk", chunk).predict(tasks)
+    way = way_of(learner, support, subsets.shape[1], queries)
+    if shares_first_step(learner, support, subsets.shape[1]):
+        assert isinstance(learner, GradientLearner)
+        return raw_of_descents(learner, support, subsets, x, way.how == "loop", chunk or way.chunk)
+    found = []
+    for start in range(0, len(subsets), chunk or way.chunk):
+        rows = slice(start, start + (chunk or way.chunk))
+        part = Task(Examples(support.x[subsets[rows]], support.y[subsets[rows]]), Examples(queries[rows], y[rows]))
+        found.append(mapped(way.how, predictor(learner), part))
+    return torch.cat(found)
+
+
+def _by_tables(learner: InContext, support: Examples, subsets: Tensor, x: Tensor, chunk: int | None) -> Tensor:
+    """Raw predictions ``[B, 1, Q, P]``: the network reads a batch of tables in one pass, by the kernel that it has."""
+    learner.adapt(support)
+    size = chunk or max(1, _CELLS // ((subsets.shape[1] + x.shape[1]) * (x.shape[2] + 1)))
+    tables = (Examples(support.x[part], support.y[part]) for part in subsets.split(size))
+    asked = x.expand(len(subsets), *x.shape[1:]).split(size)
+    return torch.cat([learner.predict(table, part)[0] for table, part in zip(tables, asked, strict=True)]).unsqueeze(1)
 
 
 def _chunks(learner: Learner, support: Examples, subsets: Tensor, chunk: int | None) -> Iterator[tuple[slice, State]]:

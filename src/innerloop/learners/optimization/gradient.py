@@ -100,7 +100,9 @@ class GradientLearner(Learner):
             pass
         return Adapted(own, self.statistics_of(own, support))
 
-    def path(self, support: Examples, steps: int, state: Adapted | None = None) -> Iterator[Parameters]:
+    def path(
+        self, support: Examples, steps: int, state: Adapted | None = None, first: Parameters | None = None
+    ) -> Iterator[Parameters]:
         """The parameters that a task has of its own, before its first inner step and after each one: ``steps + 1``.
 
         Those after step j are where an inner loop of j steps ends, so one run shows every number of steps.
@@ -109,6 +111,7 @@ class GradientLearner(Learner):
             support: of one task.
             steps: inner steps k.
             state: what the task starts from; default the initial parameters.
+            first: the gradient of the first step, where it is known.
         """
         own = self.initial(support.y.shape[1]) if state is None else state.parameters
         yield own
@@ -117,7 +120,8 @@ class GradientLearner(Learner):
         for step in range(steps):
             # No gradient is to be had with respect to nothing.
             if phi:
-                gradients = self.inner_gradient(phi, own, self._batch(support, step))
+                known = first if step == 0 else None
+                gradients = known if known is not None else self.inner_gradient(phi, own, self._batch(support, step))
                 phi, memory = self.inner.update(gradients, phi, memory)
             yield {**own, **phi}
 
