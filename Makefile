@@ -10,7 +10,7 @@ help:
 	@echo "make test-slow run the tests that take minutes"
 	@echo "make check     lint, format check and types"
 	@echo "make bench     measure speed and memory, beside other libraries (a quarter of an hour on a quiet machine)"
-	@echo "make results   train every recipe of docs/results.md and print its tables (hours)"
+	@echo "make results   make every row of docs/results.md again and compare (many hours)"
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "innerloop needs Python 3.11 or newer: make PYTHON=python3.11")'
@@ -47,17 +47,7 @@ bench: .venv/peers
 	$(BIN)/python benchmarks/memory.py
 
 results: .venv/ready
-	$(BIN)/python benchmarks/results.py
-	$(BIN)/python benchmarks/processes.py
-	$(BIN)/python benchmarks/generated.py
-	$(BIN)/python benchmarks/tables.py
-	$(BIN)/python benchmarks/tables_regression.py
-	$(BIN)/python benchmarks/adapts.py
-	$(BIN)/python benchmarks/multitask.py
-	$(BIN)/python benchmarks/transfer.py
-	$(BIN)/python benchmarks/continual.py
-	$(BIN)/python benchmarks/optimizers.py
-	$(BIN)/python benchmarks/acting.py
+	$(BIN)/innerloop reproduce all
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

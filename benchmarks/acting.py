@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from results import PAGE, RUNS, put
+from page import RUNS, record
 from torch import Generator
 
 import innerloop as il
@@ -229,7 +229,7 @@ def main() -> None:
     for name in arguments.tables or tables:
         text = tables[name]()
         print(text, end="\n\n")
-        PAGE.write_text(put(PAGE.read_text(), name, text))
+        record(name, text)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from results import PAGE, RUNS, put, run, steps_done
+from page import RUNS, record, run, steps_done
 from torch import Tensor
 
 import innerloop as il
@@ -135,7 +135,7 @@ def main() -> None:
                 train(name, seed, arguments.steps)
     text = table(arguments.seeds, arguments.steps, arguments.tasks)
     print(text)
-    PAGE.write_text(put(PAGE.read_text(), "adapts", text))
+    record("adapts", text)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from results import DATA, PAGE, RUNS, put, run, steps_done
+from page import DATA, RUNS, record, run, steps_done
 from torch import nn
 
 import innerloop as il
@@ -215,7 +215,7 @@ def digits_table(bench: Bench, seeds: list[int], *, only: bool) -> str:
 
 MARKS = (10, 50, 100, 200)
 TRAINED = {"oml": "oml --steps 9000", "anml": "anml --steps 5500"}
-START = RUNS / "protonet-64-seed0"
+START = RUNS / "omniglot-protonet-64-seed0"
 
 
 def train(name: str) -> None:
@@ -360,16 +360,14 @@ def main() -> None:
         if not (DATA / "omniglot").is_dir():
             parser.error(f"no Omniglot under {DATA}: set INNERLOOP_DATA")
         if not START.exists():
-            parser.error(f"no run at {START}: python benchmarks/results.py protonet-64")
+            parser.error(f"no run at {START}: innerloop reproduce omniglot/protonet-64")
         for name in TRAINED if not arguments.print_only else ():
             train(name)
         seeds = list(range(arguments.orders or 3))
         texts["continual_omniglot"] = omniglot_table(omniglot_bench(), seeds, only=arguments.print_only)
-    page = PAGE.read_text()
     for name, text in texts.items():
         print(text, end="\n\n")
-        page = put(page, name, text)
-    PAGE.write_text(page)
+        record(name, text)
 
 
 if __name__ == "__main__":

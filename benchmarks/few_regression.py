@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from results import DATA, PAGE, put
+from page import DATA, record
 from sklearn.datasets import load_diabetes, load_wine
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -133,7 +133,7 @@ def main() -> None:
     text = "\n".join([*lines, "", *gains])
     print("\n".join(gains))
     if not given.print_only:
-        PAGE.write_text(put(PAGE.read_text(), "few_regression", text))
+        record("few_regression", text)
 
 
 if __name__ == "__main__":

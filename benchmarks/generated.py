@@ -19,7 +19,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from results import DATA, PAGE, RUNS, put, run
+from page import DATA, RUNS, record, run
 
 import innerloop as il
 from innerloop.evaluation.evaluate import embed_all
@@ -172,7 +172,7 @@ def main() -> None:
     for data, steps in (("omniglot", 800), ("cifar_fs", 800)):
         table += gains(data, steps, arguments.tasks)
     print(table)
-    PAGE.write_text(put(PAGE.read_text(), "generated", table.rstrip()))
+    record("generated", table.rstrip())
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ import csv
 import itertools
 import json
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from page import DATA, HOME, record
 from scipy.stats import binom
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -40,10 +40,7 @@ from innerloop.estimators.choice import HEADS, SINGLE, Choice, candidates, choos
 from innerloop.evidence import leave_one_out
 from innerloop.learners.head import Head
 
-HOME = Path(__file__).resolve().parent.parent
-PAGE = HOME / "docs" / "results.md"
 KEPT = HOME / "runs" / "knowing"
-DATA = Path(os.environ.get("INNERLOOP_DATA", HOME.parent / "shared" / "data"))
 SETS = ("groceries", "banking77", "clinc150")
 SEED = 11
 #: Tasks on which MAPIE stands beside, the first ones: it takes five times as long.
@@ -388,14 +385,10 @@ def processor(call: Callable[[], object]) -> float:
 
 
 def put(name: str, rows: list[str]) -> None:
-    """Print a table and write it between its marks."""
+    """Print a table and keep it."""
     text = "\n".join(rows)
     print(text)
-    begin, end = f"<!-- knowing-{name}: begin -->", f"<!-- knowing-{name}: end -->"
-    page = PAGE.read_text(encoding="utf-8")
-    if begin in page:
-        head, _, rest = page.partition(begin)
-        PAGE.write_text(f"{head}{begin}\n{text}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
+    record(f"knowing-{name}", text)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from results import DATA
+from page import DATA
 from torch import Tensor
 
 import innerloop as il

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from results import DATA, PAGE, put
+from page import DATA, record
 from scipy.stats import t
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
@@ -170,7 +170,7 @@ def main() -> None:
             f"its form.",
         ]
     )
-    PAGE.write_text(put(PAGE.read_text(), "letters", text))
+    record("letters", text)
     print(text)
     card = SHIPPED.with_suffix(".toml")
     kept = card.read_text().split("\n[[figures]]")[0].rstrip()

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from results import HOME, put
+from page import HOME, put
 from speed import PAGE
 
 import innerloop as il

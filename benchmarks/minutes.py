@@ -15,7 +15,7 @@ import json
 import shutil
 from pathlib import Path
 
-from results import DATA, run
+from page import DATA, run
 from speed import KEPT, PAGE, machine, put
 
 import innerloop as il

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from results import DATA, PAGE, RUNS, put
+from page import DATA, RUNS, record
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from torch import Tensor
@@ -328,7 +328,7 @@ def main() -> None:
         draws = [kept(f"molecules-draw{seed}", lambda seed=seed: molecule_draw(seed)) for seed in range(given.draws)]
         text = molecules_table(draws)
         print(text, end="\n\n")
-        PAGE.write_text(put(PAGE.read_text(), "molecules", text))
+        record("molecules", text)
     if "tables" in parts:
         seeds = list(range(given.seeds))
         found = {
@@ -337,7 +337,7 @@ def main() -> None:
         }
         text = tables_table(found)
         print(text)
-        PAGE.write_text(put(PAGE.read_text(), "multitask_tables", text))
+        record("multitask_tables", text)
 
 
 if __name__ == "__main__":

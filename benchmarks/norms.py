@@ -10,7 +10,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from results import DATA, run
+from page import DATA, run
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from results import PAGE, RUNS, put
+from page import RUNS, record
 from torch import Tensor
 from torch.func import vmap
 
@@ -260,7 +260,7 @@ def main() -> None:
     text = table(seeds, share)
     print(text)
     if not arguments.reduced:
-        PAGE.write_text(put(PAGE.read_text(), "optimizers", text))
+        record("optimizers", text)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from results import PAGE, RUNS, put, run, steps_done
+from page import RUNS, record, run, steps_done
 
 import innerloop as il
 from innerloop.data import GaussianProcess, registry
@@ -139,11 +139,9 @@ def main() -> None:
     eq = "| learner | EQ, lengthscale 0.25 | steps | published |\n|---|---|---|---|\n"
     for name, (title, _, published) in EQ_ROWS.items():
         eq += row(name, ["gp_eq"], arguments.tasks, title, published, False, arguments.seed)
-    page = PAGE.read_text()
     for name, text in (("processes", table), ("eq", eq)):
         print(text)
-        page = put(page, name, text.rstrip())
-    PAGE.write_text(page)
+        record(name, text.rstrip())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import sys
 import time
 
 import torch
-from results import put
+from page import put
 from speed import PAGE
 
 import innerloop as il

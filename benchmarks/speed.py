@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from contestants import CONTESTANTS
-from results import put
+from page import put
 from torch.utils.flop_counter import FlopCounterMode
 
 HOME = Path(__file__).resolve().parent.parent

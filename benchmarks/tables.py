@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from results import DATA, PAGE, RUNS, put
+from page import DATA, RUNS
 from scipy.stats import rankdata
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -187,7 +187,7 @@ def main() -> None:
     text = report(figures, list(made), given.rows)
     print(text)
     if not (given.only or given.weights or given.methods):
-        PAGE.write_text(put(PAGE.read_text(), "tables_tuned" if given.tuned else "tables", text))
+        record("tables_tuned" if given.tuned else "tables", text)
 
 
 def measured(table: Table, rows: str, name: str, make: Callable[[np.ndarray], Any], splits: int) -> dict[str, Any]:

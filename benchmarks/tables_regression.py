@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from results import PAGE, put
+from page import record
 from sklearn.datasets import load_diabetes, load_iris, load_wine
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.linear_model import RidgeCV
@@ -88,7 +88,7 @@ def main() -> None:
     lines.append(f"| seconds | {' | '.join(f'{np.mean(seconds[name]):.2f}' for name in names)} | |")
     text = "\n".join(lines)
     print(text)
-    PAGE.write_text(put(PAGE.read_text(), "tables_regression", text))
+    record("tables_regression", text)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from results import DATA, PAGE, RUNS, put, run, steps_done
+from page import DATA, RUNS, record, run, steps_done
 
 import innerloop as il
 from innerloop.core.allocator import keep_memory
@@ -260,7 +260,7 @@ def main() -> None:
         print(text, end="\n\n", flush=True)
         # Runs elsewhere are trials: the page shows those of the repository.
         if given.folder == RUNS / "transfer":
-            PAGE.write_text(put(PAGE.read_text(), part, text))
+            record(part, text)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ STOREYS = [
     {"evidence"},
     {"encoders"},
     {"acting", "continual", "estimators", "optimizers", "recipes", "report"},
-    {"demo", "export", "sweep"},
+    {"demo", "export", "reproduction", "sweep"},
     {"cli"},
     # The root, which offers what the rooms hold, and `python -m innerloop`.
     {"", "__main__"},

@@ -25,10 +25,13 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import normalize
 
 import innerloop as il
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from page import record
+
 from innerloop.evaluation.metrics import calibration_gaps, calibration_of
 from innerloop.evaluation.stats import interval, paired
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "results.md"
 BINS = 15
 
 
@@ -237,8 +240,5 @@ def table(cells: Mapping[str, Mapping[str, Scores]], ours: str) -> str:
 
 
 def write(name: str, text: str) -> None:
-    """Put a text between its marks in docs/results.md."""
-    page = PAGE.read_text()
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, rest = page.split(begin)
-    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}")
+    """Keep a table, and put it into docs/results.md."""
+    record(name, text)

@@ -137,7 +137,7 @@ def main() -> None:
         learned = train(*pool_of(corpora[other]), seed=0)
         found = rows_of(name, corpora[name], learned, given.tasks, given.only)
         if given.write:
-            write(f"sentences {name}", table(found, OURS))
+            write(f"sentences-{name}", table(found, OURS))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """How long ten examples take: learning from 25 photographs, one prediction, and the choice of a head on features.
 
-    python benchmarks/few/times.py
+    python benchmarks/few/times.py              # the table of docs/results.md
     python benchmarks/few/times.py --fresh      # a new environment, and the two commands
 
-Wall-clock medians with the smallest and the largest, on as many threads as OMP_NUM_THREADS says. Features are computed
-anew for each figure.
+Wall-clock medians with the smallest and the largest, on two threads and on one. Features are computed anew for each
+figure.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -20,12 +21,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 
 import innerloop as il
 from innerloop.encoders.photographs import Photographs
 
-ROOT = Path(os.environ.get("INNERLOOP_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from page import DATA as ROOT
+from page import record
 
 
 def timed(call: Callable[[], object], turns: int) -> str:
@@ -39,7 +41,7 @@ def timed(call: Callable[[], object], turns: int) -> str:
     return f"{np.median(found):.0f} ({min(found):.0f} to {max(found):.0f}) ms"
 
 
-def photographs() -> None:
+def photographs() -> dict[str, str]:
     """25 photographs of five kinds of groceries, and one more; each time as new pixels, which no cache knows."""
     from PIL import Image
 
@@ -60,21 +62,25 @@ def photographs() -> None:
 
         sets = iter([fresh(shown) for _ in range(6)])
         few = il.FewShotClassifier(Photographs())
-        print("learn from 25 photographs:", timed(lambda: few.fit(next(sets), labels), 5))
+        learned = timed(lambda: few.fit(next(sets), labels), 5)
         singles = iter([fresh(shown[:1]) for _ in range(21)])
-        print("one prediction:", timed(lambda: few.predict_proba(next(singles)), 20))
+        return {
+            "learn from 25 photographs, reading and head chosen": learned,
+            "one prediction of a photograph": timed(lambda: few.predict_proba(next(singles)), 20),
+        }
 
 
-def features() -> None:
+def features() -> dict[str, str]:
     """Normal classes."""
+    found = {}
     for ways, shots, size in ((5, 5, 384), (5, 5, 1280), (81, 5, 1280)):
         random = np.random.default_rng(0)
         y = np.repeat(np.arange(ways), shots)
         x = random.normal(size=(ways, size))[y] + 1.5 * random.normal(size=(len(y), size))
         few = il.FewShotClassifier("features")
-        print(
-            f"head chosen, {ways}-way {shots}-shot, {size} numbers:", timed(lambda few=few, x=x, y=y: few.fit(x, y), 7)
-        )
+        what = f"head chosen on features, {ways}-way {shots}-shot, {size:,} numbers"
+        found[what] = timed(lambda few=few, x=x, y=y: few.fit(x, y), 7)
+    return found
 
 
 def fresh() -> None:
@@ -98,10 +104,24 @@ def fresh() -> None:
             print(f"{name}: {time.perf_counter() - begun:.1f} s")
 
 
+def table() -> str:
+    """The table in Markdown: a process of its own for each number of threads."""
+    found = []
+    for threads in (2, 1):
+        words = [sys.executable, __file__, "--measure"]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        said = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+        found.append(json.loads(said.splitlines()[-1]))
+    rows = [f"| {what} | {' | '.join(one[what] for one in found)} |" for what in found[0]]
+    return "\n".join(["| what | 2 threads | 1 thread |", "|---|---|---|", *rows])
+
+
 if __name__ == "__main__":
     if "--fresh" in sys.argv[1:]:
         fresh()
-        sys.exit()
-    print(f"{torch.get_num_threads()} threads")
-    features()
-    photographs()
+    elif "--measure" in sys.argv[1:]:
+        print(json.dumps({**photographs(), **features()}))
+    else:
+        text = table()
+        print(text)
+        record("few-times", text)

@@ -16,6 +16,7 @@ from innerloop.cli.check import check
 from innerloop.cli.demonstrate import demo
 from innerloop.cli.models import models
 from innerloop.cli.predict import predict, score_task
+from innerloop.cli.reproduce import reproduce
 from innerloop.cli.score import compare, evaluate
 from innerloop.cli.stream import continual
 from innerloop.cli.task import add, export, learn
@@ -27,7 +28,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_e
 COMMANDS: dict[str, Callable[..., None]] = {
     "check": check, "learn": learn, "predict": predict, "add": add, "test": score_task, "export": export,
     "pretrain": pretrain, "train": train, "sweep": sweep, "resume": resume, "watch": watch,
-    "evaluate": evaluate, "compare": compare, "continual": continual,
+    "evaluate": evaluate, "compare": compare, "reproduce": reproduce, "continual": continual,
     "learners": learners, "data": data, "models": models, "demo": demo,
 }  # fmt: skip
 for name, command in COMMANDS.items():

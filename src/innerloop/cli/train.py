@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.main import get_command
 
 from innerloop.cli import runs
 from innerloop.cli.options import (
@@ -32,6 +35,9 @@ from innerloop.cli.options import (
 )
 from innerloop.cli.show import show
 from innerloop.core.plain import json_of
+
+if TYPE_CHECKING:
+    from innerloop.recipes import Recipe
 
 #: Ways of pre-training, and their learners.
 PRETRAINERS = {"classifier": "finetune", "rotation": "rotation", "contrastive": "contrastive"}
@@ -70,20 +76,64 @@ def train(
     """Meta-train a learner by its committed recipe, and what the options change in it."""
     from innerloop.core import distributed
 
-    recipe = runs.recipe_of(
-        learner, data, change=change, root=root, init=init, seed=seed, norm=norm, freeze=freeze,
-        tables={
-            "episodes": {"ways": ways, "shots": shots, "queries": queries},
-            "training": {
-                "tasks_per_step": tasks_per_step, "steps": steps, "minutes": minutes, "lr": lr, "how": how,
-                "chunk": chunk, "device": device,
-            },
-            "options": {"steps": inner_steps, "lr": inner_lr, "first_order": first_order or None},
-            "net": {"width": width},
-        },
+    recipe = asked(
+        learner, data=data, root=root, ways=ways, shots=shots, queries=queries, tasks_per_step=tasks_per_step,
+        steps=steps, minutes=minutes, seed=seed, norm=norm, lr=lr, inner_steps=inner_steps, inner_lr=inner_lr,
+        first_order=first_order, width=width, how=how, chunk=chunk, init=init, freeze=freeze, device=device,
+        change=change,
     )  # fmt: skip
     begun = distributed.first(lambda: runs.begun(recipe, out))
     end(runs.trained(recipe, out, resume=begun, quiet=quiet, track=track))
+
+
+def asked(learner: str, **options: Any) -> Recipe:
+    """The recipe that the options of ``train`` ask for, checked.
+
+    Args:
+        learner: its name.
+        options: those of :func:`train`, without ``out`` and ``quiet``; what is left out is ``None``.
+    """
+    said: dict[str, Any] = defaultdict(lambda: None, options)
+    return runs.recipe_of(
+        learner, said["data"], change=said["change"], root=said["root"], init=said["init"], seed=said["seed"],
+        norm=said["norm"], freeze=said["freeze"],
+        tables={
+            "episodes": {name: said[name] for name in ("ways", "shots", "queries")},
+            "training": {
+                name: said[name] for name in ("tasks_per_step", "steps", "minutes", "lr", "how", "chunk", "device")
+            },
+            "options": {
+                "steps": said["inner_steps"], "lr": said["inner_lr"], "first_order": said["first_order"] or None,
+            },
+            "net": {"width": said["width"]},
+        },
+    )  # fmt: skip
+
+
+def asked_by(words: Sequence[str], **options: Any) -> Recipe:
+    """The recipe that the words of a command line ask for.
+
+    Args:
+        words: the learner, then options, as they stand after ``innerloop train``.
+        options: of :func:`train`, in place of those of the words.
+
+    Raises:
+        InputError: for words that are none.
+    """
+    from innerloop.core.task import InputError
+
+    single = typer.Typer(add_completion=False)
+    single.command()(train)
+    try:
+        with get_command(single).make_context("train", [*words, "--out", "."]) as context:
+            found = {name: value for name, value in context.params.items() if name not in ("out", "quiet")}
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        raise InputError(f"`innerloop train {' '.join(words)}`: {error.format_message()}") from None
+    # What can be given several times is a tuple here, and a list where typer calls the command.
+    said = {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+    return asked(**{**said, **options})
 
 
 def pretrain(

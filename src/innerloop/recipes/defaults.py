@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 from innerloop.core.parts import is_own
 from innerloop.data import registry
@@ -36,10 +36,37 @@ def defaults(learner: str, data: str | None = None) -> Recipe:
     return Recipe.read({**values, "learner": learner, "data": data})
 
 
+class Published(NamedTuple):
+    """What a committed recipe stands beside.
+
+    Args:
+        paper: authors, year and link.
+        differs: where the recipe differs from the paper's experiments.
+        figures: those of the paper as they are commonly cited, by table of results.
+    """
+
+    paper: str = ""
+    differs: str = ""
+    figures: dict[str, str] = {}  # noqa: RUF012
+
+
+def published(learner: str) -> Published:
+    """The published counterpart of a learner's committed recipe, from its table ``[published]``.
+
+    Example:
+        >>> published("protonet").figures["omniglot"]
+        '98.8 / 99.7 / 96.0 / 98.9'
+    """
+    file = resources.files("innerloop.recipes") / f"{learner}.toml"
+    said = tomllib.loads(file.read_text()).get("published", {}) if file.is_file() else {}
+    return Published(said.pop("paper", ""), said.pop("differs", ""), said)
+
+
 def _read(learner: str) -> dict[str, Any]:
     """The values of a committed recipe, on top of those of the recipe that it is like; none where there is none."""
     file = resources.files("innerloop.recipes") / f"{learner}.toml"
     values = tomllib.loads(file.read_text()) if file.is_file() else {}
+    values.pop("published", None)
     return _merged(_read(values.pop("like")), values) if "like" in values else values
 
 
