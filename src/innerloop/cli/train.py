@@ -91,7 +91,7 @@ def asked(learner: str, **options: Any) -> Recipe:
 
     Args:
         learner: its name.
-        options: those of :func:`train`, without ``out`` and ``quiet``; what is left out is ``None``.
+        options: those of :func:`train`, without ``out``, ``quiet`` and ``track``; what is left out is ``None``.
     """
     said: dict[str, Any] = defaultdict(lambda: None, options)
     return runs.recipe_of(
@@ -126,7 +126,7 @@ def asked_by(words: Sequence[str], **options: Any) -> Recipe:
     single.command()(train)
     try:
         with get_command(single).make_context("train", [*words, "--out", "."]) as context:
-            found = {name: value for name, value in context.params.items() if name not in ("out", "quiet")}
+            found = {name: value for name, value in context.params.items() if name not in ("out", "quiet", "track")}
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
