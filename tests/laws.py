@@ -16,7 +16,9 @@ from torch.utils import _pytree as pytree
 
 import innerloop as il
 from innerloop.core import checkpoint
+from innerloop.core.device import device_of
 from innerloop.core.lifting import How
+from innerloop.core.task import move
 from innerloop.data import FewShot, Sampler
 
 #: Rounding in float64, with room for Adam, which divides by gradients that may be small.
@@ -253,7 +255,9 @@ def assert_evaluation_is_by_hand(learner: il.Learner, sampler: Sampler) -> None:
     batches = [sampler.gather(sampler.episodes(generator, 8))] if few_shot else sampler.batches(generator, 8)
     learner.eval()
     scores: dict[str, list[float]] = {"accuracy" if sampler.classifies else "mse": [], "nll": []}
-    device = next(learner.parameters(), torch.zeros(0)).device
+    device = device_of(learner)
+    # Two ways of many inner steps round apart, further where sums are taken in other orders.
+    apart = 1e-3 if device.type == "cpu" else 1e-2
     for tasks in batches:
         for t in range(len(tasks.query.x)):
             task = pytree.tree_map(lambda leaf: leaf.to(device), one(tasks, t))
@@ -265,7 +269,7 @@ def assert_evaluation_is_by_hand(learner: il.Learner, sampler: Sampler) -> None:
             nll.append(float(learner.likelihood.nll(raw, y).mean()))
     for name, values in scores.items():
         assert len(values) == 8
-        tight = {"rtol": 1e-6} if name == "accuracy" else {"rtol": 1e-3, "atol": 1e-5}
+        tight = {"rtol": 1e-6} if name == "accuracy" else {"rtol": apart, "atol": 1e-5}
         numpy.testing.assert_allclose(report.per_task[name], values, **tight)
 
 
@@ -328,7 +332,7 @@ def assert_learns(learner: il.Learner, train: Sampler, test: Sampler, margin: fl
 
 def assert_adapting_helps(learner: il.Learner, sampler: Sampler, margin: float) -> None:
     """On a task it beats itself adapted to the next task's support set, paired, by a margin: what it learns is used."""
-    tasks = sampler.draw(Generator().manual_seed(5), 40)
+    tasks = move(sampler.draw(Generator().manual_seed(5), 40), device_of(learner))
     other = il.Task(il.Examples(*(leaf.roll(1, 0) for leaf in tasks.support)), tasks.query)
     scores = []
     for drawn in (tasks, other):
