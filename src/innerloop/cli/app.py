@@ -14,6 +14,7 @@ import typer
 from innerloop.cli.browse import data, learners
 from innerloop.cli.check import check
 from innerloop.cli.demonstrate import demo
+from innerloop.cli.evidence import evidence
 from innerloop.cli.models import models
 from innerloop.cli.predict import predict, score_task
 from innerloop.cli.reproduce import reproduce
@@ -28,7 +29,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_e
 COMMANDS: dict[str, Callable[..., None]] = {
     "check": check, "learn": learn, "predict": predict, "add": add, "test": score_task, "export": export,
     "pretrain": pretrain, "train": train, "sweep": sweep, "resume": resume, "watch": watch,
-    "evaluate": evaluate, "compare": compare, "reproduce": reproduce, "continual": continual,
+    "evaluate": evaluate, "compare": compare, "evidence": evidence, "reproduce": reproduce, "continual": continual,
     "learners": learners, "data": data, "models": models, "demo": demo,
 }  # fmt: skip
 for name, command in COMMANDS.items():

@@ -53,7 +53,8 @@ def embedded(learner: Learner, support: Examples, x: Tensor) -> Seen:
     encoder, head = learner.split()
     if encoder is None or not sees_alone(encoder, support.x):
         return Seen(learner, support, x)
-    z = embed(encoder, torch.cat((support.x, x)) if len(x) else support.x)
+    # A layout that is fast in one call is what some layers cannot be lifted with.
+    z = embed(encoder, torch.cat((support.x, x)) if len(x) else support.x).contiguous()
     return Seen(head, Examples(z[: len(support.x)], support.y), z[len(support.x) :])
 
 

@@ -68,6 +68,13 @@ class Relations(Head):
         scores = self.relation(x, state.x)
         return (scores @ state.y).unsqueeze(0)
 
+    def held_out(self, support: Examples) -> Tensor | None:
+        """A score is of a pair: without an example its column is gone."""
+        if self.combine == "features" or len(support.x) < 2:
+            return None
+        scores = self.relation(support.x, support.x)
+        return (scores - torch.diag(scores.diagonal())) @ support.y
+
 
 class RelationNet(Embedded[Relations]):
     """Relation network: a learned score for each pair of query and support example, summed over the class's examples.

@@ -1,0 +1,64 @@
+"""How far two orders of examples agree, and how many times one mean is another."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+Floats = npt.NDArray[np.float64]
+
+
+def rank_agreement(one: Tensor | Floats, other: Tensor | Floats) -> tuple[float, float]:
+    """Spearman's and Kendall's rank correlation, the mean over rows ``[Q, N]``; of a row that is all alike it is 0.
+
+    Example:
+        >>> rank_agreement(np.array([[1.0, 2.0, 3.0]]), np.array([[10.0, 30.0, 20.0]]))
+        (0.5, 0.3333333333333333)
+    """
+    from scipy.stats import kendalltau, rankdata
+
+    found = []
+    for first, second in zip(np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64), strict=True):
+        a, b = rankdata(first), rankdata(second)
+        flat = np.ptp(a) == 0 or np.ptp(b) == 0
+        found.append((0.0, 0.0) if flat else (float(np.corrcoef(a, b)[0, 1]), float(kendalltau(a, b).statistic)))
+    spearman, kendall = np.mean(found, axis=0)
+    return float(spearman), float(kendall)
+
+
+def ratio(first: Floats, second: Floats, level: float = 0.95) -> tuple[float, tuple[float, float]]:
+    """The ratio of two means over the same tasks, with Fieller's interval.
+
+    Where the second mean may be 0 the interval has no end above (or, where nothing is known, is all numbers).
+
+    Args:
+        first: a value a task, ``[T]``.
+        second: likewise, 0 or more.
+        level: coverage.
+
+    Example:
+        >>> found, (low, high) = ratio(np.array([4.0, 6.0, 5.0, 5.0]), np.array([1.0, 1.0, 1.0, 1.0]))
+        >>> found, round(low, 2), round(high, 2)
+        (5.0, 3.7, 6.3)
+
+    References:
+        Fieller, *Some Problems in Interval Estimation*, JRSS B 1954.
+    """
+    from scipy import stats
+
+    count, a, b = len(first), float(np.mean(first)), float(np.mean(second))
+    found = a / b if b else (float("inf") if a else float("nan"))
+    if count < 2:
+        return found, (float("nan"), float("nan"))
+    square = float(stats.t.ppf(0.5 + level / 2, count - 1)) ** 2 / count
+    (v, c), (_, w) = np.cov(first, second)
+    # All r for which a - r b is no further from 0 than chance: at most a square's roots.
+    p, q, s = b * b - square * w, a * b - square * c, a * a - square * v
+    inside = q * q - p * s
+    if p <= 0:
+        # The second mean may be 0. Below, the interval ends where a root is.
+        low = (q + inside**0.5) / p if p < 0 and inside >= 0 and q < 0 else 0.0
+        return found, (max(0.0, low), float("inf"))
+    half = max(0.0, inside) ** 0.5
+    return found, ((q - half) / p, (q + half) / p)

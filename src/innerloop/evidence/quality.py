@@ -1,0 +1,229 @@
+"""Scoring the evidence of a learner on tasks: every score of each task, by the same refits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from innerloop.core.device import device_of
+from innerloop.core.learner import Learner
+from innerloop.core.task import Examples, InputError, Task, move, take
+from innerloop.data.episodes import Sampler
+from innerloop.evaluation.evaluate import check_sampler
+from innerloop.evidence.agreement import rank_agreement
+from innerloop.evidence.deletion import Removal, area, drawn_orders, greedy, own_first, removed
+from innerloop.evidence.judging import embedded, judging
+from innerloop.evidence.kinds import CHEAP, Evidence, left_out
+from innerloop.evidence.refits import answered
+from innerloop.evidence.scores import ANY, OWN, Deletion, EvidenceScores, Floats
+from innerloop.evidence.suspicion import SUSPICIONS, auroc, by_evidence, closed, mislabeled, refits_of
+
+#: What the exact evidence is called, and that which is found anew after each example that goes.
+LEFT_OUT, GREEDY = "leave-one-out", "leave-one-out, step by step"
+#: Refits that a score of suspicion takes without being asked for, of a learner that has no closed form.
+_MOST = 100
+#: Examples that are taken away at most, unless more are asked for.
+_GONE = 5
+
+
+class Wanted(NamedTuple):
+    """What is scored of each task."""
+
+    cheap: Mapping[str, Evidence]
+    wrong: float
+    removals: int | None
+    orders: int
+    thorough: bool
+    other: Learner | None
+
+
+class TaskScores(NamedTuple):
+    """All scores of one task, by the names of evidences."""
+
+    deletion: dict[str, tuple[Removal, Tensor]]
+    """With the area between it and removal at random, ``[Q]``."""
+    wrong: dict[str, float]
+    agreement: dict[str, tuple[float, float]]
+    stability: dict[str, float]
+    support: int
+    wrong_labels: int
+
+
+def score_evidence(
+    learner: Learner,
+    sampler: Sampler,
+    *,
+    tasks: int = 100,
+    seed: int = 0,
+    wrong: float = 0.04,
+    removals: int | None = None,
+    orders: int = 5,
+    thorough: bool = False,
+    cheap: Mapping[str, Evidence] | None = None,
+    other: Learner | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> EvidenceScores:
+    """Score the evidence that a learner's support sets give.
+
+    Args:
+        learner: any that tells classes and is not transductive; it is run in evaluation mode, where it is.
+        sampler: draws the tasks.
+        tasks: how many.
+        seed: of the tasks, of the labels that are made wrong and of removal at random.
+        wrong: the share of support examples that get another class's label, one at least, where labels are looked for.
+        removals: how many examples are taken away in the end; default one less than a class has, five at
+            most.
+        orders: of removal at random, whose mean is compared with.
+        thorough: whether to take the time, for any learner, for scores of suspicion by many refits, and for removal by
+            what leave-one-out says anew after each example.
+        cheap: evidence without refits, by name; default what any learner has.
+        other: the learner of another training, whose evidence is compared on the same tasks.
+        progress: is told the number of tasks that are done.
+
+    Raises:
+        InputError: for tasks of numbers, and sizes that cannot be.
+
+    Example:
+        >>> import innerloop as il
+        >>> pool = il.data.Pool.of(torch.randn(40, 6), [i % 4 for i in range(40)])
+        >>> sampler = il.data.FewShot(pool, ways=3, shots=3, queries=2)
+        >>> found = score_evidence(il.learners.Prototypes(), sampler, tasks=4)
+        >>> found.most, sorted(found.deletion)
+        (2, ['at random', 'leave-one-out', 'own class at random', 'resemblance'])
+    """
+    _check(sampler, tasks, wrong, orders)
+    wanted = Wanted(CHEAP if cheap is None else cheap, wrong, removals, orders, thorough, other)
+    device, generator = device_of(learner), Generator().manual_seed(seed)
+    found: list[TaskScores] = []
+    for batch in sampler.batches(generator, tasks):
+        for place in range(len(batch.support.x)):
+            own = Generator().manual_seed(seed * 1_000_003 + len(found))
+            found.append(score_task(learner, move(take(batch, place), device), wanted, own))
+            if progress is not None:
+                progress(len(found))
+    return EvidenceScores(
+        deletion={name: _stacked([one.deletion[name] for one in found]) for name in found[0].deletion},
+        wrong={name: np.array([one.wrong[name] for one in found]) for name in found[0].wrong},
+        agreement={name: _pair([one.agreement[name] for one in found]) for name in found[0].agreement},
+        stability={name: np.array([one.stability[name] for one in found]) for name in found[0].stability},
+        tasks=tasks,
+        seed=seed,
+        wrong_labels=found[0].wrong_labels,
+        support=found[0].support,
+    )
+
+
+def score_task(learner: Learner, task: Task, wanted: Wanted, generator: Generator) -> TaskScores:
+    """All scores of one task.
+
+    Args:
+        learner: as for :func:`score_evidence`.
+        task: on the learner's device.
+        wanted: what is scored.
+        generator: of the labels that are made wrong and of removal at random.
+    """
+    with judging(learner):
+        seen, support, x = embedded(learner, task.support, task.query.x)
+        count = len(support.x)
+        shots = int(support.y.sum(0).max())
+        most = max(1, min(_GONE, shots - 1)) if wanted.removals is None else wanted.removals
+        evidence, answers = evidences(seen, support, x, wanted.cheap)
+        exact = evidence[LEFT_OUT].cpu()
+        deletion = _deletion(seen, support, x, evidence, answers, most, wanted, generator)
+        agreement = {name: rank_agreement(evidence[name].cpu(), exact) for name in wanted.cheap}
+        faults = min(count - 1, max(1, round(wanted.wrong * count)))
+        labels: dict[str, float] = {}
+        if shots > 1:
+            # Of single examples no other one tells what their label should be.
+            rows, at = mislabeled(support.y, faults, generator)
+            found = suspected(seen, Examples(support.x, rows), wanted.cheap, wanted.thorough)
+            labels = {name: auroc(score.cpu(), at) for name, score in found.items()}
+    stability: dict[str, float] = {}
+    if wanted.other is not None:
+        with judging(wanted.other):
+            part, known, z = embedded(wanted.other, task.support, task.query.x)
+            again, _ = evidences(part, known, z, wanted.cheap, answers)
+        stability = {name: rank_agreement(evidence[name].cpu(), one.cpu())[0] for name, one in again.items()}
+    return TaskScores(deletion, labels, agreement, stability, count, faults)
+
+
+def evidences(
+    learner: Learner, support: Examples, x: Tensor, cheap: Mapping[str, Evidence], answers: Tensor | None = None
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The exact evidence and each cheap one, ``[Q, N]`` by name, and the answers ``[Q]`` that they are of.
+
+    Args:
+        learner: in evaluation mode.
+        support: of the task.
+        x: queries.
+        cheap: by name.
+        answers: the classes that are explained; default the learner's.
+    """
+    if answers is None:
+        everything = torch.arange(len(support.x), device=support.x.device).unsqueeze(0)
+        answers = answered(learner, support, everything, x)[0].argmax(1)
+    found = {LEFT_OUT: left_out(learner, support, x, answers)}
+    return found | {name: one(learner, support, x, answers) for name, one in cheap.items()}, answers
+
+
+def suspected(
+    learner: Learner, support: Examples, cheap: Mapping[str, Evidence], thorough: bool = False
+) -> dict[str, Tensor]:
+    """Scores of suspicion by name, ``[N]`` each: those that take a moment, or all, and what each cheap one gives."""
+    count, classes = support.y.shape
+    quick = thorough or closed(learner)
+    affordable = {name: one for name, one in SUSPICIONS.items() if quick or refits_of(name, count, classes) <= _MOST}
+    found = {name: one(learner, support) for name, one in affordable.items()}
+    return found | {name: by_evidence(one)(learner, support) for name, one in cheap.items()}
+
+
+def _deletion(
+    learner: Learner,
+    support: Examples,
+    x: Tensor,
+    evidence: Mapping[str, Tensor],
+    answers: Tensor,
+    most: int,
+    wanted: Wanted,
+    generator: Generator,
+) -> dict[str, tuple[Removal, Tensor]]:
+    asked = partial(answered, learner, support, x=x)
+    drawn = drawn_orders(len(support.x), len(x), wanted.orders, generator).to(support.x.device)
+    random = removed(asked, drawn, most)
+    # The same for all queries of a class, but not for all of them: two of the orders are enough.
+    by = {OWN: own_first(drawn[:2], support.y, answers)}
+    by |= {name: one.argsort(dim=1, descending=True, stable=True) for name, one in evidence.items()}
+    if wanted.thorough:
+        by[GREEDY] = greedy(asked, len(support.x), most)
+    found = {ANY: (random, torch.zeros_like(random.turned[:, 0]))}
+    for name, orders in by.items():
+        one = removed(asked, orders, most)
+        found[name] = one, area(one, random)
+    return found
+
+
+def _stacked(parts: list[tuple[Removal, Tensor]]) -> Deletion:
+    """The means of each task's queries."""
+    probability = np.stack([removal.probability.mean(0).cpu().numpy() for removal, _ in parts])
+    turned = np.stack([removal.turned.mean(0).cpu().numpy() for removal, _ in parts])
+    return Deletion(probability, turned, np.array([float(between.mean()) for _, between in parts]))
+
+
+def _pair(values: list[tuple[float, float]]) -> tuple[Floats, Floats]:
+    one, other = np.array(values).T
+    return one, other
+
+
+def _check(sampler: Sampler, tasks: int, wrong: float, orders: int) -> None:
+    check_sampler(sampler)
+    if not sampler.classifies:
+        raise InputError("evidence is scored on tasks of classes, and this sampler's tasks are of numbers")
+    if tasks < 1 or orders < 1:
+        raise InputError(f"{tasks} tasks and {orders} random orders: give at least 1 of each")
+    if not 0 < wrong < 1:
+        raise InputError(f"the share of wrong labels is {wrong}; it must lie between 0 and 1")

@@ -1,0 +1,190 @@
+"""Which support example has a wrong label: scores of suspicion, by exact refits and without any.
+
+The plain one asks what all others say of an example's label. It has a blind spot: a wrong label spoils its new class
+too, so that right examples of that class look strange. To relabel asks the whole support set instead: how much better
+does each example fit all others once this one has another label? That is the likelihood ratio of "this one is wrong"
+against "none is", by leave-one-out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from innerloop.core.learner import Learner
+from innerloop.core.task import Examples
+from innerloop.evidence.conformal import misfits
+from innerloop.evidence.refits import answered, at_once, leave_one_out
+from innerloop.learners.head import Head
+
+#: From a learner and a support set of N examples to a number for each, ``[N]``: the higher the less it fits.
+Suspicion = Callable[[Learner, Examples], Tensor]
+
+#: Log probabilities below are as good as none.
+_LEAST = -1e4
+
+
+def self_confidence(learner: Learner, support: Examples, temperature: float = 1.0) -> Tensor:
+    """Minus the log probability of an example's label by what has learned from it too: no refit."""
+    raw = answered(learner, support, torch.arange(len(support.x), device=support.x.device).unsqueeze(0), support.x)[0]
+    return -_own(raw / temperature, support.y)
+
+
+def by_others(learner: Learner, support: Examples, temperature: float = 1.0) -> Tensor:
+    """Minus the log probability of an example's label by what has learned from all others: N refits."""
+    return -_own(leave_one_out(learner, support) / temperature, support.y)
+
+
+def margin(learner: Learner, support: Examples, temperature: float = 1.0) -> Tensor:
+    """How far the likeliest other class lies above an example's label, by what has learned from all others."""
+    return misfits(leave_one_out(learner, support), support.y) / temperature
+
+
+def influence(learner: Learner, support: Examples, temperature: float = 1.0) -> Tensor:
+    """How much less an example and all others are at odds without it: N (N - 1) / 2 refits.
+
+    It is what the log likelihood of the others, each by the rest, gains where the example is left out, and what its own
+    label loses. The first alone is how far the example harms; an example that is merely odd does not harm.
+    """
+    y, count = support.y, len(support.x)
+    alone = _own(leave_one_out(learner, support) / temperature, y)
+    pairs = torch.combinations(torch.arange(count))
+    there = torch.ones(len(pairs), count, dtype=torch.bool).scatter(1, pairs, False)
+    kept = there.nonzero()[:, 1].view(len(pairs), -1).to(support.x.device)
+    raw = answered(learner, support, kept, support.x) / temperature
+    gain = torch.zeros_like(alone)
+    for one, other in (pairs.mT, pairs.mT.flip(0)):
+        # What the other one's label gets without the first, beside what it gets with it.
+        found = _own(raw[torch.arange(len(pairs)), other], y[other]) - alone[other]
+        gain.index_add_(0, one.to(gain.device), found)
+    return gain - alone
+
+
+def relabel(learner: Learner, support: Examples, temperature: float = 1.0) -> Tensor:
+    """The log likelihood ratio of an example having another label, whichever, against its own: N^2 (D - 1) refits.
+
+    The likelihood is that of all examples, each by the others. For heads whose leave-one-out is a closed form it takes
+    milliseconds.
+    """
+    return relabeled(learner, support, temperature).logsumexp(1)
+
+
+def relabeled(learner: Learner, support: Examples, temperature: float = 1.0) -> Tensor:
+    """What the log likelihood of all examples, each by the others, gains where one has another label: ``[N, D]``.
+
+    Minus infinity at the label that it has.
+
+    Example:
+        >>> import innerloop as il
+        >>> x = torch.tensor([[0.0], [0.2], [0.4], [3.0], [3.2], [0.1]])
+        >>> gain = relabeled(il.learners.Prototypes(), Examples(x, torch.eye(2)[[0, 0, 0, 1, 1, 1]]))
+        >>> divmod(int(gain.argmax()), 2)
+        (5, 0)
+    """
+    x, y = support
+    count, classes = y.shape
+    before = _own(leave_one_out(learner, support) / temperature, y).sum()
+    eye = torch.eye(classes, dtype=y.dtype, device=y.device)
+    places, codes = (y == 0).nonzero(as_tuple=True)
+    found = before.new_full((count, classes), -torch.inf)
+
+    def total(place: Tensor, code: Tensor) -> Tensor:
+        rows = torch.where((torch.arange(count, device=y.device) == place).unsqueeze(1), eye[code], y)
+        return _own(leave_one_out(learner, Examples(x, rows)) / temperature, rows).sum()
+
+    if closed(learner):
+        # A closed form holds about as many numbers as there are pairs of examples.
+        size = at_once(count * (count + classes + x[0].numel()))
+        parts = zip(places.split(size), codes.split(size), strict=True)
+        after = torch.cat([torch.func.vmap(total)(*part) for part in parts])
+    else:
+        after = torch.stack([total(*one) for one in zip(places, codes, strict=True)])
+    found[places, codes] = after - before
+    return found
+
+
+#: By name, from the cheapest to the dearest; all but the first by refits.
+SUSPICIONS: dict[str, Suspicion] = {
+    "self-confidence": self_confidence,
+    "leave-one-out": by_others,
+    "margin": margin,
+    "influence": influence,
+    "relabel": relabel,
+}
+
+
+def refits_of(name: str, count: int, classes: int) -> int:
+    """How many refits a score of :data:`SUSPICIONS` takes of N examples of D classes, without a closed form."""
+    pairs, labels = count * (count - 1) // 2, count * (classes - 1)
+    return {"self-confidence": 1, "influence": count + pairs, "relabel": count + labels * count}.get(name, count)
+
+
+def closed(learner: Learner) -> bool:
+    """Whether leave-one-out of a learner on features is a closed form."""
+    return isinstance(learner, Head) and type(learner).held_out is not Head.held_out
+
+
+def by_evidence(evidence: Callable[[Learner, Examples, Tensor, Tensor], Tensor]) -> Suspicion:
+    """How much more all others speak for the likeliest other label than for an example's own.
+
+    Args:
+        evidence: from a learner, a support set, queries and their classes to what each example says, ``[Q, N]``. What
+            an example says of itself is left out.
+    """
+
+    def suspicion(learner: Learner, support: Examples) -> Tensor:
+        count, classes = support.y.shape
+        alone = torch.eye(count, dtype=torch.bool, device=support.y.device)
+        said = [
+            evidence(learner, support, support.x, torch.full_like(alone[0], code, dtype=torch.long))
+            for code in range(classes)
+        ]
+        raw = torch.stack([one.masked_fill(alone, 0).sum(1) for one in said], 1)
+        return misfits(raw, support.y)
+
+    return suspicion
+
+
+def mislabeled(y: Tensor, wrong: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Give some examples another class's label: the rows ``[N, D]`` then, and which ones, bool ``[N]``.
+
+    Args:
+        y: one-hot rows ``[N, D]`` of two classes at least.
+        wrong: how many; which, and of which class they then are, is drawn evenly.
+        generator: of the draw.
+    """
+    count, classes = y.shape
+    places = torch.randperm(count, generator=generator)[:wrong]
+    steps = torch.randint(1, classes, (wrong,), generator=generator)
+    codes = y.argmax(1).cpu()
+    codes[places] = (codes[places] + steps) % classes
+    rows = torch.eye(classes, dtype=y.dtype)[codes].to(y.device)
+    return rows, torch.zeros(count, dtype=torch.bool).scatter(0, places, True)
+
+
+def auroc(score: Tensor | np.ndarray, wrong: Tensor | np.ndarray) -> float:
+    """The probability that a wrong example has a higher score than a right one; half of those that are equal count.
+
+    Args:
+        score: ``[N]``; may be infinite.
+        wrong: bool ``[N]``, some and not all.
+
+    Example:
+        >>> auroc(np.array([0.1, 3.0, 0.2]), np.array([False, True, False]))
+        1.0
+    """
+    from scipy.stats import rankdata
+
+    ranks, chosen = rankdata(np.asarray(score)), np.asarray(wrong)
+    positive = int(chosen.sum())
+    above = ranks[chosen].sum() - positive * (positive + 1) / 2
+    return float(above / (positive * (len(ranks) - positive)))
+
+
+def _own(raw: Tensor, y: Tensor) -> Tensor:
+    """The log probability of each example's own label, ``[N, D], [N, D] -> [N]``, also of a class that is gone."""
+    log_p = raw.double().log_softmax(-1).clamp(min=_LEAST)
+    return torch.where(y > 0, log_p, 0.0).sum(-1)
