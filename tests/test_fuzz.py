@@ -163,6 +163,21 @@ compare RUN RUN --tasks 0
 compare RUN RUN --tasks 1
 compare RUN RUN --split nosuch
 compare RUN RUN --data glyphs
+evidence
+evidence NOSUCH
+evidence POOLS
+evidence FILE
+evidence RUN
+evidence RUN --tasks 0
+evidence RUN --tasks x
+evidence RUN --wrong 0
+evidence RUN --removals -1
+evidence RUN --split nosuch
+evidence RUN --data nosuch
+evidence RUN --data mapped --root POOLS --wrong nan
+evidence RUN --data glyphs --device nosuch
+evidence RUN --against NOSUCH
+evidence RUN RUN
 continual
 continual naive
 continual nosuch --stream split_digits

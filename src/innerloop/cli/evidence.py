@@ -34,7 +34,7 @@ def evidence(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Score what a run's support examples are evidence for: deletion test, wrong labels, agreement with exact refits."""
+    """Score the evidence of a run's support examples: deletion test, wrong labels, agreement with exact refits."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -76,6 +76,6 @@ def _numbers(row: dict[str, object]) -> dict[str, str]:
 
 def _foot(found: EvidenceScores) -> str:
     return (
-        f"{found.tasks} tasks of {found.support} support examples, seed {found.seed}; low and high are the ends of 95 % "
-        f"intervals over tasks"
+        f"{found.tasks} tasks of {found.support} support examples, seed {found.seed}; low and high are the ends of the "
+        f"95 % interval over tasks"
     )

@@ -30,11 +30,11 @@ def rank_agreement(one: Tensor | Floats, other: Tensor | Floats) -> tuple[float,
 def ratio(first: Floats, second: Floats, level: float = 0.95) -> tuple[float, tuple[float, float]]:
     """The ratio of two means over the same tasks, with Fieller's interval.
 
-    Where the second mean may be 0 the interval has no end above (or, where nothing is known, is all numbers).
+    Where the second mean may be 0 the interval has no end above.
 
     Args:
-        first: a value a task, ``[T]``.
-        second: likewise, 0 or more.
+        first: a value a task, 0 or more, ``[T]``.
+        second: likewise.
         level: coverage.
 
     Example:
@@ -57,8 +57,7 @@ def ratio(first: Floats, second: Floats, level: float = 0.95) -> tuple[float, tu
     p, q, s = b * b - square * w, a * b - square * c, a * a - square * v
     inside = q * q - p * s
     if p <= 0:
-        # The second mean may be 0. Below, the interval ends where a root is.
-        low = (q + inside**0.5) / p if p < 0 and inside >= 0 and q < 0 else 0.0
-        return found, (max(0.0, low), float("inf"))
+        # The second mean may be 0, and the ratio as large as one likes; the first one alone bounds it below.
+        return found, ((q - inside**0.5) / p if p < 0 < s else 0.0, float("inf"))
     half = max(0.0, inside) ** 0.5
-    return found, ((q - half) / p, (q + half) / p)
+    return found, (max(0.0, (q - half) / p), (q + half) / p)

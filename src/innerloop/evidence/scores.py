@@ -72,9 +72,10 @@ class EvidenceScores:
                 add("area between", name, one.area, (-1, 1))
                 for gone in range(1, self.most + 1):
                     value, (low, high) = self.turns(name, gone)
-                    found.append(
-                        {"score": f"times random, {gone} removed", "of": name, "value": value, "low": low, "high": high}
-                    )
+                    # Where no answer turned at all there is nothing to divide.
+                    if value == value:
+                        what = f"times random, {gone} removed"
+                        found.append({"score": what, "of": name, "value": value, "low": low, "high": high})
         for name, values in self.wrong.items():
             add(f"AUROC of {self.wrong_labels} wrong in {self.support}", name, values, (0, 1))
         for name, (spearman, kendall) in self.agreement.items():
