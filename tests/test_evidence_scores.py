@@ -16,10 +16,10 @@ from torch import Tensor
 
 import innerloop as il
 from innerloop.evidence import answered, leave_one_out
-from innerloop.evidence.agreement import rank_agreement, ratio
 from innerloop.evidence.deletion import area, drawn_orders, greedy, own_first, removed
 from innerloop.evidence.kinds import left_out
 from innerloop.evidence.quality import LEFT_OUT, score_evidence
+from innerloop.evidence.ranking import rank_agreement, ratio
 from innerloop.evidence.scores import ANY
 from innerloop.evidence.suspicion import SUSPICIONS, auroc, influence, mislabeled, relabeled
 

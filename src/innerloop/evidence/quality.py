@@ -15,10 +15,10 @@ from innerloop.core.learner import Learner
 from innerloop.core.task import Examples, InputError, Task, move, take
 from innerloop.data.episodes import Sampler
 from innerloop.evaluation.evaluate import check_sampler
-from innerloop.evidence.agreement import rank_agreement
 from innerloop.evidence.deletion import Removal, area, drawn_orders, greedy, own_first, removed
 from innerloop.evidence.judging import embedded, judging
 from innerloop.evidence.kinds import CHEAP, Evidence, left_out
+from innerloop.evidence.ranking import rank_agreement
 from innerloop.evidence.refits import answered
 from innerloop.evidence.scores import ANY, OWN, Deletion, EvidenceScores, Floats
 from innerloop.evidence.suspicion import SUSPICIONS, auroc, by_evidence, closed, mislabeled, refits_of
