@@ -12,8 +12,8 @@ import torch
 from sklearn.datasets import load_diabetes, load_iris
 
 import innerloop as il
-from innerloop.evidence.explain import likeness
 from innerloop.evidence.shapley import example_values, shapley
+from innerloop.evidence.similar import likeness
 from innerloop.learners.head import Head
 
 IRIS = load_iris()

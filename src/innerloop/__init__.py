@@ -48,6 +48,7 @@ from innerloop.training.fit import fit
 
 if TYPE_CHECKING:
     from innerloop.estimators import FewShotClassifier, FewShotRegressor, InContextClassifier, InContextRegressor
+    from innerloop.evidence import explain
 
 __version__ = VERSION
 
@@ -88,6 +89,7 @@ __all__ = [
     "data",
     "evaluate",
     "examples",
+    "explain",
     "fit",
     "freeze",
     "inner",
@@ -112,4 +114,8 @@ def __getattr__(name: str) -> Any:
         from innerloop import estimators
 
         return getattr(estimators, name)
+    if name == "explain":
+        from innerloop.evidence import explain
+
+        return explain
     raise AttributeError(f"module 'innerloop' has no attribute {name!r}")

@@ -30,7 +30,8 @@ from innerloop.estimators.places import all_but, names_of
 from innerloop.estimators.stored import plain, restored
 from innerloop.estimators.unknown import strangeness
 from innerloop.estimators.unlabeled import with_unlabeled
-from innerloop.evidence.explain import Explanation, explain_classes, likeness
+from innerloop.evidence import Explanation, explain_classes
+from innerloop.evidence.similar import likeness
 from innerloop.learners.head import Head
 
 Floats = npt.NDArray[np.float64]

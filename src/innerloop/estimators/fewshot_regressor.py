@@ -24,7 +24,7 @@ from innerloop.estimators.manners import Manners, Tasks, with_callbacks
 from innerloop.estimators.mixture import HEADS, IN_CONTEXT, cells, mixed, network, numbers
 from innerloop.estimators.places import all_but, names_of
 from innerloop.estimators.smoothers import SMOOTHERS, Setting
-from innerloop.evidence.explain import Explanation, explain_numbers
+from innerloop.evidence import Explanation, explain_numbers
 from innerloop.evidence.intervals import Intervals, checked, conformal_interval, jackknife_plus
 from innerloop.learners.heads.ridge import Ridge
 

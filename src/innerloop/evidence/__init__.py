@@ -1,9 +1,12 @@
 """What a few examples are evidence for: refits on subsets of them, and what follows exactly from these."""
 
+from innerloop.evidence.agreement import Agreement, agreement
 from innerloop.evidence.answers import Answers, answers
+from innerloop.evidence.cheap import cheap_evidence, own_evidence
 from innerloop.evidence.conformal import Ranks, conformal_ranks, joined_misfits, ranks, refit_misfits
-from innerloop.evidence.explain import Explanation, Reason, Turn, explain_classes, explain_numbers
+from innerloop.evidence.explanation import Explanation
 from innerloop.evidence.intervals import Intervals, conformal_interval, jackknife_plus
+from innerloop.evidence.reasons import Reason, Turn
 from innerloop.evidence.refits import answered, leave_one_out, others, refits
 from innerloop.evidence.reliability import Reliability, reliability
 from innerloop.evidence.scoring import LearnedScore, plain_scores
@@ -11,8 +14,10 @@ from innerloop.evidence.selective import area_under_risk, auroc, excess_area, ri
 from innerloop.evidence.shapley import Shapley, example_values
 from innerloop.evidence.tempering import tempered
 from innerloop.evidence.uncertainty import Calibration, Uncertainty, uncertainty
+from innerloop.evidence.why import explain, explain_classes, explain_numbers
 
 __all__ = [
+    "Agreement",
     "Answers",
     "Calibration",
     "Explanation",
@@ -24,20 +29,24 @@ __all__ = [
     "Shapley",
     "Turn",
     "Uncertainty",
+    "agreement",
     "answered",
     "answers",
     "area_under_risk",
     "auroc",
+    "cheap_evidence",
     "conformal_interval",
     "conformal_ranks",
     "example_values",
     "excess_area",
+    "explain",
     "explain_classes",
     "explain_numbers",
     "jackknife_plus",
     "joined_misfits",
     "leave_one_out",
     "others",
+    "own_evidence",
     "plain_scores",
     "ranks",
     "refit_misfits",

@@ -50,12 +50,22 @@ def example_gradients(learner: GradientLearner, own: Parameters, support: Exampl
     """The inner gradient of each example alone, at the parameters that a task has: ``[N, ...]`` by name.
 
     Args:
-        learner: whose network sees each example alone.
+        learner: in evaluation mode. Where its layers tie a batch together, a loss is that of the example among all.
         own: the parameters of a task, as ``initial`` and ``adapt`` give them.
         support: N examples.
     """
     phi = {k: own[k].detach() for k in learner.adapts}
     own = {k: p.detach() for k, p in own.items()}
+
+    if not sees_alone(learner.net, support.x):
+        # Of each example's loss in the company of all, by one pass back for each.
+        fixed = learner.fixed(phi, own)
+
+        def losses(phi: Parameters) -> Tensor:
+            return learner.likelihood.nll(learner.raw({**fixed, **phi}, support.x), support.y)
+
+        found: Rows = torch.func.jacrev(losses)(phi)
+        return found
 
     def one(x: Tensor, y: Tensor) -> Parameters:
         return learner.inner_gradient(phi, own, Examples(x.unsqueeze(0), y.unsqueeze(0)))

@@ -56,6 +56,47 @@ def shapley(value: Callable[[Tensor], Tensor], players: int, *, orders: int = 20
     return _exact(value, players) if players <= EXACT else _sampled(value, players, orders, seed)
 
 
+def shares(
+    refit: Callable[[Tensor], Tensor],
+    y: Tensor,
+    columns: Tensor,
+    *,
+    classes: bool,
+    temperature: float = 1.0,
+    groups: Sequence[Sequence[int]] | None = None,
+    orders: int = 200,
+    seed: int = 0,
+) -> Shapley:
+    """Share the answers of whatever can be refitted out among its examples.
+
+    Args:
+        refit: what is learned from each of some subsets of one size says: int64 ``[B, M]`` to ``[B, Q, D]``.
+        y: rows of the examples, ``[N, D]``.
+        columns: what is explained of each query, int64 ``[Q]``.
+        classes: whether answers are logits of classes, or numbers.
+        temperature: that logits are divided by.
+        groups: places of examples that come and go together; default each by itself.
+        orders: random ones that are evaluated, for more than 12 players.
+        seed: of the orders.
+
+    Raises:
+        InputError: for a group without examples, or of examples that there are not.
+    """
+    players = [[place] for place in range(len(y))] if groups is None else [list(group) for group in groups]
+    for group in players:
+        if not group or not all(0 <= place < len(y) for place in group):
+            raise InputError(f"the group {group} is to hold places of examples, 0 to {len(y) - 1}, one at least")
+    member = torch.zeros(len(players), len(y), dtype=torch.bool)
+    for number, group in enumerate(players):
+        member[number, group] = True
+
+    def value(coalitions: Tensor) -> Tensor:
+        taken = (coalitions.double() @ member.double()) > 0
+        return worths(refit, y, taken.to(y.device), columns, classes=classes, temperature=temperature).cpu()
+
+    return shapley(value, len(players), orders=orders, seed=seed)
+
+
 def example_values(
     learner: Learner,
     support: Examples,
@@ -88,49 +129,48 @@ def example_values(
         >>> found.exact, round(float(found.values.sum()), 4)
         (True, 0.5)
     """
-    players = [[place] for place in range(len(support.x))] if groups is None else [list(group) for group in groups]
-    member = torch.zeros(len(players), len(support.x), dtype=torch.bool)
-    for number, group in enumerate(players):
-        member[number, group] = True
-
-    def value(coalitions: Tensor) -> Tensor:
-        taken = (coalitions.double() @ member.double()) > 0
-        return worths(learner, support, taken, x, answers, temperature)
-
-    return shapley(value, len(players), orders=orders, seed=seed)
+    check_explained(learner, support, x)
+    classes = tells_classes(learner.likelihood, support.y)
+    with judging(learner):
+        learner, support, x = embedded(learner, support, x)
+        return shares(
+            lambda subsets: answered(learner, support, subsets, x), support.y, answers, classes=classes,
+            temperature=temperature, groups=groups, orders=orders, seed=seed,
+        )  # fmt: skip
 
 
 def worths(
-    learner: Learner, support: Examples, taken: Tensor, x: Tensor, columns: Tensor, temperature: float = 1.0
+    refit: Callable[[Tensor], Tensor],
+    y: Tensor,
+    taken: Tensor,
+    columns: Tensor,
+    *,
+    classes: bool,
+    temperature: float = 1.0,
 ) -> Tensor:
     """What is learned from each of some subsets says of one column for each query, ``[B, Q]``.
 
     It is the probability of a class, or the predicted number. Where a subset is empty all classes are alike, and a
-    number is the mean of the support set.
+    number is the mean of the examples.
 
     Args:
-        learner: any that is not transductive.
-        support: examples ``[N, *F]``, rows ``[N, D]``.
+        refit: to subsets of one size, int64 ``[B, M]`` to ``[B, Q, D]``.
+        y: rows of the examples, ``[N, D]``.
         taken: the subsets, bool ``[B, N]``, of any sizes.
-        x: queries ``[Q, *F]``.
         columns: int64 ``[Q]``.
+        classes: whether answers are logits of classes, or numbers.
         temperature: that logits are divided by.
     """
-    classes = tells_classes(learner.likelihood, support.y)
-    nothing = torch.full_like(support.y[0], 1 / support.y.shape[1]) if classes else support.y.mean(0)
+    nothing = torch.full_like(y[0], 1 / y.shape[1]) if classes else y.mean(0)
     found = nothing[columns].repeat(len(taken), 1)
     sizes = taken.sum(1)
-    with judging(learner):
-        check_explained(learner, support, x)
-        learner, support, x = embedded(learner, support, x)
-        for size in sizes.unique().tolist():
-            if not size:
-                continue
-            rows = (sizes == size).nonzero().squeeze(1)
-            subsets = taken[rows].nonzero()[:, 1].view(len(rows), size)
-            said = answered(learner, support, subsets, x)
-            said = (said / temperature).softmax(2) if classes else said
-            found[rows] = said.gather(2, columns.view(1, -1, 1).expand(len(rows), -1, 1))[:, :, 0].to(found)
+    for size in sizes.unique().tolist():
+        if not size:
+            continue
+        rows = (sizes == size).nonzero().squeeze(1)
+        said = refit(taken[rows].nonzero()[:, 1].view(len(rows), size))
+        said = (said / temperature).softmax(2) if classes else said
+        found[rows] = said.gather(2, columns.view(1, -1, 1).expand(len(rows), -1, 1))[:, :, 0].to(found)
     return found
 
 

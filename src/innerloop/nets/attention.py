@@ -47,6 +47,17 @@ def attend(queries: Tensor, memory: Memory) -> Tensor:
     return (scores.softmax(-1) @ memory.values).transpose(-3, -2).flatten(-2)
 
 
+def attention_of(queries: Tensor, keys: Tensor) -> Tensor:
+    """How much each query attends to each key, in sum 1: ``[heads, N, size], [heads, M, size] -> [heads, N, M]``.
+
+    Example:
+        >>> import torch
+        >>> attention_of(torch.zeros(1, 1, 1), torch.zeros(1, 2, 1))
+        tensor([[[0.5000, 0.5000]]])
+    """
+    return ((queries / math.sqrt(queries.shape[-1])) @ keys.transpose(-2, -1)).softmax(-1)
+
+
 class TransformerBlock(Recorded):
     """A pre-norm transformer block whose rows read a memory: their own (self-attention) or another set's.
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from innerloop.core.construction import Recorded
 from innerloop.core.task import InputError
-from innerloop.nets.attention import Memory, attend, check_heads, heads_of
+from innerloop.nets.attention import Memory, attend, attention_of, check_heads, heads_of
 
 #: Attention scores that are worked out at a time.
 _SCORES = 2**21
@@ -125,6 +125,22 @@ class TableTransformer(Recorded):
         if not self.tied:
             return raw
         return raw @ self.target.weight[:, :targets].to(raw.dtype) / math.sqrt(raw.shape[-1])
+
+    def attention(self, memory: tuple[Memory, ...], query: Tensor) -> Tensor:
+        """How much the target of each query attends to each training row: ``[blocks, heads, M, N]``, in sum 1.
+
+        Args:
+            memory: of one table, what :meth:`encode` gave.
+            query: cells of the queries, ``[M, F, inputs]``.
+        """
+        h = torch.cat((self.cell(query), self.unknown.expand(*query.shape[:-2], 1, -1)), -2)
+        found = []
+        for number, (block, seen) in enumerate(zip(self._steps(), memory, strict=True), 1):
+            h, rows = block.across(h, last=number == len(memory))
+            queries = heads_of(block.rows.query(rows[-1]), block.rows.heads)
+            found.append(attention_of(queries, seen.keys[-1]))
+            h = block.down(h, rows, seen)
+        return torch.stack(found)
 
     def fuse(self, fused: bool = True) -> None:
         """Attend by PyTorch's own kernel from here on: faster; no second derivatives, no rule for ``vmap``."""
