@@ -15,6 +15,7 @@ from innerloop import acting, bundle, continual, core, data, learners, nets, opt
 from innerloop.bundle import load, save
 from innerloop.core import inner, norm
 from innerloop.core.freeze import freeze, unfreeze
+from innerloop.core.inner import inner_loop
 from innerloop.core.learner import Learner
 from innerloop.core.lifting import lift
 from innerloop.core.likelihood import Categorical, Gaussian
@@ -93,6 +94,7 @@ __all__ = [
     "fit",
     "freeze",
     "inner",
+    "inner_loop",
     "learners",
     "lift",
     "load",

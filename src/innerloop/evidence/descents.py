@@ -37,6 +37,7 @@ def shares_first_step(learner: Learner, support: Examples, examples: int) -> boo
     """
     return (
         isinstance(learner, GradientLearner)
+        and learner.inner_loss is None
         and _plain(type(learner))
         and learner.test_steps > 0
         and bool(learner.adapts)

@@ -41,6 +41,8 @@ class GradientLearner(Learner):
         batch_size: support examples an inner step sees, in turn; ``None`` for all.
         shared_head: name of a final linear layer with **one** output whose parameters are repeated for each class at
             the start of every task: any number of ways, and no class is special.
+        inner_loss: what the inner loop descends, in place of the mean negative log likelihood: a function or module of
+            raw predictions ``[N, P]`` and target rows ``[N, D]`` that gives a scalar.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Raises:
@@ -61,6 +63,7 @@ class GradientLearner(Learner):
         first_order: bool = False,
         batch_size: int | None = None,
         shared_head: str | None = None,
+        inner_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
@@ -71,12 +74,14 @@ class GradientLearner(Learner):
         norm.check_inner_loop(net)
         self.net, self.inner = net, inner
         self.steps, self.test_steps = steps, steps if test_steps is None else test_steps
-        self.first_order, self.batch_size = first_order, batch_size
+        self.first_order, self.batch_size, self.inner_loss = first_order, batch_size, inner_loss
         self.shared = {f"{shared_head}.{name}" for name in ("weight", "bias")} if shared_head else set()
         unknown = self.shared - dict(net.named_parameters()).keys()
         if unknown:
             raise InputError(f"the network has no parameter {sorted(unknown)[0]!r}: name a linear layer with a bias")
         self.adapts = names(net, adapts, shared_head)
+        # A rule that knows parameters by their names says now which one it does not know.
+        inner.init({name: p.detach() for name, p in net.named_parameters() if name in self.adapts})
         if self.shared and f"{shared_head}.weight" not in self.adapts:
             raise InputError(
                 f"shared_head={shared_head!r} starts every class from one row, so that only adapting tells them apart, "
@@ -149,7 +154,8 @@ class GradientLearner(Learner):
         """The gradient of the support loss with respect to phi alone."""
         # First order: off before, not detached after, so that no graph of the inner gradient is built at all.
         with torch.no_grad() if self.first_order else nullcontext():
-            through = self.likelihood.parameters()
+            learned = self.inner_loss.parameters() if isinstance(self.inner_loss, nn.Module) else ()
+            through = [*self.likelihood.parameters(), *learned]
             return gradient(self.support_loss, phi, self.fixed(phi, own), batch, through=through)
 
     def fixed(self, phi: Parameters, own: Parameters) -> Parameters:
@@ -157,8 +163,19 @@ class GradientLearner(Learner):
         return {k: p for k, p in {**dict(self.net.named_parameters()), **own}.items() if k not in phi}
 
     def support_loss(self, phi: Parameters, fixed: Parameters, batch: Examples) -> Tensor:
-        """Mean negative log likelihood of support examples, of the parameters that adapt and the others."""
-        return self.likelihood.nll(self.raw({**fixed, **phi}, batch.x), batch.y).mean()
+        """What the inner loop descends on support examples, of the parameters that adapt and the others.
+
+        Raises:
+            InputError: for an inner loss of one's own that gives no scalar.
+        """
+        raw = self.raw({**fixed, **phi}, batch.x)
+        if self.inner_loss is None:
+            return self.likelihood.nll(raw, batch.y).mean()
+        loss = self.inner_loss(raw[0], batch.y)
+        if not isinstance(loss, Tensor) or loss.ndim:
+            shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+            raise InputError(f"the inner loss gives {shape}; it must give one number: take its mean or its sum")
+        return loss
 
     def _batch(self, support: Examples, step: int) -> Examples:
         size, total = self.batch_size, support.x.shape[0]

@@ -6,9 +6,9 @@ those steps. Choose it for any differentiable model, regression included, where 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from innerloop.core.inner import SGD, InnerOptimizer, LearnedRates
 from innerloop.core.likelihood import Likelihood
@@ -31,6 +31,8 @@ class MAML(GradientLearner):
         shared_head: name of a final one-output layer repeated for each class: any number of ways from one model
             (Ye, Chao, *How to Train Your MAML to Excel in Few-Shot Classification*, ICLR 2022,
             https://arxiv.org/abs/2106.16245).
+        inner_loss: what the inner loop descends, in place of the mean negative log likelihood: a function or module of
+            raw predictions ``[N, P]`` and target rows ``[N, D]`` that gives a scalar.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Example:
@@ -57,6 +59,7 @@ class MAML(GradientLearner):
         test_steps: int | None = None,
         inner: InnerOptimizer | None = None,
         shared_head: str | None = None,
+        inner_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(
@@ -67,5 +70,6 @@ class MAML(GradientLearner):
             adapts=adapts,
             first_order=first_order,
             shared_head=shared_head,
+            inner_loss=inner_loss,
             likelihood=likelihood,
         )

@@ -1,0 +1,62 @@
+"""Learned rates: the inner loop's step sizes as meta-parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from innerloop.core.inner.base import InnerOptimizer, Parameters, positive
+from innerloop.core.task import InputError
+
+
+class LearnedRates(InnerOptimizer):
+    """Gradient descent with learned rates: they are meta-parameters, and may become negative.
+
+    Args:
+        parameters: the names of the parameters that are adapted; with their tensors for a rate for each number.
+        lr: the rate that each one starts from.
+        per: a rate for each ``"tensor"`` of parameters or for each ``"number"`` in them.
+
+    Raises:
+        InputError: for a rate that is not positive, an unknown ``per``, or names without tensors for ``"number"``.
+
+    Example:
+        >>> rates = LearnedRates(["w"], lr=0.5)
+        >>> rates.update({"w": torch.tensor([1.0])}, {"w": torch.tensor([1.0])}, None)[0]["w"].item()
+        0.5
+
+    References:
+        Li et al., *Meta-SGD*, 2017, https://arxiv.org/abs/1707.09835 (a rate for each number).
+        Antoniou, Edwards, Storkey, *How to Train Your MAML*, ICLR 2019, https://arxiv.org/abs/1810.09502 (for each
+        layer).
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[str] | Mapping[str, Tensor],
+        lr: float,
+        per: Literal["tensor", "number"] = "tensor",
+    ) -> None:
+        super().__init__()
+        positive("learning rate", lr)
+        if per not in ("tensor", "number"):
+            raise InputError(f"learned rates per {per!r} are unknown; choose 'tensor' or 'number'")
+        if per == "number" and not isinstance(parameters, Mapping):
+            raise InputError("a rate for each number needs the parameters and not only their names: pass a mapping")
+        # In the type and on the device of what they are rates of. ParameterDict takes no dots in its keys.
+        like = parameters if isinstance(parameters, Mapping) else dict.fromkeys(parameters, torch.empty(0))
+        rates = {
+            name.replace(".", "/"): nn.Parameter(p.new_full(p.shape if per == "number" else (), lr))
+            for name, p in like.items()
+        }
+        self.rates = nn.ParameterDict(rates)
+
+    def init(self, parameters: Parameters) -> None:  # noqa: D102
+        return None
+
+    def update(self, gradients: Parameters, parameters: Parameters, memory: None) -> tuple[Parameters, None]:  # noqa: D102
+        rates = {k: self.rates[k.replace(".", "/")].to(p.dtype) for k, p in parameters.items()}
+        return {k: p - rates[k] * gradients[k] for k, p in parameters.items()}, memory
