@@ -14,8 +14,9 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
-from innerloop.core.task import InputError
+from innerloop.core.task import InputError, as_shares
 from innerloop.encoders.items import Picture, as_float, pictures, sentences
 from innerloop.encoders.store import Folder, Memory
 from innerloop.learners.head import Head
@@ -161,6 +162,11 @@ class Each(Encoder):
         if not made.isfinite().all():
             raise InputError(f"the encoder {self.name} gives features that are not finite: check its weights")
         return [row.copy() for row in made.numpy()]
+
+    def inputs(self, X: Any) -> Tensor:
+        """What its :meth:`network` takes of inputs, ``[N, ...]``: pictures with values 0 to 1, tokens with 0 behind."""
+        prepared = [torch.as_tensor(self._prepare(item)) for item in self._items(X)]
+        return pad_sequence(prepared, batch_first=True) if self.kind == "text" else as_shares(torch.stack(prepared))
 
     def _items(self, X: Any) -> Sequence[Any]:
         return sentences(X) if self.kind == "text" else pictures(X)

@@ -138,6 +138,7 @@ class _Kept(NamedTuple):
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)
 def _read(folder: Path, written: int, device: str) -> _Kept:
     """``written``: when, so that weights that were replaced are read again."""
     bundle = read(folder, device=device)

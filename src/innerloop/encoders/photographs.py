@@ -178,6 +178,7 @@ def _digest(file: Path) -> str:
 
 
 @lru_cache(maxsize=2)
+@torch.inference_mode(False)
 def _net(file: Path, device: torch.device) -> EfficientNetLite0:
     try:
         weights = torch.load(file, map_location="cpu", weights_only=True)

@@ -93,6 +93,18 @@ class Sentences(Each):
         """What its network takes of a sentence: the numbers of its tokens, int64 ``[L]``."""
         return self._prepare(text)
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each of its tokens stands in a sentence, from one letter to before another; (0, 0) of its marks."""
+        found: list[tuple[int, int]] = _tokenizer(_files()).encode(text).offsets
+        return found
+
+    @property
+    def mask(self) -> int:
+        """The number of the token that stands for a word that is not known."""
+        found = _tokenizer(_files()).token_to_id("[MASK]")
+        assert found is not None
+        return found
+
     def _prepare(self, item: str) -> Tensor:
         return torch.tensor(_tokenizer(_files()).encode(item).ids)
 
@@ -158,6 +170,7 @@ def _tokenizer(folder: Path) -> Tokenizer:
 
 
 @lru_cache(maxsize=2)
+@torch.inference_mode(False)
 def _net(folder: Path, device: torch.device) -> Bert:
     from safetensors.torch import load_file
 

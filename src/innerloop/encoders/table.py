@@ -63,6 +63,12 @@ class Table(Encoder):
         wide = sum(len(column.codes) if column.codes is not None else 1 for column in self.columns_)
         return {"cells": slice(0, count), "columns": slice(count, count + wide)}
 
+    @property
+    def column_of(self) -> list[int]:
+        """The place of the column that each number of a feature vector comes from, ``[H]``."""
+        sizes = [1 if column.codes is None else len(column.codes) for column in self.columns_]
+        return [*range(len(sizes)), *(place for place, size in enumerate(sizes) for _ in range(size))]
+
     def heads(self) -> Mapping[str, Callable[[], Head]]:
         """The in-context network, and the usual heads on standardized columns."""
         count = self.blocks["cells"].stop

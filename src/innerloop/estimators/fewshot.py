@@ -21,6 +21,7 @@ from innerloop.core.labels import listed
 from innerloop.core.task import Examples, InputError, did_you_mean
 from innerloop.encoders.base import Encoder
 from innerloop.encoders.find import Found, find
+from innerloop.estimators.attributing import attributed
 from innerloop.estimators.called import Called, called
 from innerloop.estimators.choice import SINGLE, candidates_for, choose, conformal, joining, named_heads, ready
 from innerloop.estimators.keeping import brought, kept, with_encoder
@@ -31,6 +32,8 @@ from innerloop.estimators.stored import plain, restored
 from innerloop.estimators.unknown import strangeness
 from innerloop.estimators.unlabeled import with_unlabeled
 from innerloop.evidence import Explanation, explain_classes
+from innerloop.evidence.attributed import Attributions
+from innerloop.evidence.attribution import Of, value_of
 from innerloop.evidence.similar import likeness
 from innerloop.learners.head import Head
 
@@ -288,6 +291,72 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
             shapley=shapley,
         )
 
+    def attribute(
+        self,
+        X: Any,
+        method: str | None = None,
+        *,
+        target: Any = None,
+        of: Of = "log odds",
+        patch: int | None = None,
+        samples: int = 20,
+        sensitive: int = 0,
+        seed: int = 0,
+    ) -> Attributions:
+        """What of each query its class comes from: words, columns, pixels or patches, or features.
+
+        A word that is not there is left out of the sentence; a column has the values that it has in the examples, one
+        after the other, on average; a patch of a photograph has its mean color, one of a drawing no ink. Contributions
+        of ``"shapley"`` and ``"integrated gradients"`` add up.
+
+        Args:
+            X: as at ``fit``, Q of them.
+            method: ``"occlusion"``, ``"shapley"``, ``"integrated gradients"`` or ``"saliency"``, see
+                :func:`innerloop.evidence.attribute`; default ``"occlusion"``, of few columns ``"shapley"``, of
+                drawings and ready features ``"integrated gradients"``. The last two go by the embeddings of words.
+            target: the class that is explained, or one for each query; default the answer.
+            of: ``"log odds"`` of the class against all others, or its ``"probability"``.
+            patch: of pictures, the side of a part, in pixels of what the network sees.
+            samples: sets of parts that are taken away to find the infidelity.
+            sensitive: small changes of the query that are tried to find the sensitivity, each of which is one more
+                attribution.
+            seed: of all that is drawn.
+
+        Raises:
+            InputError: for a class that there is not, a method that does not suit the input, an encoder of pictures
+                that is no torch module, or where captum is not installed.
+
+        Example:
+            >>> X, y = [[1.0, 0.0], [1.0, 0.1], [0.0, 0.0], [0.2, 0.1]], ["a", "a", "b", "b"]
+            >>> found = FewShotClassifier("features", "prototypes-euclidean").fit(X, y).attribute([[1.0, 0.0]])[0]
+            >>> found.answer, found.strongest[0]
+            ('a', 0)
+        """
+        x = self._queries(X)
+        asked = [] if target is None else [target] * len(x) if np.ndim(target) == 0 else list(target)
+        if target is not None and len(asked) != len(x):
+            raise InputError(f"target names {len(asked)} classes for {len(x)} queries: give one, or one for each")
+        columns = [self._column(label) for label in asked] or self._raw(x).argmax(1).tolist()
+
+        def score(features: Tensor, place: int) -> Tensor:
+            raw = self._head.predict(self._state, features)
+            return value_of(self._head.likelihood, raw, columns[place], of, self.temperature_)
+
+        return attributed(
+            x if self._encoder is None else X,
+            known=self.X_,
+            encoder=self._encoder,
+            score=score,
+            answers=[self.classes_.tolist()[column] for column in columns],
+            of=of,
+            names=list(map(str, getattr(self, "feature_names_in_", ()))),
+            method=method,
+            patch=patch,
+            samples=samples,
+            sensitive=sensitive,
+            seed=seed,
+        )
+
     def save(self, path: str | Path, *, replace: bool = False) -> Path:
         """Keep it as a bundle, which :func:`innerloop.load` reads anywhere.
 
@@ -459,6 +528,13 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
     def _queries(self, X: Any) -> Tensor:
         check_is_fitted(self)
         return torch.from_numpy(self._features(X, self._encoder, reset=False))
+
+    def _column(self, label: Any) -> int:
+        """The column of a class."""
+        found = np.flatnonzero(self.classes_ == label)
+        if not len(found):
+            raise InputError(f"target={label!r} is no class: they are {listed(map(str, self.classes_))}")
+        return int(found[0])
 
     def _raw(self, x: Tensor) -> Tensor:
         """Logits ``[Q, D]``."""

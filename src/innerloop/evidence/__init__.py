@@ -1,4 +1,11 @@
-"""What a few examples are evidence for: refits on subsets of them, and what follows exactly from these."""
+"""What a few examples are evidence for: refits on subsets of them, and what follows exactly from innerloop.evidence.layers import LayerChange, layer_change
+from innerloop.evidence.freezing import Freezing, freezing
+from innerloop.evidence.cka import linear_cka
+from innerloop.evidence.attribution import attribute
+from innerloop.evidence.attributed import Attribution, Attributions
+from innerloop.evidence.adaptation import Adaptation, adaptation
+from these.
+"""
 
 from innerloop.evidence.agreement import Agreement, agreement
 from innerloop.evidence.answers import Answers, answers
@@ -17,11 +24,16 @@ from innerloop.evidence.uncertainty import Calibration, Uncertainty, uncertainty
 from innerloop.evidence.why import explain, explain_classes, explain_numbers
 
 __all__ = [
+    "Adaptation",
     "Agreement",
     "Answers",
+    "Attribution",
+    "Attributions",
     "Calibration",
     "Explanation",
+    "Freezing",
     "Intervals",
+    "LayerChange",
     "LearnedScore",
     "Ranks",
     "Reason",
@@ -29,10 +41,12 @@ __all__ = [
     "Shapley",
     "Turn",
     "Uncertainty",
+    "adaptation",
     "agreement",
     "answered",
     "answers",
     "area_under_risk",
+    "attribute",
     "auroc",
     "cheap_evidence",
     "conformal_interval",
@@ -42,9 +56,12 @@ __all__ = [
     "explain",
     "explain_classes",
     "explain_numbers",
+    "freezing",
     "jackknife_plus",
     "joined_misfits",
+    "layer_change",
     "leave_one_out",
+    "linear_cka",
     "others",
     "own_evidence",
     "plain_scores",
