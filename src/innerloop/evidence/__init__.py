@@ -1,18 +1,17 @@
-"""What a few examples are evidence for: refits on subsets of them, and what follows exactly from innerloop.evidence.layers import LayerChange, layer_change
-from innerloop.evidence.freezing import Freezing, freezing
-from innerloop.evidence.cka import linear_cka
-from innerloop.evidence.attribution import attribute
-from innerloop.evidence.attributed import Attribution, Attributions
-from innerloop.evidence.adaptation import Adaptation, adaptation
-from these.
-"""
+"""What a few examples are evidence for: refits on subsets of them, and what follows exactly from these."""
 
+from innerloop.evidence.adaptation import Adaptation, adaptation
 from innerloop.evidence.agreement import Agreement, agreement
 from innerloop.evidence.answers import Answers, answers
+from innerloop.evidence.attributed import Attribution, Attributions
+from innerloop.evidence.attribution import attribute
 from innerloop.evidence.cheap import cheap_evidence, own_evidence
+from innerloop.evidence.cka import linear_cka
 from innerloop.evidence.conformal import Ranks, conformal_ranks, joined_misfits, ranks, refit_misfits
 from innerloop.evidence.explanation import Explanation
+from innerloop.evidence.freezing import Freezing, freezing
 from innerloop.evidence.intervals import Intervals, conformal_interval, jackknife_plus
+from innerloop.evidence.layers import LayerChange, layer_change
 from innerloop.evidence.reasons import Reason, Turn
 from innerloop.evidence.refits import answered, leave_one_out, others, refits
 from innerloop.evidence.reliability import Reliability, reliability
