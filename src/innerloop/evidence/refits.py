@@ -97,6 +97,8 @@ def leave_one_out(
         learner, support, _ = embedded(learner, support, support.x[:0])
         found = learner.held_out(support) if isinstance(learner, Head) else None
         if found is not None:
+            classes = support.y.shape[1] if tells_classes(learner.likelihood, support.y) else None
+            found = answer_of(learner.likelihood, found.unsqueeze(0), classes)
             return found if rows is None else found[rows]
         kept, x = others(len(support.x), support.x.device), support.x
         kept, x = (kept, x) if rows is None else (kept[rows], x[rows])
