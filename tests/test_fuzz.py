@@ -139,6 +139,30 @@ evaluate NOSUCH
 evaluate POOLS
 evaluate FILE
 evaluate RUN --tasks 0
+reproduce
+reproduce nosuch
+reproduce omniglot/protonett
+reproduce maml
+reproduce all omniglot/nosuch
+reproduce --list nosuch
+reproduce omniglot --within wide
+reproduce omniglot --seed x
+reproduce sinusoid --seed 1 --seed 1
+reproduce sinusoid --seed -1 --check
+reproduce sinusoid --device gpu
+reproduce sinusoid --device cuda:99 --check
+reproduce sinusoid --check --runs NOSUCH
+reproduce sinusoid --check --runs FILE
+reproduce sinusoid --check --runs LONG
+reproduce omniglot/untrained --root NOSUCH --runs OUT
+reproduce omniglot/untrained --root FILE --runs OUT
+reproduce omniglot --records NOSUCH
+reproduce omniglot --records FILE
+reproduce omniglot --records RUN
+reproduce knowing-sets --seed 1 --runs OUT
+reproduce few-groceries --seed 1 --seed 2 --runs OUT
+reproduce molecules --check --runs OUT
+reproduce processes/cnp --check --update --runs OUT
 evaluate RUN --tasks -1
 evaluate RUN --tasks x
 evaluate RUN --split nosuch

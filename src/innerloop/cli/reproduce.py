@@ -61,17 +61,25 @@ def reproduce(
     where = str(find_device(device or "cpu"))
     root = root if root is not None else _data()
     how = rerun.How(place, root, where, check, quiet or as_json)
-    # One that asks for everything gets what can be had; what is named has to be there.
-    strict = not check and "all" not in (names or [])
     rows: list[dict[str, Any]] = []
+    left: list[str] = []
     for name, wanted in picked.items():
         table = tables[name]
-        if isinstance(table, Trained):
-            rows += _trained(how, table, wanted, seed, update)
-        else:
-            rows += _printed(how, table, wanted, seed, update, strict)
+        # A table is printed whole, a row is trained alone.
+        for part in [[row] for row in wanted] if isinstance(table, Trained) else [wanted]:
+            try:
+                rows += _made(how, table, part, seed, update)
+            except (InputError, rerun.UnfinishedError) as refused:
+                # Who asks for all gets what can be had, and who only checks what is there; what is named has to be.
+                if "all" not in (names or []) and not isinstance(refused, rerun.UnfinishedError):
+                    raise
+                left.append(f"{name}/{part[0]}" if isinstance(table, Trained) else name)
+                left[-1] += f" is left out: {refused}"
     if not rows:
-        raise InputError(f"none of these rows has a finished run in {place}: leave --check out, or give another --runs")
+        more = f" (and {len(left) - 1} others)" if len(left) > 1 else ""
+        raise InputError(f"nothing was compared: {left[0]}{more}")
+    for line in left:
+        _note(line)
     for row in rows:
         row["within"] = all(pair.holds(within) for pair in row["figures"])
     _say(rows, within, as_json)
@@ -90,69 +98,66 @@ def _data() -> Path | None:
     return beside if beside is not None and beside.is_dir() else None
 
 
+def _made(
+    how: rerun.How, table: Trained | Printed, wanted: list[str], seeds: list[int] | None, update: bool
+) -> list[dict[str, Any]]:
+    from innerloop.reproduction import Trained
+
+    if isinstance(table, Trained):
+        return _trained(how, table, wanted, seeds, update)
+    return _printed(how, table, wanted, seeds, update)
+
+
 def _trained(
     how: rerun.How, table: Trained, wanted: list[str], seeds: list[int] | None, update: bool
 ) -> list[dict[str, Any]]:
-    """Rows that are trained: what was found beside what was recorded."""
+    """A row that is trained: what was found beside what was recorded."""
     from innerloop.recipes import published
     from innerloop.reproduction import Compared, Figure, write_page
 
-    rows = []
-    for row in wanted:
-        before = table.record(row, how.device)
-        try:
-            found = rerun.scored(how, table, row, seeds or (before.seeds if before else [0]))
-        except rerun.UnfinishedError as missing:
-            _note(f"{table.name}/{row} is left out: {missing}")
-            continue
-        figures = []
-        for column, one in found.figures.items():
-            was = before.figures.get(column) if before else None
-            figure = was.figure(table.scale) if was else None
-            figures.append(Compared(column, figure, one.figure(table.scale)))
-        if before and before.calibration is not None and found.calibration is not None:
-            first = next(iter(table.columns))
-            errors = (Figure(100 * value) for value in (before.calibration, found.calibration))
-            figures.append(Compared(f"ECE {first}", *errors))
-        if update:
-            table.write(row, found)
-            write_page(table)
-        paper = published(table.rows[row].learner)
-        facts = {
-            "device": found.device,
-            "seeds": found.seeds,
-            "recorded": before and {"device": before.device, "seeds": before.seeds, "date": before.date},
-            "published": table.published(row),
-            "paper": paper.paper,
-            "differs": " ".join(part for part in (paper.differs, table.rows[row].differs) if part),
-        }
-        rows.append({"name": f"{table.name}/{row}", **facts, "figures": figures})
-    return rows
+    (row,) = wanted
+    one, before = table.rows[row], table.record(row, how.device)
+    found = rerun.scored(how, table, row, seeds or (before.seeds if before else [0]))
+    half = 0.5 * 10.0**-table.digits
+    figures = []
+    for column, now in found.figures.items():
+        was = before.figures.get(column) if before else None
+        figure = was.figure(table.scale) if was else None
+        figures.append(Compared(column, figure, now.figure(table.scale), half))
+    if before and before.calibration is not None and found.calibration is not None:
+        a, b = (Figure(100 * value) for value in (before.calibration, found.calibration))
+        figures.append(Compared(f"ECE {next(iter(table.columns))}", a, b, half))
+    if update:
+        table.write(row, found)
+        write_page(table)
+    paper = published(one.learner)
+    facts = {
+        "name": f"{table.name}/{row}",
+        "device": found.device,
+        "seeds": found.seeds,
+        "recorded": before and {"device": before.device, "seeds": before.seeds, "date": before.date},
+        "published": table.published(row),
+        "paper": paper.paper,
+        "differs": " ".join(part for part in (paper.differs, one.differs) if part),
+    }
+    return [{**facts, "figures": figures}]
 
 
 def _printed(
-    how: rerun.How, table: Printed, wanted: list[str], seeds: list[int] | None, update: bool, strict: bool
+    how: rerun.How, table: Printed, wanted: list[str], seeds: list[int] | None, update: bool
 ) -> list[dict[str, Any]]:
     """Rows that a command prints: what it printed now beside what was recorded."""
     from innerloop.core.task import InputError
     from innerloop.reproduction import compared, write_page
 
-    try:
-        if how.device != "cpu":
-            raise InputError(f"{table.name} is of the CPU: leave --device out")
-        if seeds is not None and len(seeds) > 1:
-            raise InputError(f"{table.name} takes one --seed at a time")
-        whole = wanted == table.names_of_rows()
-        if update and not whole:
-            raise InputError(f"a part of {table.name} cannot be recorded: name the table to --update it")
-        now = rerun.printed(how, table, [] if whole else wanted, seeds[0] if seeds else None)
-    except InputError as refused:
-        if strict:
-            raise
-        _note(f"{table.name} is left out: {refused}")
-        return []
+    if how.device != "cpu":
+        raise InputError(f"{table.name} is recorded on the CPU, by a command that takes no device: leave --device out")
+    whole = wanted == table.names_of_rows()
+    if update and not whole:
+        raise InputError(f"a part of {table.name} cannot be recorded: name the table to --update it")
+    now = rerun.printed(how, table, [] if whole else wanted, seeds)
     before, rows = table.record(), []
-    for row in wanted:
+    for row in wanted or [name for one in table.tables(now) for name in one.rows]:
         columns, cells = table.cells(row, before)
         others = dict(zip(*table.cells(row, now), strict=True))
         pairs = compared(columns, cells, [others.get(column, "") for column in columns])
@@ -182,6 +187,8 @@ def _say(rows: list[dict[str, Any]], within: str, as_json: bool) -> None:
     for row in rows:
         if row["recorded"] is None:
             _note(f"{row['name']}: nothing is recorded yet; --update records it")
+        elif row["recorded"]["device"] != row["device"]:
+            _note(f"{row['name']}: found on {row['device']}, recorded on {row['recorded']['device']}")
         if row.get("published"):
             _note(f"{row['name']}: published {row['published']} ({row['paper']}). {row['differs']}")
     held = sum(pair.holds(within) for pair in judged)

@@ -82,7 +82,7 @@ def ready(how: How, table: Trained, row: str, seed: int) -> Path:
     if there and steps_of(folder)[0] >= recipe.training["steps"] and (folder / "best").exists():
         return folder
     if how.check:
-        raise UnfinishedError(f"{folder} holds no finished run")
+        raise UnfinishedError(f"{folder} holds no finished run; without --check it is trained")
     if table.rows[row].init:
         ready(how, table, table.rows[row].init, seed)
     code = runs.trained(recipe, folder, resume=there, quiet=how.quiet)
@@ -144,7 +144,7 @@ def scored(how: How, table: Trained, row: str, seeds: list[int]) -> Record:
     )
 
 
-def printed(how: How, table: Printed, rows: list[str], seed: int | None) -> dict[str, Any]:
+def printed(how: How, table: Printed, rows: list[str], seeds: list[int] | None) -> dict[str, Any]:
     """What the command of a table prints now.
 
     Raises:
@@ -154,7 +154,7 @@ def printed(how: How, table: Printed, rows: list[str], seed: int | None) -> dict
     from innerloop.reproduction.tables import checkout
 
     home = checkout()
-    words = table.words(rows, seed=seed, check=how.check)
+    words = table.words(rows, seeds=seeds, check=how.check)
     if home is None:
         raise InputError(
             f"{table.name} is printed by `{table.command}`, which is not part of the package: run this in a clone of "
@@ -169,11 +169,13 @@ def printed(how: How, table: Printed, rows: list[str], seed: int | None) -> dict
     if how.root is not None:
         places["INNERLOOP_DATA"] = str(how.root.absolute())
     runs.console().print(f"{table.name}: {' '.join(words[1:])}", highlight=False, soft_wrap=True)
-    ended = subprocess.run(words, cwd=home, env={**os.environ, **places}, stdout=sys.stderr, check=False).returncode
+    # What it prints goes to standard error: standard output is for what was found.
+    said = subprocess.DEVNULL if how.quiet else 2
+    ended = subprocess.run(words, cwd=home, env={**os.environ, **places}, stdout=said, check=False).returncode
     record = table.record(folder)
     if ended or record is None:
-        said = f"ended with code {ended}" if ended else "printed no table of that name"
-        raise InputError(f"`{table.command}` {said}: see what it says above")
+        how_it_ended = f"ended with code {ended}" if ended else "kept no table of that name"
+        raise InputError(f"`{table.command}` {how_it_ended}: see what it says above")
     return record
 
 

@@ -22,6 +22,8 @@ class Compared(NamedTuple):
     """``None`` where nothing was recorded yet."""
     found: Figure | None
     """``None`` where the cell holds something else now."""
+    rounding: float = 0.0
+    """How far the record may lie from what was found for its digits alone."""
 
     @property
     def difference(self) -> float | None:
@@ -49,7 +51,7 @@ class Compared(NamedTuple):
     def same(self) -> bool:
         """Equal, as far as the record has digits."""
         size = max(1.0, abs(self.recorded.value)) if self.recorded else 1.0
-        return self.difference is not None and abs(self.difference) <= 1e-9 * size
+        return self.difference is not None and abs(self.difference) <= self.rounding + 1e-9 * size
 
     def holds(self, within: str) -> bool:
         """Whether it is found again: within the interval asked for, or the closed one where there is no other.

@@ -25,7 +25,7 @@ class Printed:
         names: names for some of these words.
         select: words of the command for a part of the table; those that a row's name begins with are given.
         check: word of the command that prints from what is kept, without computing; empty if it has none.
-        seed: word of the command before a seed; empty if it has none.
+        seed: word of the command before a seed, ``--seed``, or several, ``--seeds``; empty if it has none.
         page: that it stands on.
     """
 
@@ -69,7 +69,7 @@ class Printed:
                 return table.columns[self.labels :], table.rows[row][self.labels :]
         return [], []
 
-    def words(self, rows: list[str], *, seed: int | None, check: bool) -> list[str]:
+    def words(self, rows: list[str], *, seeds: list[int] | None, check: bool) -> list[str]:
         """The command for some rows.
 
         Raises:
@@ -79,10 +79,12 @@ class Printed:
         if self.select:
             asked = [max((s for s in self.select if row.startswith(s)), key=len, default="") for row in rows]
             words += [] if "" in asked else list(dict.fromkeys(asked))
-        if seed is not None:
+        if seeds is not None:
             if not self.seed:
                 raise InputError(f"{self.name} has no other seed than the recorded one: leave --seed out")
-            words += [self.seed, str(seed)]
+            if len(seeds) > 1 and not self.seed.endswith("s"):
+                raise InputError(f"`{self.command}` takes one seed, not {len(seeds)}: give one --seed")
+            words += [self.seed, *map(str, seeds)]
         if check:
             if not self.check:
                 raise InputError(f"{self.name} is computed anew each time (`{self.command}`): leave --check out")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from innerloop.core.options import check_options
+from innerloop.core.options import check_options, check_type
 from innerloop.core.task import InputError, did_you_mean
+from innerloop.reproduction import counterparts
 from innerloop.reproduction.blocks import put
 from innerloop.reproduction.printed import Printed
 from innerloop.reproduction.trained import Row, Trained
@@ -57,7 +58,7 @@ def read_tables(folder: str | Path | None = None) -> dict[str, Trained | Printed
     return found
 
 
-def chosen(tables: dict[str, Trained | Printed], asked: Iterable[str]) -> dict[str, list[str]]:
+def chosen(tables: dict[str, Trained | Printed], asked: Sequence[str]) -> dict[str, list[str]]:
     """The rows that are asked for, by table.
 
     Args:
@@ -82,25 +83,35 @@ def chosen(tables: dict[str, Trained | Printed], asked: Iterable[str]) -> dict[s
             if len({t for t, _ in hits}) > 1:
                 which = " or ".join(f"{t}/{r}" for t, r in hits)
                 raise InputError(f"{name!r} is a row of several tables: say {which}")
-        if not hits:
+        if not hits and full not in tables:
             names = [*tables, *(f"{t}/{r}" for t, r in known), *(r for _, r in known)]
             raise InputError(
                 f"no row is called {name!r}{did_you_mean(full, names)}; innerloop reproduce --list has all"
             )
         found += hits
     rows = {table: [r for t, r in known if t == table and (t, r) in found] for table in tables}
-    return {table: names for table, names in rows.items() if names}
+    # A table that nothing was recorded of has no rows yet.
+    return {table: names for table, names in rows.items() if names or table in asked}
 
 
 def write_page(table: Trained | Printed) -> Path | None:
-    """Put a table into its page; ``None`` where there is no page, or where that has no place for it."""
+    """Put a table into its page, and on the library's own what is published beside it.
+
+    Returns:
+        the page; ``None`` where there is none, or where it has no place for the table.
+    """
     home = checkout() if table.folder == RESULTS else table.folder
     page = home / table.page if home is not None else None
-    return page if page is not None and page.is_file() and put(page, table.name, table.block()) else None
+    if page is None or not page.is_file():
+        return None
+    if table.folder == RESULTS:
+        put(page, counterparts.NAME, counterparts.block())
+    return page if put(page, table.name, table.block()) else None
 
 
 def _trained(file: Path, values: dict[str, Any]) -> Trained:
     rows: dict[str, Row] = {}
+    check_type(f"{file}: rows", values.get("rows", {}), dict[str, Any])
     for name, row in values.pop("rows", {}).items():
         rows[name] = _made(Row, row, f"{file}, row {name}")
     table: Trained = _made(Trained, values, str(file), name=file.stem, folder=file.parent, rows=rows)
