@@ -78,7 +78,10 @@ class Clipped(InnerOptimizer):
             raise InputError(
                 f"norm={norm}, value={value}: give one of them, the norm of all gradients or a number's size"
             )
-        positive("limit of gradients", norm if value is None else value)
+        if norm is not None:
+            positive("limit of gradients", norm)
+        if value is not None:
+            positive("limit of gradients", value)
         self.rule, self.norm, self.value = rule, norm, value
 
     def init(self, parameters: Parameters) -> Any:  # noqa: D102
