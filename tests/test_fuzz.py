@@ -202,6 +202,20 @@ evidence RUN --data mapped --root POOLS --wrong nan
 evidence RUN --data glyphs --device nosuch
 evidence RUN --against NOSUCH
 evidence RUN RUN
+curve
+curve RUN
+curve NOSUCH
+curve FILE
+curve POOLS
+curve RUN RUN
+curve RUN --shots 1,x
+curve RUN --shots 0
+curve RUN --tasks 0
+curve RUN --over nosuch
+curve RUN --plot FILE
+curve RUN --plot NOSUCH/a.svg
+curve RUN --data mapped --root POOLS
+curve RUN --split nosuch
 continual
 continual naive
 continual nosuch --stream split_digits

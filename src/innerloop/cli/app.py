@@ -13,6 +13,7 @@ import typer
 
 from innerloop.cli.browse import data, learners
 from innerloop.cli.check import check
+from innerloop.cli.curve import curve
 from innerloop.cli.demonstrate import demo
 from innerloop.cli.evidence import evidence
 from innerloop.cli.models import models
@@ -29,8 +30,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_e
 COMMANDS: dict[str, Callable[..., None]] = {
     "check": check, "learn": learn, "predict": predict, "add": add, "test": score_task, "export": export,
     "pretrain": pretrain, "train": train, "sweep": sweep, "resume": resume, "watch": watch,
-    "evaluate": evaluate, "compare": compare, "evidence": evidence, "reproduce": reproduce, "continual": continual,
-    "learners": learners, "data": data, "models": models, "demo": demo,
+    "evaluate": evaluate, "compare": compare, "curve": curve, "evidence": evidence, "reproduce": reproduce,
+    "continual": continual, "learners": learners, "data": data, "models": models, "demo": demo,
 }  # fmt: skip
 for name, command in COMMANDS.items():
     app.command(name)(command)

@@ -1,0 +1,73 @@
+"""Pictures of what few examples are worth: scores against shots, and how far a run carries."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from innerloop.core.files import write_text_atomically
+from innerloop.core.task import InputError
+from innerloop.evidence.efficiency import Curve
+
+_COLORS = ("#2f7de1", "#d9730d", "#1a9a5c", "#b05ccc", "#c0392b", "#7f6a00", "#00838f", "#555555")
+
+
+def curve_figure(curve: Curve, title: str = "") -> Figure:
+    """Scores against the shots, with intervals; baselines are dashed."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for i, name in enumerate(curve.values):
+        means, ends = zip(*(curve.mean(name, shots) for shots in curve.shots), strict=True)
+        scale = curve.metric.scale
+        low, high = ([abs(end[k] - mean) * scale for end, mean in zip(ends, means, strict=True)] for k in (0, 1))
+        axes.errorbar(
+            curve.shots, [mean * scale for mean in means], [low, high], label=_plain(name), capsize=2, marker="o",
+            markersize=4, color=_COLORS[i % len(_COLORS)], linestyle="--" if name in curve.baselines else "-",
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(list(curve.shots)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels(list(map(str, curve.shots)))
+    axes.set_xlabel("examples a class")
+    axes.set_ylabel(f"{curve.metric.called}{f', {curve.metric.unit}' if curve.metric.unit else ''}")
+    axes.set_title(_plain(title))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def svg(figure: Figure) -> str:
+    """A figure as an SVG, the same bytes for the same figure."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "innerloop"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def check_plot(path: Path) -> None:
+    """Refuse, before the work, a file that is no SVG or cannot be written.
+
+    Raises:
+        InputError: naming the file.
+    """
+    if path.suffix.lower() != ".svg":
+        raise InputError(f"--plot {path} must end in .svg: the picture is an SVG")
+    if not path.parent.is_dir():
+        raise InputError(f"--plot {path}: there is no folder {path.parent}; make it first")
+    if path.is_dir():
+        raise InputError(f"--plot {path} is a folder: give a file in it")
+
+
+def write_svg(figure: Figure, path: Path) -> None:
+    """Write a figure to a file, whole, at one moment."""
+    write_text_atomically(path, svg(figure))
+
+
+def _plain(text: str) -> str:
+    # A label that starts with an underscore would be left out of the legend, and $ starts a formula.
+    return text.lstrip("_").replace("$", r"\$")
