@@ -91,7 +91,8 @@ def nested(pool: Pool, shots: Sequence[int], *, ways: int, queries: int, tasks: 
     whole = FewShot(pool, ways=ways, shots=max(shots), queries=queries)
     drawn = whole.episodes(Generator().manual_seed(seed), tasks)
     return {
-        number: Fixed(pool, Episodes(drawn.classes, drawn.support[:, : number * ways].contiguous(), drawn.query)) for number in shots
+        number: Fixed(pool, Episodes(drawn.classes, drawn.support[:, : number * ways].contiguous(), drawn.query))
+        for number in shots
     }
 
 
