@@ -20,8 +20,11 @@ import torch
 from innerloop.core.files import write_atomically
 from innerloop.core.folder import prepare_folder
 from innerloop.core.version import VERSION
-from innerloop.report import plots, tables
+from innerloop.evaluation.reports import plain
+from innerloop.report import tables
 from innerloop.report.picture import Picture, tiles
+from innerloop.report.plots import curves, figures
+from innerloop.report.section import Section
 from innerloop.report.tables import Results
 from innerloop.training.history import History
 
@@ -64,15 +67,29 @@ def write_report(
         >>> "<h1>Sines</h1>" in page
         True
     """
-    path = Path(path)
     compared = tables.pairs(results)
     histories = {name: history for name, history in (histories or {}).items() if history.rows}
-    body = [_section("episode", "One test episode", tiles(episode))] if episode else []
-    body += [_section("curves", "Learning curves", plots.curves(histories))] if histories else []
-    body += [_section("results", "Results", tables.results_table(results, compared))]
-    body += [_section("recipe", "Recipe", _recipe(recipe or {}, histories, seeds, command))]
-    words = escape(tables.summary(results))
-    page = Template(_PAGE).substitute(title=escape(title), summary=words, body="\n".join(body))
+    sections = [Section("episode", "One test episode", tiles(episode))] if episode else []
+    sections += [curves_section(histories)] if histories else []
+    sections += [tables.results_section(results, compared)]
+    sections += [Section("recipe", "Recipe", _recipe(recipe or {}, histories, seeds, command))]
+    return write_page(path, title, tables.summary(results), sections)
+
+
+def write_page(path: str | Path, title: str, summary: str, sections: Sequence[Section]) -> Path:
+    """Write sections as one self-contained HTML page, or leave what is there untouched.
+
+    Args:
+        path: the file; its folder is made if missing.
+        title: of the page.
+        summary: the result in a sentence.
+        sections: in their order.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    path, body = Path(path), "\n".join(section.html() for section in sections)
+    page = Template(_PAGE).substitute(title=escape(title), summary=escape(summary), body=body)
     # Class names come from folders, whose names need not be valid Unicode.
     content = page.encode("utf-8", "xmlcharrefreplace")
     prepare_folder(path.parent)
@@ -80,12 +97,18 @@ def write_report(
     return path
 
 
+def curves_section(histories: Mapping[str, History]) -> Section:
+    """The learning curves of runs that have some."""
+    plots = curves(histories)
+    facts = {
+        name: {"losses": history.losses, "scores": [[step, score] for step, score in history.scores]}
+        for name, history in histories.items()
+    }
+    return Section("curves", "Learning curves", figures(plots), plain(facts), tuple(plots))
+
+
 def _write(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-
-
-def _section(key: str, heading: str, body: str) -> str:
-    return f'<section aria-labelledby="{key}">\n<h2 id="{key}">{heading}</h2>\n{body}</section>'
 
 
 def _recipe(recipe: Mapping[str, Any], histories: Mapping[str, History], seeds: Sequence[int], command: str) -> str:
@@ -138,8 +161,26 @@ th, td { padding: .45rem 1.5rem .45rem 0; text-align: left; vertical-align: top;
 strong { white-space: nowrap; }  dd { margin: 0; }
 dl { display: grid; grid-template-columns: minmax(7rem, auto) 1fr; gap: .3rem 1rem; }
 pre { padding: .8rem; border-radius: .3rem; font-size: .85rem; white-space: pre-wrap; }
+.evidence td { padding: .3rem .6rem; text-align: right; vertical-align: middle; }
+.evidence tbody th { padding: .3rem .6rem .3rem 0; vertical-align: middle; white-space: nowrap; }
+.evidence th small { font-weight: normal; }  .evidence tbody th small { display: inline; }
+.evidence thead th { text-align: right; vertical-align: bottom; padding: .3rem .6rem; }
+.evidence thead th:first-child { text-align: left; padding-left: 0; }
+.evidence img, .pair img { height: 2.2rem; width: auto; vertical-align: middle; margin-right: .3rem; }
+.evidence thead img { display: block; margin: 0 0 .2rem auto; }
+.confused { display: flex; align-items: center; gap: .5rem; margin-bottom: .3rem; }
+.pair { white-space: nowrap; }  .pair span { padding-right: .3rem; }
+details pre { margin-top: 0; }  summary { cursor: pointer; padding: .3rem 0; }
+@media print { :root { color-scheme: light; --ink: #000; --paper: #fff; --soft: #444; --line: #bbb; --tint: #f3f3f3;
+  --right: #0b5c38; --wrong: #9b1c14; }
+  body { max-width: none; padding: 0; font-size: 10pt; }  .scroll { overflow: visible; }
+  figure, tr, .tile, h2, h3 { break-inside: avoid; }  h2, h3, thead { break-after: avoid; }
+  ul { grid-template-columns: repeat(10, 1fr); }  figure { flex-basis: 40%; }
+  details::details-content { content-visibility: visible; block-size: auto; }
+  td { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 @media (max-width: 34rem) { ul { grid-template-columns: repeat(4, 1fr); } table { font-size: .8rem; }
-  dl { display: block; } th, td { padding-right: .5rem; } td small, th small { font-size: .7rem; } }
+  dl { display: block; } th, td { padding-right: .5rem; } .evidence td { padding: .2rem .3rem; }
+  .evidence tbody th small { display: none; } td small, th small { font-size: .7rem; } }
 </style>
 </head><body><main><h1>$title</h1>
 <p class="summary">$summary</p>

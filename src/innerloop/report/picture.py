@@ -11,9 +11,11 @@ from innerloop.core.duplicate import duplicate
 from innerloop.core.learner import Learner
 from innerloop.core.lifting import lift
 from innerloop.core.task import InputError, Task, take
-from innerloop.data.episodes import Episodes, FewShot
+from innerloop.data.episodes import Episodes, FewShot, Sampler
 from innerloop.evaluation.reports import Report
 from innerloop.report.plots import image
+from innerloop.report.section import Section
+from innerloop.report.subject import Subject, drawable, letter
 
 
 class Picture(NamedTuple):
@@ -50,6 +52,28 @@ def picture(learner: Learner, sampler: FewShot, report: Report, number: int = 0)
     return Picture(names, take(task, 0), learner.likelihood.mean(raw))
 
 
+def episode_section(one: Subject, sampler: Sampler, number: int = 0) -> Section | None:
+    """One of the tasks that a learner was scored on, where its examples are images."""
+    if not isinstance(sampler, FewShot) or len(sampler.pool.shape) != 3 or sampler.pool.shape[0] not in (1, 3):
+        return None
+    shown = picture(one.learner, sampler, one.report, number)
+    if not drawable(shown.task.support.x):
+        return None
+    said = shown.probabilities.max(1)
+    facts = {
+        "learner": one.name,
+        "task": number,
+        "classes": list(shown.names),
+        "answers": [
+            {"class": shown.names[truth], "answer": shown.names[kind], "probability": share}
+            for truth, kind, share in zip(
+                shown.task.query.y.argmax(1).tolist(), said.indices.tolist(), said.values.tolist(), strict=True
+            )
+        ],
+    }
+    return Section("episode", f"Test task {number}, by {one.name}", tiles(shown), facts)
+
+
 def tiles(shown: Picture, most: int = 6) -> str:
     """The support images by class, and the first ``most`` queries of each with the answers."""
     (support, query), parts = shown.task, []
@@ -57,16 +81,16 @@ def tiles(shown: Picture, most: int = 6) -> str:
     right = answer == query.y.argmax(1)
     for i, name in enumerate(shown.names):
         items = [
-            f'<li class="tile support">{image(x, f"support example of class {_letter(i)}, {name}")}support</li>'
+            f'<li class="tile support">{image(x, f"support example of class {letter(i)}, {name}")}support</li>'
             for x in support.x[support.y[:, i] == 1]
         ]
         for j in query.y[:, i].nonzero()[:most, 0].tolist():
             kind, mark = ("right", "✓") if right[j] else ("wrong", "✗")
             said, share = int(answer[j]), f"{100 * float(confidence[j]):.0f} %"
-            alt = f"query of class {_letter(i)}, taken for class {_letter(said)}, {shown.names[said]}: {kind}"
+            alt = f"query of class {letter(i)}, taken for class {letter(said)}, {shown.names[said]}: {kind}"
             shot = image(query.x[j], alt)
-            items.append(f'<li class="tile {kind}">{shot}<b>{mark} {_letter(said)}</b> {share}</li>')
-        parts.append(f"<h3>{_letter(i)} <small>{escape(name)}</small></h3>\n<ul>{''.join(items)}</ul>\n")
+            items.append(f'<li class="tile {kind}">{shot}<b>{mark} {letter(said)}</b> {share}</li>')
+        parts.append(f"<h3>{letter(i)} <small>{escape(name)}</small></h3>\n<ul>{''.join(items)}</ul>\n")
     shots, queries = len(support.x) // ways, len(query.x) // ways
     some = f"the first {most} of {queries}" if queries > most else f"all {queries}"
     text = (
@@ -76,7 +100,3 @@ def tiles(shown: Picture, most: int = 6) -> str:
         f"episode {int(right.sum())} are right.</p>\n"
     )
     return text + "".join(parts)
-
-
-def _letter(index: int) -> str:
-    return (_letter(index // 26 - 1) if index >= 26 else "") + chr(ord("A") + index % 26)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from innerloop.core.task import InputError
 from innerloop.evaluation.compare import Comparison, compare
 from innerloop.evaluation.reports import Report
+from innerloop.report.section import Section, cell, row_name, table
 
 #: Reports by learner, then by protocol: ``results["ProtoNet"]["5-way 1-shot"]``. The first learner is the one compared.
 Results = Mapping[str, Mapping[str, Report]]
@@ -87,6 +88,22 @@ def summary(results: Results) -> str:
     return f"{text} (mean and 95 % interval{f'; on the same tasks {rest}' if rest else ''})."
 
 
+def results_section(results: Results, compared: Sequence[Pair]) -> Section:
+    """All scores, and below them the first learner against the others, task by task."""
+    facts = {
+        "scores": [
+            {"learner": name, "protocol": protocol, **report.json()}
+            for name, reports in results.items()
+            for protocol, report in reports.items()
+        ],
+        "differences": [
+            {"protocol": one.protocol, "first": one.first, "second": one.second, **one.comparison.json()}
+            for one in compared
+        ],
+    }
+    return Section("results", "Results", results_table(results, compared), facts)
+
+
 def results_table(results: Results, compared: Sequence[Pair]) -> str:
     """All scores, and below them the first learner against the others, task by task."""
     protocols = next(iter(results.values()))
@@ -94,14 +111,14 @@ def results_table(results: Results, compared: Sequence[Pair]) -> str:
     rows = []
     for name, reports in results.items():
         about = policy_text(next(iter(reports.values())))
-        rows.append([_name(name, about), *(_cell(*_named(each, report)) for each in reports.values())])
+        rows.append([row_name(name, about), *(cell(*_named(each, report)) for each in reports.values())])
     called = report.metric.called
     error = " ECE: expected calibration error, 0 is best." if report.calibration_error is not None else ""
     text = (
         f"<p>{escape(called[0].upper() + called[1:])} over {report.tasks} tasks, the same for every row, with its "
         f"closed 95 % interval (other tasks from this test set). Open: the 95 % interval over tasks that share no "
         f"class (other classes too).{error} A row is one training run: no interval covers the training seed.</p>\n"
-        f"{_table('results', ['Learner', *map(escape, protocols)], rows)}"
+        f"{table('results', ['Learner', *map(escape, protocols)], rows)}"
     )
     if compared:
         first, rows = escape(compared[0].first), []
@@ -109,12 +126,12 @@ def results_table(results: Results, compared: Sequence[Pair]) -> str:
             mean, ends, p, counts = difference_text(one.comparison)
             other = one.comparison.metric.name != report.metric.name
             on = f"{one.protocol}, {one.comparison.metric.called}" if other else one.protocol
-            cells = (_cell(mean, ends), f"<td>{escape(p)}</td>", f"<td>{counts}</td>")
-            rows.append([_name(one.second, on), *cells])
+            cells = (cell(mean, ends), f"<td>{escape(p)}</td>", f"<td>{counts}</td>")
+            rows.append([row_name(one.second, on), *cells])
         columns = ["Against", "Difference, 95 % interval", "p", "Wins/<wbr>ties/<wbr>losses"]
         text += (
             f'<h3 id="paired">{first} against each baseline, task by task</h3>\n<p>Paired differences on the same '
-            f"tasks; above 0 is better for {first}. p: two-sided paired t test.</p>\n{_table('paired', columns, rows)}"
+            f"tasks; above 0 is better for {first}. p: two-sided paired t test.</p>\n{table('paired', columns, rows)}"
         )
     return text
 
@@ -123,18 +140,3 @@ def _named(report: Report, first: Report) -> list[str]:
     """The lines of a cell, with the name of what is shown where it is not what the heading says."""
     lines = cell_text(report)
     return lines if report.metric.name == first.metric.name else [*lines, report.metric.called]
-
-
-def _table(heading: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
-    body = "".join(f"<tr>{''.join(row)}</tr>\n" for row in rows)
-    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
-    return f'<div class="scroll" role="region" aria-labelledby="{heading}" tabindex="0">{table}</div>\n'
-
-
-def _name(name: str, about: str) -> str:
-    return f'<th scope="row">{escape(name)}<small>{escape(about)}</small></th>'
-
-
-def _cell(score: str, *more: str) -> str:
-    return f"<td><strong>{escape(score)}</strong>{''.join(f'<small>{escape(line)}</small>' for line in more)}</td>"
