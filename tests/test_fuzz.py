@@ -134,6 +134,24 @@ watch RUN --every 0
 watch RUN --every nan
 watch RUN --nosuch
 watch RUN RUN
+report
+report NOSUCH
+report POOLS
+report FILE
+report RUN NOSUCH
+report RUN RUN --tasks 2
+report RUN --tasks 0
+report RUN --tasks 2 --out POOLS
+report RUN --tasks 2 --out FILE/page.html
+report RUN --tasks 2 --out LONG
+report RUN --tasks 2 --plots FILE --out OUT
+report RUN --tasks 2 --episode 2 --out OUT
+report RUN --tasks 2 --ways 5 --out OUT
+report RUN --tasks 2 --data glyphs --out OUT
+report RUN --tasks 2 --split nosuch --out OUT
+report RUN --tasks 2 --device nosuch --out OUT
+report RUN --tasks 2 --json
+report RUN --tasks 2 --out OUT
 evaluate
 evaluate NOSUCH
 evaluate POOLS

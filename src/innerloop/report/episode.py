@@ -91,6 +91,8 @@ def _table(name: str, found: dict[str, Any], task: Task, names: Sequence[str]) -
     pictures = drawable(task.support.x)
     finite = evidence[evidence.isfinite()].abs()
     most = float(finite.max()) if len(finite) else 1.0
+    # Where all amounts are small, two digits show none of them.
+    digits = min(6, max(2, 1 - math.floor(math.log10(most)))) if most > 0 else 2
     kinds = task.support.y.argmax(1).tolist()
     strength = evidence.abs().amax(1)
     kept = strength.argsort(descending=True, stable=True)[:_ROWS].tolist()
@@ -109,7 +111,7 @@ def _table(name: str, found: dict[str, Any], task: Task, names: Sequence[str]) -
         alt = f"support example of class {letter(kind)}, {names[kind]}"
         shot = image(task.support.x[place], alt) if pictures else ""
         head = f'<th scope="row">{shot}{letter(kind)} <small>{escape(names[kind])}</small></th>'
-        rows.append(f"<tr>{head}{''.join(_cell(value, most) for value in evidence[place].tolist())}</tr>\n")
+        rows.append(f"<tr>{head}{''.join(_cell(value, most, digits) for value in evidence[place].tolist())}</tr>\n")
     title = f"evidence in {name}"
     return (
         f'<div class="scroll" role="region" aria-label="{escape(title)}" tabindex="0"><table class="evidence">\n'
@@ -117,13 +119,13 @@ def _table(name: str, found: dict[str, Any], task: Task, names: Sequence[str]) -
     )
 
 
-def _cell(value: float, most: float) -> str:
+def _cell(value: float, most: float, digits: int) -> str:
     share = 1.0 if math.isinf(value) else abs(value) / most if most > 0 else 0.0
     color = "0 114 178" if value > 0 else "213 94 0"
-    return f'<td style="background:rgb({color}/{0.55 * share:.2f})">{amount(value)}</td>'
+    return f'<td style="background:rgb({color}/{0.55 * share:.2f})">{amount(value, digits)}</td>'
 
 
-def amount(value: float) -> str:
+def amount(value: float, digits: int = 2) -> str:
     """A signed amount: ``+0.53``, ``−1.20``, ``+∞``.
 
     Example:
@@ -132,20 +134,20 @@ def amount(value: float) -> str:
     """
     if math.isinf(value):
         return "+∞" if value > 0 else "\N{MINUS SIGN}∞"
-    text = f"{value:+.2f}"
-    return "0.00" if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+    text = f"{value:+.{digits}f}"
+    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
 def percent(share: float) -> str:
-    """A share in percent; one that would round to all or nothing, and is not, says so.
+    r"""A share in percent; one that would round to all or nothing, and is not, says so.
 
     Example:
-        >>> percent(0.634), percent(0.9996), percent(1.0), percent(0.001)
-        ('63 %', '>99 %', '100 %', '<1 %')
+        >>> [percent(share).replace("\xa0", " ") for share in (0.634, 0.9996, 1.0, 0.001)]
+        ['63 %', '>99 %', '100 %', '<1 %']
     """
     if 0.995 <= share < 1:
-        return ">99 %"
-    return "<1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+        return ">99\N{NO-BREAK SPACE}%"
+    return "<1\N{NO-BREAK SPACE}%" if 0 < share < 0.005 else f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
 
 
 def _facts(name: str, number: int, found: dict[str, Any], task: Task, names: Sequence[str]) -> dict[str, Any]:

@@ -101,9 +101,17 @@ def _ends(likelihood: Likelihood, raw: Tensor, known: Tensor, columns: int) -> t
     room = (most - least) or 1.0
     values = torch.linspace(least - room, most + room, _VALUES, dtype=raw.dtype, device=raw.device)
     cdf = torch.stack([likelihood.cdf(raw, v.expand(raw.shape[1], columns))[:, 0] for v in values])
-    places = [(cdf < level).sum(0).clamp(max=_VALUES - 1) for level in (0.025, 0.975)]
-    low, high = (values[place].double().cpu() for place in places)
+    low, high = (_where(values.double().cpu(), cdf.double().cpu(), level) for level in (0.025, 0.975))
     return low, high
+
+
+def _where(values: Tensor, cdf: Tensor, level: float) -> Tensor:
+    """Where rising functions ``[V, N]`` of values ``[V]`` reach a level, between the two values about it: ``[N]``."""
+    after = (cdf < level).sum(0).clamp(1, len(values) - 1)
+    before = after - 1
+    one, two = (cdf.gather(0, place.unsqueeze(0))[0] for place in (before, after))
+    share = ((level - one) / (two - one).clamp(min=1e-12)).clamp(0, 1)
+    return values[before] + share * (values[after] - values[before])
 
 
 def _scores(subjects: Sequence[Subject], number: int) -> str:

@@ -155,7 +155,7 @@ ul { display: grid; grid-template-columns: repeat(7, 1fr); gap: .5rem; padding: 
 .right b { color: var(--right); }  .wrong b { color: var(--wrong); }
 .wrong { padding: 3px; border: 3px dashed var(--wrong); }
 .figures { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
-figure { flex: 1 1 20rem; margin: .5rem 0; min-width: 0; }
+figure { flex: 1 1 20rem; max-width: 32rem; margin: .5rem 0; min-width: 0; }
 .scroll { overflow-x: auto; }  table { border-collapse: collapse; overflow-wrap: normal; }
 th, td { padding: .45rem 1.5rem .45rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 strong { white-space: nowrap; }  dd { margin: 0; }
@@ -168,6 +168,7 @@ pre { padding: .8rem; border-radius: .3rem; font-size: .85rem; white-space: pre-
 .evidence thead th:first-child { text-align: left; padding-left: 0; }
 .evidence img, .pair img { height: 2.2rem; width: auto; vertical-align: middle; margin-right: .3rem; }
 .evidence thead img { display: block; margin: 0 0 .2rem auto; }
+td small, .confused span { overflow-wrap: anywhere; }
 .confused { display: flex; align-items: center; gap: .5rem; margin-bottom: .3rem; }
 .pair { white-space: nowrap; }  .pair span { padding-right: .3rem; }
 details pre { margin-top: 0; }  summary { cursor: pointer; padding: .3rem 0; }

@@ -113,12 +113,16 @@ def results_table(results: Results, compared: Sequence[Pair]) -> str:
         about = policy_text(next(iter(reports.values())))
         rows.append([row_name(name, about), *(cell(*_named(each, report)) for each in reports.values())])
     called = report.metric.called
+    opened = (
+        " Open: the 95 % interval over tasks that share no class (other classes too)."
+        if any(one.open_interval is not None for reports in results.values() for one in reports.values())
+        else ""
+    )
     error = " ECE: expected calibration error, 0 is best." if report.calibration_error is not None else ""
     text = (
         f"<p>{escape(called[0].upper() + called[1:])} over {report.tasks} tasks, the same for every row, with its "
-        f"closed 95 % interval (other tasks from this test set). Open: the 95 % interval over tasks that share no "
-        f"class (other classes too).{error} A row is one training run: no interval covers the training seed.</p>\n"
-        f"{table('results', ['Learner', *map(escape, protocols)], rows)}"
+        f"closed 95 % interval (other tasks from this test set).{opened}{error} A row is one training run: no interval "
+        f"covers the training seed.</p>\n{table('results', ['Learner', *map(escape, protocols)], rows)}"
     )
     if compared:
         first, rows = escape(compared[0].first), []
