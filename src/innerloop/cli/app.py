@@ -18,6 +18,7 @@ from innerloop.cli.demonstrate import demo
 from innerloop.cli.evidence import evidence
 from innerloop.cli.models import models
 from innerloop.cli.predict import predict, score_task
+from innerloop.cli.report import report
 from innerloop.cli.reproduce import reproduce
 from innerloop.cli.score import compare, evaluate
 from innerloop.cli.stream import continual
@@ -31,7 +32,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "check": check, "learn": learn, "predict": predict, "add": add, "test": score_task, "export": export,
     "pretrain": pretrain, "train": train, "sweep": sweep, "resume": resume, "watch": watch,
     "evaluate": evaluate, "compare": compare, "curve": curve, "evidence": evidence, "reproduce": reproduce,
-    "continual": continual, "learners": learners, "data": data, "models": models, "demo": demo,
+    "report": report, "continual": continual, "learners": learners, "data": data, "models": models, "demo": demo,
 }  # fmt: skip
 for name, command in COMMANDS.items():
     app.command(name)(command)
