@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.core.task import InputError
-from innerloop.evidence.kinds import log_odds
+from innerloop.evidence.turns import log_odds
 
 #: From subsets of the support set, int64 ``[B, M]``, to the logits of the queries by what is learned from each,
 #: ``[B, Q, D]``: :func:`innerloop.evidence.refits.answered` of a learner and a task.

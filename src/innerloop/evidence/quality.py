@@ -15,13 +15,15 @@ from innerloop.core.learner import Learner
 from innerloop.core.task import Examples, InputError, Task, move, take
 from innerloop.data.episodes import Sampler
 from innerloop.evaluation.evaluate import check_sampler
+from innerloop.evidence.agreement import agreement
+from innerloop.evidence.cheap import cheap_evidence
 from innerloop.evidence.deletion import Removal, area, drawn_orders, greedy, own_first, removed
 from innerloop.evidence.judging import embedded, judging
-from innerloop.evidence.kinds import CHEAP, Evidence, left_out
-from innerloop.evidence.ranking import rank_agreement
-from innerloop.evidence.refits import answered
+from innerloop.evidence.refits import answered, others
 from innerloop.evidence.scores import ANY, OWN, Deletion, EvidenceScores, Floats
-from innerloop.evidence.suspicion import SUSPICIONS, auroc, by_evidence, closed, mislabeled, refits_of
+from innerloop.evidence.selective import auroc
+from innerloop.evidence.suspicion import SUSPICIONS, by_evidence, closed, mislabeled, refits_of
+from innerloop.evidence.turns import log_odds
 
 #: What the exact evidence is called, and that which is found anew after each example that goes.
 LEFT_OUT, GREEDY = "leave-one-out", "leave-one-out, step by step"
@@ -34,7 +36,6 @@ _GONE = 5
 class Wanted(NamedTuple):
     """What is scored of each task."""
 
-    cheap: Mapping[str, Evidence]
     wrong: float
     removals: int | None
     orders: int
@@ -64,7 +65,6 @@ def score_evidence(
     removals: int | None = None,
     orders: int = 5,
     thorough: bool = False,
-    cheap: Mapping[str, Evidence] | None = None,
     other: Learner | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> EvidenceScores:
@@ -81,7 +81,6 @@ def score_evidence(
         orders: of removal at random, whose mean is compared with.
         thorough: whether to take the time, for any learner, for scores of suspicion by many refits, and for removal by
             what leave-one-out says anew after each example.
-        cheap: evidence without refits, by name; default what any learner has.
         other: the learner of another training, whose evidence is compared on the same tasks.
         progress: is told the number of tasks that are done.
 
@@ -94,10 +93,10 @@ def score_evidence(
         >>> sampler = il.data.FewShot(pool, ways=3, shots=3, queries=2)
         >>> found = score_evidence(il.learners.Prototypes(), sampler, tasks=4)
         >>> found.most, sorted(found.deletion)
-        (2, ['at random', 'leave-one-out', 'own class at random', 'resemblance'])
+        (2, ['at random', 'leave-one-out', 'own class at random', 'prototypes', 'similarity'])
     """
     _check(sampler, tasks, wrong, orders)
-    wanted = Wanted(CHEAP if cheap is None else cheap, wrong, removals, orders, thorough, other)
+    wanted = Wanted(wrong, removals, orders, thorough, other)
     device, generator = device_of(learner), Generator().manual_seed(seed)
     found: list[TaskScores] = []
     for batch in sampler.batches(generator, tasks):
@@ -132,54 +131,82 @@ def score_task(learner: Learner, task: Task, wanted: Wanted, generator: Generato
         count = len(support.x)
         shots = int(support.y.sum(0).max())
         most = max(1, min(_GONE, shots - 1)) if wanted.removals is None else wanted.removals
-        evidence, answers = evidences(seen, support, x, wanted.cheap)
+        evidence, answers = evidences(seen, support, x)
         exact = evidence[LEFT_OUT].cpu()
         deletion = _deletion(seen, support, x, evidence, answers, most, wanted, generator)
-        agreement = {name: rank_agreement(evidence[name].cpu(), exact) for name in wanted.cheap}
+        agrees = {name: ranks_agree(one.cpu(), exact) for name, one in evidence.items() if name != LEFT_OUT}
         faults = min(count - 1, max(1, round(wanted.wrong * count)))
         labels: dict[str, float] = {}
         if shots > 1:
             # Of single examples no other one tells what their label should be.
             rows, at = mislabeled(support.y, faults, generator)
-            found = suspected(seen, Examples(support.x, rows), wanted.cheap, wanted.thorough)
-            labels = {name: auroc(score.cpu(), at) for name, score in found.items()}
+            found = suspected(seen, Examples(support.x, rows), wanted.thorough)
+            scored = {name: score.double().cpu().numpy() for name, score in found.items()}
+            labels = {name: auroc(score[at.numpy()], score[~at.numpy()]) for name, score in scored.items()}
     stability: dict[str, float] = {}
     if wanted.other is not None:
         with judging(wanted.other):
             part, known, z = embedded(wanted.other, task.support, task.query.x)
-            again, _ = evidences(part, known, z, wanted.cheap, answers)
-        stability = {name: rank_agreement(evidence[name].cpu(), one.cpu())[0] for name, one in again.items()}
-    return TaskScores(deletion, labels, agreement, stability, count, faults)
+            again, _ = evidences(part, known, z, answers)
+        stability = {
+            name: ranks_agree(one.cpu(), again[name].cpu())[0] for name, one in evidence.items() if name in again
+        }
+    return TaskScores(deletion, labels, agrees, stability, count, faults)
 
 
 def evidences(
-    learner: Learner, support: Examples, x: Tensor, cheap: Mapping[str, Evidence], answers: Tensor | None = None
+    learner: Learner, support: Examples, x: Tensor, answers: Tensor | None = None
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """The exact evidence and each cheap one, ``[Q, N]`` by name, and the answers ``[Q]`` that they are of.
+    """The exact evidence and all that the learner has without refits, ``[Q, N]`` by name, and the answers ``[Q]``.
 
     Args:
         learner: in evaluation mode.
         support: of the task.
         x: queries.
-        cheap: by name.
         answers: the classes that are explained; default the learner's.
     """
     if answers is None:
         everything = torch.arange(len(support.x), device=support.x.device).unsqueeze(0)
         answers = answered(learner, support, everything, x)[0].argmax(1)
     found = {LEFT_OUT: left_out(learner, support, x, answers)}
-    return found | {name: one(learner, support, x, answers) for name, one in cheap.items()}, answers
+    return found | cheap_evidence(learner, support, x, answers), answers
 
 
-def suspected(
-    learner: Learner, support: Examples, cheap: Mapping[str, Evidence], thorough: bool = False
-) -> dict[str, Tensor]:
-    """Scores of suspicion by name, ``[N]`` each: those that take a moment, or all, and what each cheap one gives."""
+def left_out(learner: Learner, support: Examples, x: Tensor, answers: Tensor) -> Tensor:
+    """The exact evidence: the log odds of each answer less those without an example, ``[Q, N]``.
+
+    Infinite where the class is gone without it.
+
+    Example:
+        >>> import innerloop as il
+        >>> support = Examples(torch.tensor([[1.0], [3.0], [8.0]]), torch.eye(2)[[0, 0, 1]])
+        >>> left_out(il.learners.Prototypes(), support, torch.tensor([[4.0]]), torch.tensor([0]))
+        tensor([[-3.,  5., inf]])
+    """
+    count, device = len(support.x), support.x.device
+    whole = log_odds(answered(learner, support, torch.arange(count, device=device).unsqueeze(0), x), answers)
+    without = log_odds(answered(learner, support, others(count, device), x), answers)
+    return torch.where(whole == without, 0.0, whole - without).mT
+
+
+def suspected(learner: Learner, support: Examples, thorough: bool = False) -> dict[str, Tensor]:
+    """Scores of suspicion by name, ``[N]`` each: those that take a moment, or all, and what cheap evidence gives."""
     count, classes = support.y.shape
     quick = thorough or closed(learner)
     affordable = {name: one for name, one in SUSPICIONS.items() if quick or refits_of(name, count, classes) <= _MOST}
-    found = {name: one(learner, support) for name, one in affordable.items()}
-    return found | {name: by_evidence(one)(learner, support) for name, one in cheap.items()}
+    return {name: one(learner, support) for name, one in affordable.items()} | by_evidence(learner, support)
+
+
+def ranks_agree(one: Tensor, other: Tensor) -> tuple[float, float]:
+    """Spearman's and Kendall's rank correlation, the mean over rows ``[Q, N]``; of a row that is all alike it is 0.
+
+    Example:
+        >>> ranks_agree(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 30.0, 20.0]]))
+        (0.5, 0.3333333333333333)
+    """
+    found = [agreement(*row) for row in zip(one.double().numpy(), other.double().numpy(), strict=True)]
+    spearman, kendall = np.nan_to_num(np.array(found)).mean(0)
+    return float(spearman), float(kendall)
 
 
 def _deletion(

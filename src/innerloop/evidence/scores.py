@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from innerloop.evaluation.stats import interval
-from innerloop.evidence.ranking import ratio
+from innerloop.evidence.ratios import ratio
 
 Floats = npt.NDArray[np.float64]
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from innerloop.core.learner import Learner
 from innerloop.core.task import Examples
+from innerloop.evidence.cheap import cheap_evidence
 from innerloop.evidence.conformal import misfits
-from innerloop.evidence.refits import answered, at_once, leave_one_out
+from innerloop.evidence.refits import answered, at_once, leave_one_out, others
 from innerloop.learners.head import Head
 
 #: From a learner and a support set of N examples to a number for each, ``[N]``: the higher the less it fits.
@@ -49,18 +49,27 @@ def influence(learner: Learner, support: Examples, temperature: float = 1.0) -> 
     It is what the log likelihood of the others, each by the rest, gains where the example is left out, and what its own
     label loses. The first alone is how far the example harms; an example that is merely odd does not harm.
     """
-    y, count = support.y, len(support.x)
+    x, y = support
+    count = len(x)
     alone = _own(leave_one_out(learner, support) / temperature, y)
-    pairs = torch.combinations(torch.arange(count))
-    there = torch.ones(len(pairs), count, dtype=torch.bool).scatter(1, pairs, False)
-    kept = there.nonzero()[:, 1].view(len(pairs), -1).to(support.x.device)
-    raw = answered(learner, support, kept, support.x) / temperature
-    gain = torch.zeros_like(alone)
-    for one, other in (pairs.mT, pairs.mT.flip(0)):
-        # What the other one's label gets without the first, beside what it gets with it.
-        found = _own(raw[torch.arange(len(pairs)), other], y[other]) - alone[other]
-        gain.index_add_(0, one.to(gain.device), found)
-    return gain - alone
+    rest = others(count, x.device)
+    if closed(learner):
+
+        def left(kept: Tensor) -> Tensor:
+            return leave_one_out(learner, Examples(x[kept], y[kept]))
+
+        size = at_once(count * (count + x[0].numel()))
+        raw = torch.cat([torch.func.vmap(left)(part) for part in rest.split(size)])
+        found = _own(raw / temperature, y[rest])
+    else:
+        pairs = torch.combinations(torch.arange(count, device=x.device))
+        there = torch.ones(len(pairs), count, dtype=torch.bool, device=x.device).scatter(1, pairs, False)
+        raw = answered(learner, support, there.nonzero()[:, 1].view(len(pairs), -1), x)
+        table = alone.new_zeros(count, count)
+        for one, other in (pairs.mT, pairs.mT.flip(0)):
+            table[one, other] = _own(raw[torch.arange(len(pairs)), other] / temperature, y[other])
+        found = table.gather(1, rest)
+    return (found - alone[rest]).sum(1) - alone
 
 
 def relabel(learner: Learner, support: Examples, temperature: float = 1.0) -> Tensor:
@@ -127,25 +136,22 @@ def closed(learner: Learner) -> bool:
     return isinstance(learner, Head) and type(learner).held_out is not Head.held_out
 
 
-def by_evidence(evidence: Callable[[Learner, Examples, Tensor, Tensor], Tensor]) -> Suspicion:
-    """How much more all others speak for the likeliest other label than for an example's own.
+def by_evidence(learner: Learner, support: Examples) -> dict[str, Tensor]:
+    """How much more all others speak for the likeliest other label than for an example's own, ``[N]``; no refit.
 
-    Args:
-        evidence: from a learner, a support set, queries and their classes to what each example says, ``[Q, N]``. What
-            an example says of itself is left out.
+    By each evidence that the learner has by itself (:func:`~innerloop.evidence.cheap_evidence`); what an example says
+    of itself is left out.
     """
-
-    def suspicion(learner: Learner, support: Examples) -> Tensor:
-        count, classes = support.y.shape
-        alone = torch.eye(count, dtype=torch.bool, device=support.y.device)
-        said = [
-            evidence(learner, support, support.x, torch.full_like(alone[0], code, dtype=torch.long))
-            for code in range(classes)
-        ]
-        raw = torch.stack([one.masked_fill(alone, 0).sum(1) for one in said], 1)
-        return misfits(raw, support.y)
-
-    return suspicion
+    count, classes = support.y.shape
+    alone = torch.eye(count, dtype=torch.bool, device=support.y.device)
+    said = [
+        cheap_evidence(learner, support, support.x, torch.full((count,), code, device=alone.device))
+        for code in range(classes)
+    ]
+    return {
+        name: misfits(torch.stack([one[name].masked_fill(alone, 0).sum(1) for one in said], 1), support.y)
+        for name in said[0]
+    }
 
 
 def mislabeled(y: Tensor, wrong: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -163,25 +169,6 @@ def mislabeled(y: Tensor, wrong: int, generator: torch.Generator) -> tuple[Tenso
     codes[places] = (codes[places] + steps) % classes
     rows = torch.eye(classes, dtype=y.dtype)[codes].to(y.device)
     return rows, torch.zeros(count, dtype=torch.bool).scatter(0, places, True)
-
-
-def auroc(score: Tensor | np.ndarray, wrong: Tensor | np.ndarray) -> float:
-    """The probability that a wrong example has a higher score than a right one; half of those that are equal count.
-
-    Args:
-        score: ``[N]``; may be infinite.
-        wrong: bool ``[N]``, some and not all.
-
-    Example:
-        >>> auroc(np.array([0.1, 3.0, 0.2]), np.array([False, True, False]))
-        1.0
-    """
-    from scipy.stats import rankdata
-
-    ranks, chosen = rankdata(np.asarray(score)), np.asarray(wrong)
-    positive = int(chosen.sum())
-    above = ranks[chosen].sum() - positive * (positive + 1) / 2
-    return float(above / (positive * (len(ranks) - positive)))
 
 
 def _own(raw: Tensor, y: Tensor) -> Tensor:

@@ -1,30 +1,11 @@
-"""How far two orders of examples agree, and how many times one mean is another."""
+"""How many times one mean is another, with an interval."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
-
-
-def rank_agreement(one: Tensor | Floats, other: Tensor | Floats) -> tuple[float, float]:
-    """Spearman's and Kendall's rank correlation, the mean over rows ``[Q, N]``; of a row that is all alike it is 0.
-
-    Example:
-        >>> rank_agreement(np.array([[1.0, 2.0, 3.0]]), np.array([[10.0, 30.0, 20.0]]))
-        (0.5, 0.3333333333333333)
-    """
-    from scipy.stats import kendalltau, rankdata
-
-    found = []
-    for first, second in zip(np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64), strict=True):
-        a, b = rankdata(first), rankdata(second)
-        flat = np.ptp(a) == 0 or np.ptp(b) == 0
-        found.append((0.0, 0.0) if flat else (float(np.corrcoef(a, b)[0, 1]), float(kendalltau(a, b).statistic)))
-    spearman, kendall = np.mean(found, axis=0)
-    return float(spearman), float(kendall)
 
 
 def ratio(first: Floats, second: Floats, level: float = 0.95) -> tuple[float, tuple[float, float]]:
