@@ -76,7 +76,7 @@ class Cosine(Adam):
 
     def update(self, gradients: Any, parameters: Any, memory: Any) -> Any:  # noqa: D102
         new, memory = super().update(gradients, parameters, memory)
-        factor = schedule_factor("cosine", (memory[0] - 1) / self.horizon)
+        factor = schedule_factor("cosine", (memory["steps"] - 1) / self.horizon)
         return {k: p + factor * (new[k] - p) for k, p in parameters.items()}, memory
 
 
@@ -91,11 +91,15 @@ BASELINES: dict[str, dict[str, Callable[[], InnerOptimizer]]] = {
 
 
 class Rule(NamedTuple):
-    """A learned rule and how it is trained."""
+    """A learned rule and how it is trained, or one of them under guard."""
 
     make: Callable[[], InnerOptimizer]
     train: dict[str, Any]
     run: dict[str, Any]
+    horizons: tuple[int, ...] = (STEPS,)
+    """Steps of the runs that it is trained on, in turn."""
+    guards: str = ""
+    """The rule that this one guards, by Adam as it is tuned for the longest runs; it is not trained itself."""
 
 
 def slug(name: str) -> str:
@@ -108,11 +112,19 @@ def start() -> InnerOptimizer:
     return il.optimizers.MLPRule(scale=tuned("Adam")[0][1])
 
 
+def long_start() -> InnerOptimizer:
+    """The same rule, which can tell later times apart too."""
+    return il.optimizers.MLPRule(scale=tuned("Adam")[0][1], times=(1, 3, 10, 30, 100, 300))
+
+
+LONG = "MLP, PES, runs of 50, 150 and 500 steps"
 CUT = {"truncation": 10, "first_order": True}
 RULES = {
     "MLP, untrained": Rule(start, {"steps": 0}, {}),
     "MLP, unrolled": Rule(start, {"steps": 300, "lr": 1e-2}, {}),
     "MLP, PES": Rule(start, {"steps": 1000, "lr": 1e-2, "gradient": "pes", "sigma": 0.03}, CUT),
+    LONG: Rule(long_start, {"steps": 2000, "lr": 1e-2, "gradient": "pes", "sigma": 0.03}, CUT, (50, 150, 500)),
+    "the same, guarded": Rule(start, {}, {}, guards=LONG),
     "LSTM, unrolled": Rule(lambda: il.optimizers.LSTMRule(width=10, scale=0.02), {"steps": 250, "lr": 1e-2}, {}),
 }
 
@@ -120,11 +132,20 @@ RULES = {
 def trained(name: str, seed: int, share: float) -> InnerOptimizer:
     """The rule, trained once and kept."""
     rule = RULES[name]
+    if rule.guards:
+        setting, rate = tuned("Adam")[-1]
+        sound = BASELINES["Adam"][setting]()
+        sound.lr = rate
+        return il.optimizers.Guarded(trained(rule.guards, seed, share), sound)
     path = FOLDER / f"{slug(name)}-{share}-seed{seed}.safetensors"
     torch.manual_seed(seed)
     learned = rule.make()
     if not path.exists():
-        problems = [(family.run(learned, **rule.run), family.problems) for family in TRAINING]
+        problems = [
+            (family.run(learned, **{**rule.run, "steps": steps}), family.problems)
+            for steps in rule.horizons
+            for family in TRAINING
+        ]
         torch.manual_seed(seed)
         options = {**rule.train, "steps": int(share * rule.train["steps"])}
         started = time.process_time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable
@@ -457,3 +458,66 @@ def test_the_page_on_optimizers_runs(capsys: pytest.CaptureFixture[str]) -> None
     example = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[0]
     exec(example.replace("steps=500", "steps=2"), {})
     assert float(capsys.readouterr().out.split()[-1]) < 1.5
+
+
+def losses_seen(rule: il.inner.InnerOptimizer, start: float, steps: int) -> list[float]:
+    """The losses of w^2 along a run by a rule that is told them."""
+    w = {"w": torch.tensor([start])}
+    memory, seen = rule.init(w), []
+    for _ in range(steps):
+        loss = w["w"].square().sum()
+        seen.append(float(loss))
+        w, memory = rule.update({"w": 2 * w["w"]}, w, rule.told(loss, memory))
+    return seen
+
+
+def test_a_guard_lets_a_good_rule_be_and_replaces_one_that_stalls_or_diverges() -> None:
+    """Until the loss has not fallen for `patience` steps it is the rule, bit for bit, and from then on the other."""
+    sound, good, stalls, blows = (il.inner.SGD(lr) for lr in (0.1, 0.2, 1.0, 1.2))
+    guarded = functools.partial(il.optimizers.Guarded, patience=3, smoothing=0.0)
+    assert losses_seen(guarded(good, sound), 1.0, 20) == losses_seen(good, 1.0, 20)
+    # A rate of 1 goes from w to -w: the loss stands still.
+    seen = losses_seen(guarded(stalls, sound), 1.0, 12)
+    assert seen[:4] == [1.0] * 4
+    assert seen[4:] == pytest.approx([0.8 ** (2 * k) for k in range(1, 9)])
+    # It grows by 1.4^2 a step, for the three steps that the guard waits.
+    seen = losses_seen(guarded(blows, sound), 1.0, 40)
+    assert max(seen) == pytest.approx(1.4**6)
+    assert seen[-1] < 0.01
+
+
+def test_a_guard_takes_over_at_once_where_the_loss_is_not_finite() -> None:
+    rule = il.optimizers.Guarded(il.inner.SGD(1e30), il.inner.SGD(0.1))
+    memory = rule.init({"w": torch.ones(1)})
+    assert not rule.told(torch.tensor(1.0), memory)["fallen"]
+    assert rule.told(torch.tensor(math.inf), memory)["fallen"]
+
+
+def test_a_guard_works_in_a_training_and_as_an_optimizer() -> None:
+    """Over a batch of runs each has a guard of its own; as an optimizer it needs the loss."""
+    rule = il.optimizers.Guarded(il.inner.SGD(50.0), il.inner.SGD(0.5), patience=2)
+    run = il.optimizers.TrainingRun(il.nets.mlp(8, 16, 3), rule, steps=30, batch_size=20)
+    problems = il.optimizers.Teachers(inputs=8, classes=3, examples=60)
+    report = il.evaluate(run, problems, tasks=10)
+    assert report.mean("accuracy") > 0.5
+    net = nn.Linear(2, 1)
+    optimizer = il.optimizers.LearnedOptimizer(net.parameters(), rule)
+    x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (net(x) - 1.0).square().mean()
+        loss.backward()
+        return loss
+
+    for _ in range(60):
+        optimizer.step(closure)
+    assert float(closure().detach()) < 1e-3
+    with pytest.raises(il.InputError, match="watches the loss: give step"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("options", [{"patience": 0}, {"least": 1.0}, {"smoothing": 1.0}], ids=str)
+def test_what_no_guard_can_use_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(il.InputError, match="must"):
+        il.optimizers.Guarded(il.inner.SGD(0.1), il.inner.SGD(0.1), **options)  # type: ignore[arg-type]

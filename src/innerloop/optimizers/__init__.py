@@ -1,5 +1,6 @@
 """Learned optimizers: rules that are networks, what trains them, and their use as a ``torch.optim.Optimizer``."""
 
+from innerloop.optimizers.guarded import Guarded
 from innerloop.optimizers.optimizer import LearnedOptimizer
 from innerloop.optimizers.pes import ES, PES
 from innerloop.optimizers.problems import Digits, Quadratics, Teachers
@@ -11,6 +12,7 @@ __all__ = [
     "ES",
     "PES",
     "Digits",
+    "Guarded",
     "LSTMRule",
     "LearnedOptimizer",
     "MLPRule",

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from innerloop.core.inner import InnerOptimizer, LearnedRates
 from innerloop.core.task import InputError
+from innerloop.optimizers.guarded import Guarded
 
 
 class LearnedOptimizer(torch.optim.Optimizer):
@@ -54,11 +56,16 @@ class LearnedOptimizer(torch.optim.Optimizer):
         """One step of every parameter that has a gradient.
 
         Args:
-            closure: computes the loss anew; called with gradients on.
+            closure: computes the loss anew; called with gradients on. A guarded rule needs it.
 
         Returns:
             what the closure returned.
+
+        Raises:
+            InputError: for a guarded rule without a loss to watch.
         """
+        if closure is None and isinstance(self.rule, Guarded):
+            raise InputError("a guarded rule watches the loss: give step(closure), which computes and returns it")
         with torch.enable_grad():
             loss = closure() if closure is not None else None
         for group in self.param_groups:
@@ -68,6 +75,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 state, tensor = self.state[p], {"": p}
                 if not state:
                     state["memory"] = self.rule.init(tensor)
+                if isinstance(loss, Tensor):
+                    state["memory"] = self.rule.told(loss.detach(), state["memory"])
                 new, state["memory"] = self.rule.update({"": p.grad}, tensor, state["memory"])
                 # At a weight of 1 this is the new value, to the bit.
                 p.lerp_(new[""], group["lr"])

@@ -113,7 +113,7 @@ class TrainingRun(GradientLearner):
         losses = []
         for _ in range(steps):
             gradients, loss = self._slope(parameters, self._minibatch(support, step))
-            parameters, memory = self.inner.update(gradients, parameters, memory)
+            parameters, memory = self.inner.update(gradients, parameters, self.inner.told(loss, memory))
             step = step + 1
             losses.append(loss)
         losses.append(self._loss(parameters, self._minibatch(support, step)))

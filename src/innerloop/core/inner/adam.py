@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, TypedDict
 
 import torch
 
 from innerloop.core.inner.base import InnerOptimizer, Parameters, decay, not_negative, pair, positive, root
 
 
-class Moments(NamedTuple):
+class Moments(TypedDict):
     """What Adam remembers of earlier gradients."""
 
     steps: int
@@ -58,7 +58,7 @@ class Adam(InnerOptimizer):
 
     def init(self, parameters: Parameters) -> Moments:  # noqa: D102
         zeros = {k: torch.zeros_like(p) for k, p in parameters.items()}
-        return Moments(0, zeros, zeros, zeros if self.amsgrad else None)
+        return {"steps": 0, "first": zeros, "second": zeros, "largest": zeros if self.amsgrad else None}
 
     def update(  # noqa: D102
         self, gradients: Parameters, parameters: Parameters, memory: Moments
@@ -67,16 +67,15 @@ class Adam(InnerOptimizer):
             parameters = {k: p * (1 - self.lr * self.weight_decay) for k, p in parameters.items()}
         elif self.weight_decay:
             gradients = {k: g + self.weight_decay * parameters[k] for k, g in gradients.items()}
-        (b1, b2), steps, largest = self.betas, memory.steps + 1, memory.largest
-        first = {k: b1 * memory.first[k] + (1 - b1) * g for k, g in gradients.items()}
-        second = {k: b2 * memory.second[k] + (1 - b2) * g * g for k, g in gradients.items()}
+        (b1, b2), steps, largest = self.betas, memory["steps"] + 1, memory["largest"]
+        first = {k: b1 * memory["first"][k] + (1 - b1) * g for k, g in gradients.items()}
+        second = {k: b2 * memory["second"][k] + (1 - b2) * g * g for k, g in gradients.items()}
         if largest is not None:
             largest = {k: torch.maximum(largest[k], v) for k, v in second.items()}
         rate, correction = self.lr / (1 - b1**steps), math.sqrt(1 - b2**steps)
         sizes = {k: root(v) / correction + self.eps for k, v in (second if largest is None else largest).items()}
-        return {k: p - rate * first[k] / sizes[k] for k, p in parameters.items()}, Moments(
-            steps, first, second, largest
-        )
+        new = {k: p - rate * first[k] / sizes[k] for k, p in parameters.items()}
+        return new, {"steps": steps, "first": first, "second": second, "largest": largest}
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"lr={self.lr}, betas={self.betas}"
@@ -118,7 +117,7 @@ class AdamW(Adam):
         super().__init__(lr, betas, eps, weight_decay, amsgrad)
 
 
-class Sizes(NamedTuple):
+class Sizes(TypedDict):
     """What RMSprop remembers of earlier gradients."""
 
     squares: Parameters
@@ -171,12 +170,16 @@ class RMSprop(InnerOptimizer):
 
     def init(self, parameters: Parameters) -> Sizes:  # noqa: D102
         zeros = {k: torch.zeros_like(p) for k, p in parameters.items()}
-        return Sizes(zeros, zeros if self.centered else None, zeros if self.momentum else None)
+        return {
+            "squares": zeros,
+            "means": zeros if self.centered else None,
+            "momentum": zeros if self.momentum else None,
+        }
 
     def update(self, gradients: Parameters, parameters: Parameters, memory: Sizes) -> tuple[Parameters, Sizes]:  # noqa: D102
         if self.weight_decay:
             gradients = {k: g + self.weight_decay * parameters[k] for k, g in gradients.items()}
-        squares, means, momentum = memory
+        squares, means, momentum = memory["squares"], memory["means"], memory["momentum"]
         squares = {k: self.alpha * squares[k] + (1 - self.alpha) * g * g for k, g in gradients.items()}
         spread = squares
         if means is not None:
@@ -186,7 +189,8 @@ class RMSprop(InnerOptimizer):
         steps = {k: g / (root(spread[k]) + self.eps) for k, g in gradients.items()}
         if momentum is not None:
             steps = momentum = {k: self.momentum * momentum[k] + step for k, step in steps.items()}
-        return {k: p - self.lr * steps[k] for k, p in parameters.items()}, Sizes(squares, means, momentum)
+        new = {k: p - self.lr * steps[k] for k, p in parameters.items()}
+        return new, {"squares": squares, "means": means, "momentum": momentum}
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"lr={self.lr}, alpha={self.alpha}, momentum={self.momentum}, centered={self.centered}"

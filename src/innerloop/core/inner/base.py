@@ -66,6 +66,13 @@ class InnerOptimizer(Recorded, ABC):
     def update(self, gradients: Parameters, parameters: Parameters, memory: Any) -> tuple[Parameters, Any]:
         """One step: the new parameters and the new memory."""
 
+    def told(self, loss: Tensor, memory: Any) -> Any:
+        """The memory of a rule that has learned the loss, a scalar, at the parameters that its next step starts from.
+
+        Training runs and :class:`~innerloop.optimizers.LearnedOptimizer` tell it; most rules do not listen.
+        """
+        return memory
+
 
 def positive(name: str, value: float) -> None:
     """Refuse what is no positive and finite number.
