@@ -126,13 +126,14 @@ def test_a_report_of_two_runs(runs: list[Path], cli: Cli, tmp_path: Path) -> Non
     found = headings(page, text)
     assert found == [
         "Results", "How sure, and how often right", "Learning curves", "Test task 0, by protonet",
-        "Which examples decide", "A task as the learner sees it", "Where it is worst", "What each was given",
+        "Which examples decide", "A task as the learner sees it",
+        "What adaptation does", "Where it is worst", "What each was given",
         "Recipe and versions",
     ]  # fmt: skip
     assert f"innerloop report {runs[0]}" in page.text
 
     drawings = {path.stem: path for path in plots.glob("*.svg")}
-    assert set(drawings) == {"reliability", "risk", "loss", "score", "map-0", "map-1"}
+    assert set(drawings) == {"reliability", "risk", "loss", "score", "map-0", "map-1", "steps", "layers"}
     assert len(page.all("svg")) == len(drawings)
     for name, path in drawings.items():
         drawing = path.read_text()
@@ -260,11 +261,18 @@ def test_evidence_is_that_of_refits_one_by_one(built: tuple[Built, list[Subject]
                 rest = [place for place in range(6) if place != left]
                 part = il.Examples(support.x[rest], support.y[rest])
                 value = whole - log_odds(subject.learner, part, x, answer)
-                assert asked["evidence"][left] == pytest.approx(value, abs=2e-3)
-            shown = [row[1 + column] for row in table[1:]]
+                assert float(asked["evidence"][left]) == pytest.approx(value, abs=2e-3)
+            shown = [row[1 + column] for row in table[1:-1]]
             order = sorted(range(6), key=lambda place: (int(support.y[place].argmax()), place))
             digits = len(shown[0].partition(".")[2])
-            assert shown == [amount(asked["evidence"][place], digits) for place in order]
+            values = [float(value) for value in asked["evidence"]]
+            assert shown == [amount(values[place], digits) for place in order]
+            if asked["turn"] is not None:
+                rest = [place for place in range(6) if place not in asked["turn"]["without"]]
+                part = il.Examples(support.x[rest], support.y[rest])
+                turned = subject.learner.proba(subject.learner.adapt(part), x)[0].argmax()
+                assert names[int(turned)] == asked["turn"]["answer"] != asked["answer"]
+                assert table[-1][1 + column].count(",") == len(asked["turn"]["without"]) - 1
     wrong = [asked["class"] != asked["answer"] for asked in facts[0]["queries"]]
     assert wrong == sorted(wrong, reverse=True)
     images = Page(section(report, "evidence").html()).all("img")
@@ -407,3 +415,14 @@ def test_vectors_have_no_pictures(tmp_path: Path) -> None:
     assert keys == ["results", "calibration", "evidence", "map", "worst", "budgets", "recipe"]
     page = check_page(found.write(tmp_path / "page.html").read_text(encoding="utf-8"))
     assert not page.all("img")
+
+
+def test_inner_steps_end_at_the_report(built: tuple[Built, list[Subject], il.FewShot]) -> None:
+    """After the learner's own number of steps the queries are answered as well as the report says."""
+    report, found, _ = built
+    facts = section(report, "inner").facts
+    assert list(facts) == ["M"]
+    steps = facts["M"]["steps"]
+    assert steps["test_steps"] == 2
+    assert steps["query"]["accuracy"]["mean"][2] == pytest.approx(found[1].report.value, abs=1e-6)
+    assert len(facts["M"]["layers"]["layers"]) == len(facts["M"]["layers"]["cka"])

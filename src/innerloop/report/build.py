@@ -15,6 +15,7 @@ from innerloop.report.calibration import calibration_section
 from innerloop.report.embedding import embedding_section
 from innerloop.report.episode import evidence_section
 from innerloop.report.functions import functions_section
+from innerloop.report.inner import inner_section
 from innerloop.report.page import curves_section, write_page
 from innerloop.report.picture import episode_section
 from innerloop.report.section import Section
@@ -79,7 +80,7 @@ def build(
         >>> maml = il.MAML(il.nets.mlp(1, 8, 1), lr=0.01, likelihood=il.Gaussian(scale=1.0))
         >>> found = build([look_at("MAML", maml, sines, tasks=5)], sines, title="Sines", protocol="10-shot")
         >>> [section.key for section in found.sections]
-        ['results', 'functions', 'worst', 'budgets', 'recipe']
+        ['results', 'functions', 'inner', 'worst', 'budgets', 'recipe']
     """
     names = [one.name for one in subjects]
     if len(set(names)) < len(names):
@@ -96,6 +97,7 @@ def build(
         functions_section(subjects, sampler),
         evidence_section(subjects, sampler, number),
         embedding_section(list(subjects), sampler, number),
+        inner_section(subjects, sampler),
         worst_section(subjects, sampler),
         budgets_section(subjects),
         recipe_section(subjects, command),
