@@ -6,6 +6,8 @@ Every import counts, those within functions and under ``TYPE_CHECKING`` too.
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -204,3 +206,13 @@ def test_the_reading_sees_what_it_is_for() -> None:
     assert circles({("a", "b"), ("b", "c"), ("c", "a"), ("d", "a"), ("a", "e")}) == [["a", "b", "c"]]
     assert circles({("a", "b"), ("b", "c")}) == []
     assert defined(ast.parse("def _f(): pass\nself._x = 1\n_y: int = 2")) == {"_f", "_x", "_y"}
+
+
+def test_importing_is_light() -> None:
+    """`import innerloop` brings nothing of the front door, of the evidence, or of what draws and reads."""
+    heavy = ("sklearn", "scipy", "matplotlib", "PIL", "pandas", "rich", "typer", "captum", "fontTools")
+    ours = ("evidence", "estimators", "encoders", "report", "export", "cli", "recipes")
+    words = [*heavy, *(f"innerloop.{room}" for room in ours)]
+    code = f"import sys, innerloop; print([name for name in {words!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
