@@ -86,6 +86,14 @@ def test_images_come_to_another_form_as_pillow_makes_them() -> None:
         fitted(clusters(), (1, 28, 28))
 
 
+def test_the_images_of_a_mapped_pool_are_those_that_it_means(tmp_path: Path) -> None:
+    x = torch.rand(3, 2, 1, 4, 4)
+    mapped = write_pool(tmp_path, [(f"c{i}", x[i]) for i in range(3)]).only(["c2", "c0"]).rotated()
+    found = inverted(mapped)
+    assert found.names == mapped.names
+    torch.testing.assert_close(found.x, 1 - mapped.get(torch.arange(mapped.examples)))
+
+
 def test_learners_that_share_an_encoder_have_the_scores_of_evaluate() -> None:
     torch.manual_seed(0)
     pool = Pool.of(torch.rand(60, 1, 8, 8), [i % 6 for i in range(60)])

@@ -220,6 +220,17 @@ evidence RUN --data mapped --root POOLS --wrong nan
 evidence RUN --data glyphs --device nosuch
 evidence RUN --against NOSUCH
 evidence RUN RUN
+matrix
+matrix RUN
+matrix NOSUCH
+matrix FILE
+matrix POOLS
+matrix RUN RUN
+matrix RUN --baseline RUN
+matrix RUN --baseline NOSUCH
+matrix RUN --tasks 1
+matrix RUN --on nosuch
+matrix RUN --plot FILE
 curve
 curve RUN
 curve NOSUCH

@@ -16,6 +16,7 @@ from innerloop.cli.check import check
 from innerloop.cli.curve import curve
 from innerloop.cli.demonstrate import demo
 from innerloop.cli.evidence import evidence
+from innerloop.cli.matrix import matrix
 from innerloop.cli.models import models
 from innerloop.cli.predict import predict, score_task
 from innerloop.cli.report import report
@@ -31,8 +32,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_e
 COMMANDS: dict[str, Callable[..., None]] = {
     "check": check, "learn": learn, "predict": predict, "add": add, "test": score_task, "export": export,
     "pretrain": pretrain, "train": train, "sweep": sweep, "resume": resume, "watch": watch,
-    "evaluate": evaluate, "compare": compare, "curve": curve, "evidence": evidence, "reproduce": reproduce,
-    "report": report, "continual": continual, "learners": learners, "data": data, "models": models, "demo": demo,
+    "evaluate": evaluate, "compare": compare, "curve": curve, "matrix": matrix, "evidence": evidence,
+    "reproduce": reproduce, "report": report, "continual": continual, "learners": learners, "data": data,
+    "models": models, "demo": demo,
 }  # fmt: skip
 for name, command in COMMANDS.items():
     app.command(name)(command)

@@ -75,8 +75,11 @@ def changed(pool: Pool, function: Callable[[Tensor], Tensor]) -> Pool:
     """
     if len(pool.shape) != 3:
         raise InputError(f"examples of shape {pool.shape} are no images [C, H, W]: leave the change out")
-    x = torch.cat([function(part) for part in pool.x.split(_AT_ONCE)])
-    return replace(pool, x=x) if type(pool) is Pool else Pool(x, pool.sizes, pool.names)
+    if type(pool) is Pool:
+        return replace(pool, x=torch.cat([function(part) for part in pool.x.split(_AT_ONCE)]))
+    # Of a mapped pool, x is the whole file: only `get` knows which examples are meant, and how they are turned.
+    index = torch.arange(pool.examples).split(_AT_ONCE)
+    return Pool(torch.cat([function(pool.get(part)) for part in index]), pool.sizes, pool.names)
 
 
 def _fit(x: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -6,10 +6,12 @@ import io
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from innerloop.core.files import write_text_atomically
 from innerloop.core.task import InputError
+from innerloop.evidence.domains import Matrix
 from innerloop.evidence.efficiency import Curve
 
 _COLORS = ("#2f7de1", "#d9730d", "#1a9a5c", "#b05ccc", "#c0392b", "#7f6a00", "#00838f", "#555555")
@@ -36,6 +38,30 @@ def curve_figure(curve: Curve, title: str = "") -> Figure:
     axes.set_title(_plain(title))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def matrix_figure(matrix: Matrix) -> Figure:
+    """The gaps to the baseline: blue where the learner is better, orange where worse, pale where it is not known."""
+    names = [name for name in matrix.learners if name in matrix.baselines]
+    figure = Figure(figsize=(3.2 + 1.7 * len(names), 1.2 + 0.34 * len(matrix.domains)), layout="constrained")
+    axes = figure.add_subplot()
+    for row, domain in enumerate(matrix.domains):
+        for column, name in enumerate(names):
+            cell = matrix.cell(name, domain)
+            color = {"better": "#9cc4f5", "worse": "#f5c08a"}.get(cell.verdict, "#eeeeee")
+            axes.add_patch(Rectangle((column, row), 1, 1, facecolor=color, edgecolor="white"))
+            gap = cell.metric.shown(cell.gap.mean, sign=True) if cell.gap is not None else ""
+            words = f"{gap}\n({cell.metric.shown(cell.value)} / {cell.metric.shown(cell.beside)})"
+            axes.text(column + 0.5, row + 0.5, words, ha="center", va="center", fontsize=7, color="black")
+    axes.set_xlim(0, len(names))
+    axes.set_ylim(len(matrix.domains), 0)
+    axes.set_xticks([column + 0.5 for column in range(len(names))], [_plain(name) for name in names], fontsize=7)
+    axes.set_yticks([row + 0.5 for row in range(len(matrix.domains))], list(map(_plain, matrix.domains)), fontsize=7)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("gap (learner / baseline); gray: the 95 % interval holds 0", fontsize=7)
     return figure
 
 
