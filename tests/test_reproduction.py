@@ -249,7 +249,17 @@ def test_what_was_interrupted_is_gone_on_with_and_another_run_is_refused(
     code, said, _ = cli(*words, "--json")
     assert (code, json.loads(said)["within"]) == (0, True)
     assert all((il.bundle.read(folder).weights[name] == whole[name]).all() for name in whole)
+    # As it comes from another machine, without its last checkpoint: scored here, and of where it was trained.
+    (folder / "last.safetensors").unlink()
+    facts = json.loads((folder / "recipe.json").read_text())
+    (folder / "recipe.json").write_text(json.dumps({**facts, "device": "NVIDIA H100"}))
+    code, said, _ = cli(*words, "--check", "--json")
+    (row,) = json.loads(said)["rows"]
+    assert (code, row["device"], row["recorded"]["device"], row["within"]) == (0, "NVIDIA H100", "CPU", True)
+    code, _, said = cli(*words)
+    assert (code, said.count("\n"), "was trained on NVIDIA H100" in said) == (2, 1, True)
     # The same folder for other words.
+    (folder / "recipe.json").write_text(json.dumps(facts))
     (records / "tiny.toml").write_text(TINY.replace("net.width=4", "net.width=8"))
     code, _, said = cli(*words)
     assert (code, said.count("\n")) == (2, 1)

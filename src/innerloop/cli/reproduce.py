@@ -118,6 +118,8 @@ def _trained(
     (row,) = wanted
     one, before = table.rows[row], table.record(row, how.device)
     found = rerun.scored(how, table, row, seeds or (before.seeds if before else [0]))
+    # A run that was trained elsewhere and is scored here belongs to where it was trained.
+    before = table.record(row, "cpu" if found.device == "CPU" else found.device)
     half = 0.5 * 10.0**-table.digits
     figures = []
     for column, now in found.figures.items():

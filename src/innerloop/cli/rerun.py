@@ -41,8 +41,7 @@ class How:
 
     def place(self, table: Trained, row: str, seed: int) -> Path:
         """The folder of a run."""
-        kind = "" if self.device == "cpu" else f"-{self.device.partition(':')[0]}"
-        return self.runs / f"{table.name}-{table.rows[row].run or row}-seed{seed}{kind}"
+        return self.runs / f"{table.name}-{table.rows[row].run or row}-seed{seed}"
 
     def recipe(self, table: Trained, row: str, seed: int) -> Recipe:
         """The recipe of a row's run."""
@@ -76,27 +75,30 @@ def ready(how: How, table: Trained, row: str, seed: int) -> Path:
     """
     row = table.rows[row].run or row
     folder, recipe = how.place(table, row, seed), how.recipe(table, row, seed)
-    there = (folder / "last.safetensors").exists()
+    there = (folder / "recipe.json").exists()
     if there:
-        _same(folder, recipe)
+        _same(how, folder, recipe)
     if there and steps_of(folder)[0] >= recipe.training["steps"] and (folder / "best").exists():
         return folder
     if how.check:
         raise UnfinishedError(f"{folder} holds no finished run; without --check it is trained")
     if table.rows[row].init:
         ready(how, table, table.rows[row].init, seed)
-    code = runs.trained(recipe, folder, resume=there, quiet=how.quiet)
+    code = runs.trained(recipe, folder, resume=(folder / "last.safetensors").exists(), quiet=how.quiet)
     if code:
         raise typer.Exit(code)
     return folder
 
 
-def steps_of(folder: Path) -> tuple[int, float]:
-    """Outer steps of a run so far, and the minutes that they took."""
+def steps_of(folder: Path) -> tuple[int, float | None]:
+    """Outer steps of a run so far, and the minutes that they took, where its last checkpoint is kept."""
     from innerloop.core import checkpoint
 
-    facts = checkpoint.load(folder / "last.safetensors")[1]
-    return facts["step"], facts["seconds"] / 60
+    if (folder / "last.safetensors").exists():
+        facts = checkpoint.load(folder / "last.safetensors")[1]
+        return facts["step"], facts["seconds"] / 60
+    metrics = folder / "metrics.jsonl"
+    return len(metrics.read_text().splitlines()) if metrics.exists() else 0, None
 
 
 def scored(how: How, table: Trained, row: str, seeds: list[int]) -> Record:
@@ -109,16 +111,15 @@ def scored(how: How, table: Trained, row: str, seeds: list[int]) -> Record:
 
     import numpy as np
 
-    from innerloop.core.version import versions
     from innerloop.recipes import load_run
     from innerloop.reproduction.trained import Found, Record
 
     folders = [ready(how, table, row, seed) for seed in seeds]
     found: dict[str, Found] = {}
-    first: dict[str, Any] = {}
+    first: list[dict[str, Any]] = []
     for column, asked in table.judged_on(row).items():
         reports = [_report(how, folder, asked) for folder in folders]
-        first = first or reports[0]
+        first = first or reports
         values = [report[report["metric"]] for report in reports]
         wide = [report["open_interval"] for report in reports if report["open_interval"]]
         found[column] = Found(
@@ -129,18 +130,20 @@ def scored(how: How, table: Trained, row: str, seeds: list[int]) -> Record:
             each=[round(value, 6) for value in values],
         )
     done = [steps_of(folder) for folder in folders]
-    error = first["calibration_error"]
+    known = [minutes for _, minutes in done if minutes is not None]
+    errors = [report["calibration_error"] for report in first if report["calibration_error"] is not None]
+    trained = load_run(folders[0])[1]
     return Record(
-        device=load_run(folders[0])[1].get("device", "CPU"),
+        device=trained.get("device", "CPU"),
         seeds=seeds,
         date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        minutes=round(float(np.mean([minutes for _, minutes in done])), 1),
+        minutes=round(float(np.mean(known)), 1) if known else None,
         steps=done[0][0],
         figures=found,
-        calibration=None if error is None else round(error, 6),
-        norm=first["norm"] if error is not None else "",
-        transductive=first["transductive"],
-        versions=versions(),
+        calibration=round(float(np.mean(errors)), 6) if errors else None,
+        norm=first[0]["norm"] if errors else "",
+        transductive=first[0]["transductive"],
+        versions={name: version for name, version in trained["versions"].items() if name != "platform"},
     )
 
 
@@ -179,12 +182,22 @@ def printed(how: How, table: Printed, rows: list[str], seeds: list[int] | None) 
     return record
 
 
-def _same(folder: Path, recipe: Recipe) -> None:
-    """Refuse a folder with a run of another recipe; where its data and the run that it started from lie may differ."""
+def _same(how: How, folder: Path, recipe: Recipe) -> None:
+    """Refuse a folder with a run of another recipe, or of another device where it is not only scored.
+
+    Where its data lie may differ, and where the run that it started from.
+    """
     from innerloop.core.task import InputError
     from innerloop.recipes import load_run
 
-    there, here = load_run(folder)[0].json(), recipe.json()
+    found, facts = load_run(folder)
+    there, here = found.json(), recipe.json()
+    where = facts.get("device", "CPU")
+    if not how.check and (where == "CPU") != (how.device == "cpu"):
+        raise InputError(
+            f"{folder} holds a run that was trained on {where}: give another --runs to train on {how.device}, or "
+            f"--check to score this one"
+        )
     for values in (there, here):
         values["training"] = {name: value for name, value in values["training"].items() if name != "device"}
         values.update(root=None, init=bool(values["init"]))

@@ -88,10 +88,10 @@ class Record:
         minutes: of a training on that device, with validation; ``None`` if not kept.
         steps: outer steps of a training.
         figures: by column.
-        calibration: expected calibration error in the first column, a share.
+        calibration: expected calibration error in the first column, a share: the mean over seeds.
         norm: normalization policy of the evaluation.
         transductive: whether predictions look at other queries.
-        versions: of what was used; empty if not kept.
+        versions: of what it was trained with; empty if not kept.
     """
 
     device: str
@@ -168,15 +168,16 @@ class Trained:
         return {row: [Record.read(one) for one in found] for row, found in values.items()}
 
     def record(self, row: str, device: str) -> Record | None:
-        """What was found for a row on a kind of device, or on whichever there is; the last one, where several are.
+        """What was found for a row on a device, on another one of its kind, or on whichever there is.
 
         Args:
             row: its name.
-            device: ``"cpu"`` or ``"cuda"``, say.
+            device: ``"cpu"``, another kind such as ``"cuda"``, or the name of a card.
         """
         found = self.records().get(row, [])
+        same = [one for one in found if one.device == device]
         kind = [one for one in found if (one.device == "CPU") == (device == "cpu")]
-        return next(iter(reversed(kind or found)), None)
+        return next(iter(same or kind or found), None)
 
     def write(self, row: str, record: Record) -> None:
         """Keep what was found for a row, in place of what was found on the same device before."""
