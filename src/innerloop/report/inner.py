@@ -39,7 +39,7 @@ def inner_section(subjects: Sequence[Subject], sampler: Sampler) -> Section | No
     measure = "accuracy" if sampler.classifies else "mse"
     plots = [_steps(steps, measure)] + ([_layers(layers)] if layers else [])
     body = (
-        "<p>Left: what each inner step does to support and query sets. Right: how alike each layer's representation of "
+        "<p>First: what each inner step does to support and query sets. Second: how alike each layer's representation of "
         "the queries is before and after the inner loop (linear CKA, unbiased): at 1 the layer reuses what "
         f"meta-training gave it. Bars and bands are 95 % intervals over tasks.</p>\n{figures(plots)}"
     )
@@ -63,7 +63,9 @@ def _steps(steps: dict[str, Adaptation], measure: str) -> Plot:
             axes.fill_between(across, ends[:, 0], ends[:, 1], color=color, alpha=0.15, linewidth=0)
         axes.axvline(found.test_steps, color=INK, linewidth=0.6, alpha=0.5)
         query, last = found.mean("query", measure), found.test_steps
-        words.append(f"{name}: {query[0]:.3f} before and {query[last]:.3f} after {last} steps on the queries")
+        words.append(
+            f"{name}: {query[0]:.3f} before and {query[last]:.3f} after {last} step{'s' * (last != 1)} on the queries"
+        )
     axes.legend(frameon=False, labelcolor=INK, fontsize="small")
     return Plot(
         "steps",

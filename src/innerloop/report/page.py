@@ -168,7 +168,7 @@ pre { padding: .8rem; border-radius: .3rem; font-size: .85rem; white-space: pre-
 .evidence thead th:first-child { text-align: left; padding-left: 0; }
 .evidence img, .pair img { height: 2.2rem; width: auto; vertical-align: middle; margin-right: .3rem; }
 .evidence thead img { display: block; margin: 0 0 .2rem auto; }
-td small, .confused span { overflow-wrap: anywhere; }
+td small { overflow-wrap: anywhere; }  .confused > span:last-child { min-width: 11rem; overflow-wrap: anywhere; }
 .confused { display: flex; align-items: center; gap: .5rem; margin-bottom: .3rem; }
 .pair { white-space: nowrap; }  .pair span { padding-right: .3rem; }
 details pre { margin-top: 0; }  summary { cursor: pointer; padding: .3rem 0; }
