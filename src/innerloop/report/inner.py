@@ -39,8 +39,8 @@ def inner_section(subjects: Sequence[Subject], sampler: Sampler) -> Section | No
     measure = "accuracy" if sampler.classifies else "mse"
     plots = [_steps(steps, measure)] + ([_layers(layers)] if layers else [])
     body = (
-        "<p>First: what each inner step does to support and query sets. Second: how alike each layer's representation of "
-        "the queries is before and after the inner loop (linear CKA, unbiased): at 1 the layer reuses what "
+        "<p>First: what each inner step does to support and query sets. Second: how alike each layer's representation "
+        "of the queries is before and after the inner loop (linear CKA, unbiased): at 1 the layer reuses what "
         f"meta-training gave it. Bars and bands are 95 % intervals over tasks.</p>\n{figures(plots)}"
     )
     facts = {
