@@ -258,3 +258,61 @@ def test_what_cannot_be_explained_is_refused() -> None:
     sines, known, asked = task_of("maml-sinusoid")
     with pytest.raises(il.InputError, match="column is 1"):
         il.explain(sines, known, asked, column=1)
+
+
+def test_a_table_of_the_in_context_classifier_is_read_anew_without_a_row() -> None:
+    """With a missing cell, a column that a subset leaves constant, words, and a class of a single row."""
+    X = np.array([[0.0, 1, 0], [0.3, 1, 5], [np.nan, 2, 1], [4.0, 1, 2], [4.4, 1, 9], [8.0, 1, 3]])
+    y = np.array(["b", "b", "b", "a", "a", "c"])
+    model = il.InContextClassifier(n_estimators=3).fit(X, y)
+    asked = [[0.2, 1.0, 4.0], [4.1, 1.0, np.nan]]
+    found, proba = model.explain(asked), model.predict_proba(asked)
+    for row, reason in enumerate(found):
+        assert reason.answer == model.predict(asked)[row]
+        assert reason.probability == pytest.approx(proba[row].max(), abs=1e-5)
+        for place in range(6):
+            kept = np.arange(6) != place
+            other = il.InContextClassifier(n_estimators=3).fit(X[kept], y[kept])
+            own = dict(zip(other.classes_, other.predict_proba(asked)[row].astype(float), strict=True))
+            left = own[reason.answer]
+            expected = math.log(reason.probability / (1 - reason.probability)) - math.log(left / (1 - left))
+            assert reason.evidence[place] == pytest.approx(expected, abs=2e-4)
+    assert set(found.cheap) == {"attention", "similarity"}
+    np.testing.assert_allclose(np.abs(found.cheap["attention"]).sum(1), 1, rtol=1e-5)
+
+
+def test_a_table_of_the_in_context_regressor_is_read_anew_without_a_row() -> None:
+    X, y = np.array([[0.0], [1.0], [2.0], [3.0], [4.5]]), np.array([1.0, 2.0, 2.0, 9.0, 400.0])
+    model = il.InContextRegressor(n_estimators=2).fit(X, y)
+    found = il.explain(model, x=[[1.5], [4.0]], shapley=True)
+    predicted = model.predict([[1.5], [4.0]])
+    for place in range(5):
+        kept = np.arange(5) != place
+        left = il.InContextRegressor(n_estimators=2).fit(X[kept], y[kept]).predict([[1.5], [4.0]])
+        np.testing.assert_allclose(found.evidence[:, place], predicted - left, rtol=1e-6, atol=1e-6)
+    for reason, said in zip(found, predicted, strict=True):
+        assert reason.shapley is not None
+        assert reason.shapley.sum() == pytest.approx(said - y.mean())
+
+
+def test_quantiles_are_those_of_scikit_learn() -> None:
+    from sklearn.preprocessing import QuantileTransformer
+
+    from innerloop.estimators.ensemble import warped
+
+    generator = np.random.default_rng(0)
+    for rows in (2, 7, 300):
+        x = generator.normal(size=(rows, 3)).round(1)
+        x[1:][generator.random((rows - 1, 3)) < 0.2] = np.nan
+        warp = QuantileTransformer(n_quantiles=min(rows, 200), output_distribution="normal", subsample=None).fit(x)
+        asked = np.concatenate((x, 3 * generator.normal(size=(20, 3))))
+        np.testing.assert_array_equal(warped(warp, asked), warp.transform(asked))
+
+
+@pytest.mark.parametrize("head", ["auto", "ridge", "gp", "nearest"])
+def test_shares_of_a_regressors_number(head: str) -> None:
+    X, y = np.array([[0.0], [1.0], [2.0], [3.5]]), np.array([0.0, 1.0, 2.2, 3.0])
+    few = il.FewShotRegressor("features", head).fit(X, y)
+    (reason,) = il.explain(few, x=[[1.8]], groups=[[0, 1], [2], [3]])
+    assert reason.shapley is not None
+    assert reason.shapley.sum() == pytest.approx(few.predict([[1.8]])[0] - y.mean())

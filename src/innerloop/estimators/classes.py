@@ -46,10 +46,18 @@ class ClassTree:
         labels: class of each row, ``0 .. K - 1``, ``[N]``; each occurs.
         members: of each ensemble.
         random: of the members.
+        keep: whether tables are encoded at once, to be read often.
     """
 
     def __init__(
-        self, weights: Path, x: Floats, labels: npt.NDArray[np.intp], *, members: int, random: np.random.RandomState
+        self,
+        weights: Path,
+        x: Floats,
+        labels: npt.NDArray[np.intp],
+        *,
+        members: int,
+        random: np.random.RandomState,
+        keep: bool = True,
     ) -> None:
         most = pretrained(weights, regression=False).targets
         count = int(labels.max()) + 1
@@ -58,17 +66,24 @@ class ClassTree:
         for i, classes in enumerate(self.groups):
             group[classes] = i
         y = one_hot(torch.from_numpy(group[labels]), len(self.groups))
-        self.top = Ensemble(weights, x, y, regression=False, members=members, random=random)
+        self.top = Ensemble(weights, x, y, regression=False, members=members, random=random, keep=keep)
         self.within: list[ClassTree | None] = []
         for classes in self.groups:
             rows = np.isin(labels, classes)
             place = np.searchsorted(classes, labels[rows])
-            tree = ClassTree(weights, x[rows], place, members=members, random=random) if len(classes) > 1 else None
+            tree = None
+            if len(classes) > 1:
+                tree = ClassTree(weights, x[rows], place, members=members, random=random, keep=keep)
             self.within.append(tree)
 
-    def probabilities(self, x: Floats) -> Tensor:
-        """Of queries ``[M, F]``: ``[M, K]``."""
-        logits = self.top.raw(x).log_softmax(2).mean(0)
+    def probabilities(self, x: Floats, raw: Tensor | None = None) -> Tensor:
+        """Of queries ``[M, F]``: ``[M, K]``.
+
+        Args:
+            x: the queries.
+            raw: what the ensemble that tells the groups apart gives for them, where it is known.
+        """
+        logits = (self.top.raw(x) if raw is None else raw).log_softmax(2).mean(0)
         top = (logits / _TEMPERATURE).softmax(1)
         out = top.new_empty(len(x), sum(len(classes) for classes in self.groups))
         for i, (classes, tree) in enumerate(zip(self.groups, self.within, strict=True)):

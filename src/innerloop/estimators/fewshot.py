@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -256,7 +257,15 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
         found = conformal(heads, support, x, by_class=by_class, names=names)
         return [self.classes_[row] for row in found.sets(coverage).numpy()]
 
-    def explain(self, X: Any, k: int = 5, *, turn: bool = True, shapley: bool = False) -> Explanation:
+    def explain(
+        self,
+        X: Any,
+        k: int = 5,
+        *,
+        turn: bool = True,
+        shapley: bool = False,
+        groups: Sequence[Sequence[int]] | None = None,
+    ) -> Explanation:
         """Why queries get their classes: what each example did to the answer, exactly, by refits without it.
 
         Head and temperature stay as they were chosen with all examples.
@@ -266,7 +275,8 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
             k: examples in each list of the text.
             turn: whether to search the smallest set of examples without which the answer is another one (greedily).
             shapley: whether to share each probability out among the examples, over all orders of coming: exactly up to
-                12 examples, by random orders beyond.
+                12 examples or groups, by random orders beyond.
+            groups: places of examples that come and go together, for the shares.
 
         Returns:
             a sequence of reasons, which print as text and in a notebook as tables.
@@ -289,6 +299,7 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
             shown=k,
             turn=turn,
             shapley=shapley,
+            groups=groups,
         )
 
     def attribute(

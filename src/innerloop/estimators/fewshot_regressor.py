@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils import Tags, check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import nn
+from torch import Tensor, nn
 
 from innerloop.bundle import save
 from innerloop.bundle.bundle import Bundle, Contents
@@ -24,8 +26,9 @@ from innerloop.estimators.manners import Manners, Tasks, with_callbacks
 from innerloop.estimators.mixture import HEADS, IN_CONTEXT, cells, mixed, network, numbers
 from innerloop.estimators.places import all_but, names_of
 from innerloop.estimators.smoothers import SMOOTHERS, Setting
-from innerloop.evidence import Explanation, explain_numbers
+from innerloop.evidence import Explanation
 from innerloop.evidence.intervals import Intervals, checked, conformal_interval, jackknife_plus
+from innerloop.evidence.reasoned import Shown, reasons_of_numbers
 from innerloop.learners.heads.ridge import Ridge
 
 Floats = npt.NDArray[np.float64]
@@ -182,7 +185,9 @@ class FewShotRegressor(Manners, RegressorMixin, BaseEstimator):  # type: ignore[
         low, high = np.array(ends).T
         return Intervals(low, high, coverage, "full")
 
-    def explain(self, X: Any, k: int = 5) -> Explanation:
+    def explain(
+        self, X: Any, k: int = 5, *, shapley: bool = False, groups: Sequence[Sequence[int]] | None = None
+    ) -> Explanation:
         """Why queries get their numbers: how far each example pulls them, exactly, by refits without it.
 
         Weights and hyperparameters stay as they were chosen with all examples.
@@ -190,6 +195,9 @@ class FewShotRegressor(Manners, RegressorMixin, BaseEstimator):  # type: ignore[
         Args:
             X: as at ``fit``, Q of them.
             k: examples in each list of the text.
+            shapley: whether to share each number (less the mean of the targets) out among the examples, over all orders
+                of coming: exactly up to 12 examples or groups, by random orders beyond.
+            groups: places of examples that come and go together, for the shares.
 
         Returns:
             a sequence of reasons, which print as text and in a notebook as tables.
@@ -200,19 +208,17 @@ class FewShotRegressor(Manners, RegressorMixin, BaseEstimator):  # type: ignore[
             [0.0, 0.0, 5.0]
         """
         x = self._queries(X)
-        without = []
-        for row in range(len(self.y_)):
-            others = np.arange(len(self.y_)) != row
-            without.append(self._with(self.X_[others], self.y_[others], x))
         known, asked = self._numbers(self.X_, x)
-        return explain_numbers(
-            self._with(self.X_, self.y_, x),
-            np.stack(without),
-            self.y_,
-            names=self.names_,
-            similarity=-smoothers.distances(asked, known),
-            shown=k,
-        )
+        near: Floats = -smoothers.distances(asked, known)
+
+        def refits(subsets: Tensor, queries: slice) -> Tensor:
+            said = [self._with(self.X_[rows], self.y_[rows], x[queries]) for rows in subsets.numpy()]
+            return torch.from_numpy(np.stack(said)).unsqueeze(2)
+
+        predicted = refits(torch.arange(len(self.y_))[None], slice(None))[0].numpy()
+        cheap = {"similarity": np.exp(near / max(1e-30, -float(near.mean()))) * (self.y_ - predicted)}
+        told = Shown(self.names_, near, cheap, k)
+        return reasons_of_numbers(refits, torch.from_numpy(self.y_).unsqueeze(1), len(x), told, shapley, groups)
 
     def save(self, path: str | Path, *, replace: bool = False) -> Path:
         """Keep it as a bundle, which :func:`innerloop.load` reads anywhere.

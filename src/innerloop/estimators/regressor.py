@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn import config_context
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -17,8 +19,10 @@ from innerloop.core.likelihood import Bars
 from innerloop.core.task import InputError
 from innerloop.encoders.pretrained import pretrained, shipped
 from innerloop.estimators.base import InContextEstimator, learned, queried
-from innerloop.estimators.ensemble import Ensemble
+from innerloop.estimators.ensemble import Ensemble, raw_of_many, told_of
 from innerloop.estimators.targets import TargetScale
+from innerloop.evidence import Explanation
+from innerloop.evidence.reasoned import reasons_of_numbers
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,13 +71,19 @@ class InContextRegressor(RegressorMixin, InContextEstimator):  # type: ignore[mi
         if y.dtype.kind not in "biuf":
             raise InputError(f"y is of type {y.dtype}, a regressor's targets are numbers: convert it first")
         y = y.astype(np.float64)
-        self._scale = TargetScale.of(y)
-        standard = np.zeros_like(y) if self._scale.constant else self._scale.standard(y)
-        weights = Path(self.weights) if self.weights is not None else shipped(regression=True)
-        random = check_random_state(self.random_state)
-        targets = torch.from_numpy(standard).unsqueeze(1)
-        self._ensemble = Ensemble(weights, x, targets, regression=True, members=self.n_estimators, random=random)
+        self._table, random = (x, y), check_random_state(self.random_state)
+        self._drawn = random.get_state()
+        self._scale, self._ensemble = self._read(x, y, random)
         return self
+
+    def _read(
+        self, x: Floats, y: Floats, random: np.random.RandomState, keep: bool = True
+    ) -> tuple[TargetScale, Ensemble]:
+        scale = TargetScale.of(y)
+        targets = torch.from_numpy(np.zeros_like(y) if scale.constant else scale.standard(y)).unsqueeze(1)
+        weights = Path(self.weights) if self.weights is not None else shipped(regression=True)
+        members = self.n_estimators
+        return scale, Ensemble(weights, x, targets, regression=True, members=members, random=random, keep=keep)
 
     def predict(self, X: Any) -> Floats:
         """The mean of each row's distribution, float64 ``[N]``, in the units of y."""
@@ -81,11 +91,7 @@ class InContextRegressor(RegressorMixin, InContextEstimator):  # type: ignore[mi
         x = queried(self, self._columns, X)
         if self._scale.constant:
             return np.full(len(x), self._scale.level)
-        bars, raw = self._distribution(x)
-        if self._scale.width is None:
-            return self._scale.restored(bars.mean(raw)[:, 0].numpy())
-        z = torch.cat([bars.quantile(raw, share) for share in _MIDDLES], 1).numpy()
-        return self._scale.restored(z.clip(*self._scale.fences)).mean(1)
+        return _mean(self._scale, *self._distribution(x))
 
     def quantiles(self, X: Any, q: tuple[float, ...] = (0.1, 0.5, 0.9)) -> Floats:
         """Quantiles of each row's distribution, float64 ``[N, len(q)]``, in the units of y.
@@ -103,11 +109,69 @@ class InContextRegressor(RegressorMixin, InContextEstimator):  # type: ignore[mi
         bars, raw = self._distribution(x)
         return self._scale.restored(torch.cat([bars.quantile(raw, share) for share in q], 1).numpy())
 
+    def explain(
+        self, X: Any, k: int = 5, *, shapley: bool = False, groups: Sequence[Sequence[int]] | None = None
+    ) -> Explanation:
+        """Why queries get their numbers: how far each row pulls them, exactly, by reading the table without it.
+
+        What a column is (numbers, dates, categories) stays as it was at ``fit``; all else is found anew without a row.
+        That is one reading of the table for each row, many at a time: made for tables of tens of rows.
+
+        Args:
+            X: as at ``fit``, Q rows.
+            k: rows in each list of the text.
+            shapley: whether to share each number (less the mean of the targets) out among the rows, over all orders of
+                coming: exactly up to 12 rows or groups, by random orders beyond.
+            groups: places of rows that come and go together, for the shares.
+
+        Returns:
+            a sequence of reasons, which print as text and in a notebook as tables.
+
+        Example:
+            >>> model = InContextRegressor().fit([[0.0], [1.0], [2.0], [3.0], [4.0]], [0.0, 1.1, 1.9, 3.2, 3.9])
+            >>> model.explain([[3.9]])[0].supporting[0]
+            np.int64(4)
+        """
+        check_is_fitted(self)
+        asked, (x, y) = queried(self, self._columns, X), self._table
+
+        def refits(subsets: Tensor, queries: slice) -> Tensor:
+            return self._refits(subsets.numpy(), asked[queries])
+
+        predicted = refits(torch.arange(len(x))[None], slice(None))[0]
+        told = told_of(self._ensemble, x, asked, y - predicted.numpy(), k)
+        return reasons_of_numbers(refits, torch.from_numpy(y).unsqueeze(1), len(asked), told, shapley, groups)
+
+    def _refits(self, subsets: npt.NDArray[np.intp], asked: Floats) -> Tensor:
+        """What each of some subsets of the rows tells, ``[B, Q, 1]``."""
+        x, y = self._table
+        read, random = [], np.random.RandomState()
+        with config_context(assume_finite=True, skip_parameter_validation=True):
+            for subset in subsets:
+                random.set_state(self._drawn)
+                read.append(self._read(x[subset], y[subset], random, keep=False))
+        found = np.array([np.full(len(asked), scale.level) for scale, _ in read])
+        varied = [row for row, (scale, _) in enumerate(read) if not scale.constant]
+        bars = self._bars()
+        for row, raw in zip(varied, raw_of_many([read[row][1] for row in varied], asked), strict=True):
+            found[row] = _mean(read[row][0], bars, raw)
+        return torch.from_numpy(found).unsqueeze(2)
+
     def _distribution(self, x: Floats) -> tuple[Bars, Tensor]:
         """The density's bars and each member's raw outputs, in float64."""
+        return self._bars(), self._ensemble.raw(x)
+
+    def _bars(self) -> Bars:
         bars = pretrained(self._ensemble.weights, regression=True).likelihood
         if not isinstance(bars, Bars):
             raise InputError(
                 f"the weights {self._ensemble.weights} have no bars: train them with the default likelihood"
             )
-        return bars, self._ensemble.raw(x)
+        return bars
+
+
+def _mean(scale: TargetScale, bars: Bars, raw: Tensor) -> Floats:
+    if scale.width is None:
+        return scale.restored(bars.mean(raw)[:, 0].numpy())
+    z = torch.cat([bars.quantile(raw, share) for share in _MIDDLES], 1).numpy()
+    return np.asarray(scale.restored(z.clip(*scale.fences)).mean(1))

@@ -20,7 +20,7 @@ from innerloop.evidence.selective import area_under_risk, auroc, excess_area, ri
 from innerloop.evidence.shapley import Shapley, example_values
 from innerloop.evidence.tempering import tempered
 from innerloop.evidence.uncertainty import Calibration, Uncertainty, uncertainty
-from innerloop.evidence.why import explain, explain_classes, explain_numbers
+from innerloop.evidence.why import explain, explain_classes
 
 __all__ = [
     "Adaptation",
@@ -54,7 +54,6 @@ __all__ = [
     "excess_area",
     "explain",
     "explain_classes",
-    "explain_numbers",
     "freezing",
     "jackknife_plus",
     "joined_misfits",

@@ -49,7 +49,7 @@ from innerloop.evidence.similar import hidden, likeness
 from innerloop.evidence.turns import log_odds
 from innerloop.learners.embedded import Embedded
 from innerloop.learners.generative.anp import ANP, CANP
-from innerloop.learners.generative.pfn import InContext, describe
+from innerloop.learners.generative.pfn import InContext
 from innerloop.learners.heads.linear import SoftmaxRegression
 from innerloop.learners.heads.logistic import LogisticRegression
 from innerloop.learners.heads.prototypes import Prototypes
@@ -142,9 +142,7 @@ def _of_relations(learner: Relations, support: Examples, x: Tensor, answers: Ten
 
 @own_evidence.register
 def _of_tables(learner: InContext, support: Examples, x: Tensor, answers: Tensor) -> Evidence:
-    table = learner.encode(learner.adapt(support))
-    cells = describe(x, table.x).to(learner.net.unknown.dtype)
-    read = learner.net.attention(table.memory, cells).mean((0, 1)).to(support.y.dtype)
+    read = learner.attention(learner.encode(learner.adapt(support)), x).mean((0, 1)).to(support.y.dtype)
     return {"attention": read * _signs(learner, support, x, answers)}
 
 

@@ -6,8 +6,9 @@ again without it. Head, hyperparameters and temperature stay as they were chosen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from inspect import signature
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,31 +18,12 @@ from torch import Tensor
 from innerloop.core.device import device_of
 from innerloop.core.learner import Learner
 from innerloop.core.task import Examples, InputError
-from innerloop.evidence.agreement import agreement
 from innerloop.evidence.cheap import alike, cheap_evidence
 from innerloop.evidence.explanation import Explanation
 from innerloop.evidence.judging import check_explained, embedded, judging, tells_classes
-from innerloop.evidence.reasons import Floats, Reason, Turn
-from innerloop.evidence.refits import answered, others
-from innerloop.evidence.shapley import Shapley, shares
-from innerloop.evidence.turns import log_odds, turning
-
-#: What is learned from each of some subsets of one size says to some queries: int64 ``[B, M]``, a slice of the queries
-#: to logits or numbers ``[B, Q, D]``.
-Refits = Callable[[Tensor, slice], Tensor]
-
-
-class Shown(NamedTuple):
-    """How a reason names things, and what it is told beside the refits."""
-
-    names: npt.NDArray[Any]
-    """Of the examples, ``[N]``."""
-    similarity: Floats
-    """Of queries and examples, ``[Q, N]``."""
-    cheap: Mapping[str, Floats] = {}
-    """Evidence without refits by name, ``[Q, N]`` each."""
-    shown: int = 5
-    """Examples in each list of the text."""
+from innerloop.evidence.reasoned import Refits, Shown, numpy_of, reasons_of_classes, reasons_of_numbers
+from innerloop.evidence.reasons import Floats
+from innerloop.evidence.refits import answered
 
 
 def explain(
@@ -108,7 +90,7 @@ def explain(
         n-Person Games*, 1953. Ghorbani, Zou, *Data Shapley*, ICML 2019, https://arxiv.org/abs/1904.02868.
     """
     if not isinstance(what, Learner):
-        return _of_estimator(what, support, x, k=shown, turn=turn, shapley=shapley)
+        return _of_estimator(what, support, x, {"k": shown, "turn": turn, "shapley": shapley, "groups": groups})
     if not isinstance(support, Examples) or not isinstance(x, Tensor):
         raise InputError(
             f"the support is a {type(support).__name__} and x a {type(x).__name__}: a learner is explained on "
@@ -188,111 +170,9 @@ def explain_classes(
         refits = _refits_of(learner, support, x)
         answers = refits(torch.arange(len(support.x), device=x.device)[None], slice(None))[0].argmax(1)
         near = alike(learner, support, x) if similarity is None else similarity
-        cheap = {name: _numpy(found) for name, found in cheap_evidence(learner, support, x, answers).items()}
+        cheap = {name: numpy_of(found) for name, found in cheap_evidence(learner, support, x, answers).items()}
         told = Shown(names, near, cheap, shown)
         return reasons_of_classes(refits, support.y, len(x), classes, told, temperature, turn, shapley, groups)
-
-
-def reasons_of_classes(
-    refits: Refits,
-    y: Tensor,
-    queries: int,
-    classes: npt.NDArray[Any],
-    told: Shown,
-    temperature: float = 1.0,
-    turn: bool = True,
-    shapley: bool = False,
-    groups: Sequence[Sequence[int]] | None = None,
-) -> Explanation:
-    """Why queries get their classes from whatever can be refitted.
-
-    Args:
-        refits: to subsets of the examples.
-        y: one-hot rows of the examples, ``[N, D]``.
-        queries: Q.
-        classes: the labels of the columns, ``[D]``.
-        told: how things are named, and what is told beside.
-        temperature: that logits are divided by.
-        turn: whether to search what would have to go for another answer.
-        shapley: whether to share the probabilities out too.
-        groups: places of examples that share together.
-    """
-    every = slice(0, queries)
-    raw = refits(torch.arange(len(y), device=y.device)[None], every)[0] / temperature
-    without = _without(refits, y, every) / temperature
-    answers = raw.argmax(1)
-    odds, left = log_odds(raw, answers), log_odds(without, answers)
-    evidence = torch.where(odds == left, 0, odds - left)
-    proba = raw.softmax(1).gather(1, answers.unsqueeze(1))[:, 0]
-    index = answers.view(1, -1, 1).expand(len(without), -1, 1)
-    shift = proba - without.softmax(2).gather(2, index)[:, :, 0]
-    shared, groups = _shares(refits, y, every, answers, temperature, True, shapley, groups)
-    labels, plain = classes[_numpy(y).argmax(1)], classes.tolist()
-    reasons = []
-    for row, answer in enumerate(answers.tolist()):
-        turned = None
-        if turn:
-            here = slice(row, row + 1)
-            turned = turning(lambda part, here=here: refits(part, here)[:, 0], y, answer, without[:, row])  # type: ignore[misc]
-        reasons.append(
-            _reason(
-                plain[answer], float(proba[row]), _numpy(evidence[:, row]), _numpy(shift[:, row]), labels, told, row,
-                turned and Turn(turned[0], plain[turned[1]]), shared, groups,
-            )
-        )  # fmt: skip
-    return Explanation(tuple(reasons))
-
-
-def explain_numbers(
-    predicted: Floats,
-    without: Floats,
-    targets: Floats,
-    *,
-    names: npt.NDArray[Any],
-    similarity: Floats,
-    shown: int = 5,
-    cheap: Mapping[str, Floats] | None = None,
-) -> Explanation:
-    """Why queries get their numbers.
-
-    Args:
-        predicted: with all examples, ``[Q]``.
-        without: with all but each of them, ``[N, Q]``.
-        targets: of the examples, ``[N]``.
-        names: of the examples, ``[N]``.
-        similarity: of queries and examples, ``[Q, N]``.
-        shown: examples in each list of the text.
-        cheap: evidence without refits by name, ``[Q, N]`` each.
-
-    Example:
-        >>> found = explain_numbers(
-        ...     np.array([2.0]),
-        ...     np.array([[3.0], [1.0]]),
-        ...     np.array([1.0, 3.0]),
-        ...     names=np.array(["a", "b"]),
-        ...     similarity=np.array([[-1.0, -2.0]]),
-        ... )
-        >>> found[0].supporting.tolist(), found[0].contradicting
-        ([1], 0)
-    """
-    return _numbers(predicted, without, targets, Shown(names, similarity, cheap or {}, shown), None, None)
-
-
-def _numbers(
-    predicted: Floats,
-    without: Floats,
-    targets: Floats,
-    told: Shown,
-    shared: Shapley | None,
-    groups: Sequence[Sequence[int]] | None,
-) -> Explanation:
-    evidence = predicted[:, None] - without.T
-    return Explanation(
-        tuple(
-            _reason(float(one), None, evidence[row], evidence[row], targets, told, row, None, shared, groups)
-            for row, one in enumerate(predicted)
-        )
-    )
 
 
 def _explain_column(
@@ -308,77 +188,17 @@ def _explain_column(
     """Why a learner predicts a number."""
     with judging(learner):
         learner, support, x = embedded(learner, support, x)
-        refits, every = _refits_of(learner, support, x), slice(0, len(x))
         columns = torch.full((len(x),), column, device=x.device)
-        cheap = {name: _numpy(found) for name, found in cheap_evidence(learner, support, x, columns).items()}
-        predicted = refits(torch.arange(len(support.x), device=x.device)[None], every)[0, :, column]
-        without = _without(refits, support.y, every)[:, :, column]
-        shared, groups = _shares(refits, support.y, every, columns, 1.0, False, shapley, groups)
-        told = Shown(names, alike(learner, support, x), cheap, shown)
-    return _numbers(_numpy(predicted), _numpy(without), _numpy(support.y[:, column]), told, shared, groups)
-
-
-def _reason(
-    answer: Any,
-    probability: float | None,
-    evidence: Floats,
-    shift: Floats,
-    labels: npt.NDArray[Any],
-    told: Shown,
-    row: int,
-    turn: Turn | None,
-    shared: Shapley | None,
-    groups: Sequence[Sequence[int]] | None,
-) -> Reason:
-    cheap = {name: values[row] for name, values in told.cheap.items()}
-    return Reason(
-        answer,
-        probability,
-        evidence,
-        shift,
-        told.similarity[row],
-        labels,
-        told.names,
-        turn,
-        _numpy(shared.values[row]) if shared else None,
-        _numpy(shared.error[row]) if shared else None,
-        tuple(map(tuple, groups)) if groups is not None else None,
-        cheap,
-        {name: agreement(values, evidence) for name, values in cheap.items()},
-        told.shown,
-    )
+        cheap = {name: numpy_of(found) for name, found in cheap_evidence(learner, support, x, columns).items()}
+        told, refits = Shown(names, alike(learner, support, x), cheap, shown), _refits_of(learner, support, x)
+        return reasons_of_numbers(refits, support.y, len(x), told, shapley, groups, column)
 
 
 def _refits_of(learner: Learner, support: Examples, x: Tensor) -> Refits:
     return lambda subsets, rows: answered(learner, support, subsets, x[rows])
 
 
-def _without(refits: Refits, y: Tensor, every: slice) -> Tensor:
-    """What is said without each example, ``[N, Q, D]``."""
-    if len(y) < 2:
-        raise InputError(f"{len(y)} example: without it there is nothing that was learned; give two at least")
-    return refits(others(len(y), y.device), every)
-
-
-def _shares(
-    refits: Refits,
-    y: Tensor,
-    every: slice,
-    columns: Tensor,
-    temperature: float,
-    classes: bool,
-    shapley: bool,
-    groups: Sequence[Sequence[int]] | None,
-) -> tuple[Shapley | None, Sequence[Sequence[int]] | None]:
-    if not shapley and groups is None:
-        return None, None
-    found = shares(
-        lambda subsets: refits(subsets, every), y, columns, classes=classes, temperature=temperature, groups=groups
-    )
-    return found, groups
-
-
-def _of_estimator(what: Any, support: Any, x: Any, **options: Any) -> Explanation:
+def _of_estimator(what: Any, support: Any, x: Any, options: dict[str, Any]) -> Explanation:
     if not (hasattr(what, "explain") and hasattr(what, "fit")):
         raise InputError(
             f"{type(what).__name__} cannot be explained: give a learner, or one of il.FewShotClassifier, "
@@ -392,10 +212,7 @@ def _of_estimator(what: Any, support: Any, x: Any, **options: Any) -> Explanatio
         what = clone(what).fit(*support)
     if x is None:
         raise InputError("there are no queries: give x, as at the estimator's predict")
-    found: Explanation = what.explain(x, **options)
+    # A number has no turn.
+    taken = signature(what.explain).parameters
+    found: Explanation = what.explain(x, **{name: value for name, value in options.items() if name in taken})
     return found
-
-
-def _numpy(found: Tensor) -> Floats:
-    values: Floats = found.detach().double().cpu().numpy()
-    return values

@@ -127,18 +127,18 @@ class TableTransformer(Recorded):
         return raw @ self.target.weight[:, :targets].to(raw.dtype) / math.sqrt(raw.shape[-1])
 
     def attention(self, memory: tuple[Memory, ...], query: Tensor) -> Tensor:
-        """How much the target of each query attends to each training row: ``[blocks, heads, M, N]``, in sum 1.
+        """How much the target of each query attends to each training row, in sum 1: ``[blocks, ..., heads, M, N]``.
 
         Args:
-            memory: of one table, what :meth:`encode` gave.
-            query: cells of the queries, ``[M, F, inputs]``.
+            memory: of the table, what :meth:`encode` gave.
+            query: cells of the queries, ``[..., M, F, inputs]``.
         """
         h = torch.cat((self.cell(query), self.unknown.expand(*query.shape[:-2], 1, -1)), -2)
         found = []
         for number, (block, seen) in enumerate(zip(self._steps(), memory, strict=True), 1):
             h, rows = block.across(h, last=number == len(memory))
-            queries = heads_of(block.rows.query(rows[-1]), block.rows.heads)
-            found.append(attention_of(queries, seen.keys[-1]))
+            queries = heads_of(block.rows.query(rows[..., -1, :, :]), block.rows.heads)
+            found.append(attention_of(queries, seen.keys[..., -1, :, :, :]))
             h = block.down(h, rows, seen)
         return torch.stack(found)
 

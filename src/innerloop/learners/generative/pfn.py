@@ -138,6 +138,10 @@ class InContext(Learner):
         cells = self._weighable(describe(x, table.x))
         return self.net.read(table.memory, cells, table.y.shape[-1]).unsqueeze(0)
 
+    def attention(self, table: Encoded, x: Tensor) -> Tensor:
+        """How much queries attend to each row of an encoded table: ``[..., M, F] -> [blocks, ..., heads, M, N]``."""
+        return self.net.attention(table.memory, self._weighable(describe(x, table.x)))
+
     def _weighable(self, cells: Tensor) -> Tensor:
         return cells.to(self.net.unknown.dtype)
 
