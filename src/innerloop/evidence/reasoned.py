@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
@@ -75,14 +76,16 @@ def reasons_of_classes(
         turned = None
         if turn:
             here = slice(row, row + 1)
-            turned = turning(lambda part, here=here: refits(part, here)[:, 0], y, answer, without[:, row])  # type: ignore[misc]
-        reasons.append(
-            _reason(
-                plain[answer], float(proba[row]), numpy_of(evidence[:, row]), numpy_of(shift[:, row]), labels, told, row,
-                turned and Turn(turned[0], plain[turned[1]]), shared, groups,
-            )
-        )  # fmt: skip
+            refit = partial(_of_one, refits, here)
+            turned = turning(refit, y, answer, without[:, row])
+        found = numpy_of(evidence[:, row]), numpy_of(shift[:, row])
+        other = turned and Turn(turned[0], plain[turned[1]])
+        reasons.append(_reason(plain[answer], float(proba[row]), *found, labels, told, row, other, shared, groups))
     return Explanation(tuple(reasons))
+
+
+def _of_one(refits: Refits, query: slice, subsets: Tensor) -> Tensor:
+    return refits(subsets, query)[:, 0]
 
 
 def reasons_of_numbers(
