@@ -67,16 +67,16 @@ def records(tmp_path: Path) -> Path:
 
 
 def test_each_row_of_the_page_has_a_name_and_its_figures_are_those_of_the_record() -> None:
-    page = (HOME / "docs" / "results.md").read_text()
     tables = read_tables()
-    shown = {name: table for name, table in tables.items() if table.page == "docs/results.md" and table.file.exists()}
-    left = page
+    shown = {name: table for name, table in tables.items() if table.file.exists()}
+    pages = {name: (HOME / name).read_text() for name in {table.page for table in shown.values()}}
+    left = pages["docs/results.md"]
     for name, table in shown.items():
-        assert block(page, name) == table.block(), f"{name}: its block is not that of its record"
+        assert block(pages[table.page], name) == table.block(), f"{name}: its block is not that of its record"
         left = left.replace(table.block(), "")
         for row in table.names_of_rows() if not isinstance(table, Trained) else table.records():
             assert f"| `{row}` |" in table.block()
-    assert block(page, counterparts.NAME) == counterparts.block()
+    assert block(pages["docs/results.md"], counterparts.NAME) == counterparts.block()
     rows = [line for line in left.replace(counterparts.block(), "").splitlines() if line.startswith("|")]
     assert rows == [], "rows of the page that no record holds"
     assert len([row for table in shown.values() for row in table.names_of_rows()]) > 400
@@ -92,8 +92,9 @@ def test_each_table_has_a_file_that_prints_it_and_what_it_says_of_rows_is_true()
         assert (HOME / table.command.split()[1]).is_file(), table.command
         words = {cell for one in table.tables(table.record()) for cells in one.rows.values() for cell in cells}
         words |= {part for part in (table.record() or {"parts": []})["parts"] if isinstance(part, str)}
-        assert table.names.keys() <= words, f"{name}: names of what is not there"
-        assert all(any(row.startswith(word) for row in table.names_of_rows()) for word in table.select)
+        if table.record() is not None:
+            assert table.names.keys() <= words, f"{name}: names of what is not there"
+            assert all(any(row.startswith(word) for row in table.names_of_rows()) for word in table.select)
 
 
 def test_each_recipe_states_its_published_counterpart_and_where_it_differs() -> None:
@@ -105,6 +106,23 @@ def test_each_recipe_states_its_published_counterpart_and_where_it_differs() -> 
         assert one.figures.keys() <= tables.keys(), name
     assert published("nosuch") == Published()
     assert defaults("anml").learner == "anml"
+
+
+def test_the_command_of_a_table_is_given_the_parts_that_are_asked_for() -> None:
+    tables = read_tables()
+    processes, sets = tables["processes"], tables["knowing-sets"]
+    assert not isinstance(processes, Trained)
+    assert not isinstance(sets, Trained)
+    base = ["python", "benchmarks/processes.py", "--tasks", "4800"]
+    assert processes.words([], seeds=None, check=False) == [*base, "cnp", "np", "canp", "anp", "tnp", "convcnp"]
+    asked = ["cnp-recalibrated", "cnp", "exact-alone", "tnp"]
+    assert processes.words(asked, seeds=[3], check=True) == [*base, "cnp", "tnp", "--seed", "3", "--print-only"]
+    with pytest.raises(il.InputError, match="takes one seed, not 2"):
+        processes.words([], seeds=[1, 2], check=False)
+    with pytest.raises(il.InputError, match="has no other seed than the recorded one"):
+        sets.words([], seeds=[1], check=False)
+    with pytest.raises(il.InputError, match="is computed anew each time"):
+        sets.words([], seeds=None, check=True)
 
 
 def test_names_of_rows_are_found() -> None:

@@ -18,7 +18,7 @@ def learners(as_json: Json = False) -> None:
     """The learners and their recipes."""
     from innerloop.data import registry
     from innerloop.learners.named import learner_class
-    from innerloop.recipes import defaults, learner_names
+    from innerloop.recipes import defaults, learner_names, published
 
     rows: list[dict[str, Any]] = []
     for name in learner_names():
@@ -32,11 +32,13 @@ def learners(as_json: Json = False) -> None:
                 "norm": norm,
                 "transductive": kind.looks_at_queries or norm == "batch",
                 "what": (kind.__doc__ or "").strip().splitlines()[0],
+                **published(name)._asdict(),
             }
         )
     if not as_json:
         words = {"classification": "classes", "regression": "reals"}
         for row in rows:
+            del row["paper"], row["differs"], row["figures"]
             kinds = row.pop("objectives")
             row["for"] = words[kinds[0]] if len(kinds) == 1 else "both"
             row["norm"] += " (transductive)" if row.pop("transductive") else ""

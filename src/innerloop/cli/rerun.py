@@ -105,12 +105,14 @@ def scored(how: How, table: Trained, row: str, seeds: list[int]) -> Record:
     """What the runs of a row are worth now, on the fixed test tasks.
 
     Raises:
+        InputError: for a folder that holds another run, or a run without a finite figure.
         UnfinishedError: where nothing is to be trained.
     """
     import datetime
 
     import numpy as np
 
+    from innerloop.core.task import InputError
     from innerloop.recipes import load_run
     from innerloop.reproduction.trained import Found, Record
 
@@ -121,6 +123,8 @@ def scored(how: How, table: Trained, row: str, seeds: list[int]) -> Record:
         reports = [_report(how, folder, asked) for folder in folders]
         first = first or reports
         values = [report[report["metric"]] for report in reports]
+        if None in values:
+            raise InputError(f"{table.name}/{row} has no finite {reports[0]['metric']} in the column {column}")
         wide = [report["open_interval"] for report in reports if report["open_interval"]]
         found[column] = Found(
             value=round(float(np.mean(values)), 6),

@@ -23,7 +23,7 @@ class Printed:
         minutes: that it takes, on two cores; 0 if nobody has measured.
         labels: how many cells of a row say which one it is.
         names: names for some of these words.
-        select: words of the command for a part of the table; those that a row's name begins with are given.
+        select: words of the command for the parts of the table: all of them, or those that a row's name begins with.
         check: word of the command that prints from what is kept, without computing; empty if it has none.
         seed: word of the command before a seed, ``--seed``, or several, ``--seeds``; empty if it has none.
         page: that it stands on.
@@ -70,15 +70,15 @@ class Printed:
         return [], []
 
     def words(self, rows: list[str], *, seeds: list[int] | None, check: bool) -> list[str]:
-        """The command for some rows.
+        """The command for some rows, by default for all.
 
         Raises:
             InputError: for a seed or a check that the command does not have.
         """
         words = self.command.split()
-        if self.select:
-            asked = [max((s for s in self.select if row.startswith(s)), key=len, default="") for row in rows]
-            words += [] if "" in asked else list(dict.fromkeys(asked))
+        asked = [max((one for one in self.select if row.startswith(one)), key=len, default="") for row in rows]
+        # What is of no part, such as a ceiling that is computed, comes with any.
+        words += list(dict.fromkeys(filter(None, asked))) or self.select
         if seeds is not None:
             if not self.seed:
                 raise InputError(f"{self.name} has no other seed than the recorded one: leave --seed out")
