@@ -48,6 +48,10 @@ def test_a_record_is_the_history(tmp_path: Path) -> None:
     assert found.rows == history.rows
     assert found.scores == history.scores
     assert (found.best, found.best_step, found.stopped) == (history.best, history.best_step, "finished")
+    (tmp_path / "last.safetensors").rename(tmp_path / "away")
+    left = Record(tmp_path).read()
+    assert (left.rows, left.scores, left.best, left.best_step) == (history.rows, [], history.best, history.best_step)
+    (tmp_path / "away").rename(tmp_path / "last.safetensors")
     path = tmp_path / "metrics.jsonl"
     whole = path.read_text()
     lines = whole.splitlines(keepends=True)

@@ -44,7 +44,8 @@ def budgets_section(subjects: Sequence[Subject]) -> Section:
 def budget_of(one: Subject) -> dict[str, Any]:
     """What a learner was given, as plain values; ``None`` for what nobody wrote down."""
     training, history = one.recipe.get("training", {}), one.history
-    begun = history is not None and history.step > 0
+    # A run that was carried away without its last checkpoint does not know its time, nor how it ended.
+    timed = history is not None and history.seconds > 0
     each = training.get("tasks_per_step", _TASKS) if one.recipe else None
     steps = history.step if history is not None else None
     about = f"{one.recipe['learner']} on {one.recipe['data']}, seed {one.recipe['seed']}" if one.recipe else ""
@@ -54,11 +55,11 @@ def budget_of(one: Subject) -> dict[str, Any]:
         "steps": steps,
         "tasks_per_step": each,
         "tasks_seen": steps * each if steps is not None and each is not None else None,
-        "seconds": history.seconds if history is not None and begun else None,
-        "ended": history.stopped if history is not None and begun else "",
+        "seconds": history.seconds if history is not None and timed else None,
+        "ended": history.stopped if history is not None and timed else "",
         "best": history.best if history is not None else None,
         "best_step": history.best_step if history is not None and history.best is not None else None,
-        "how": history.how if history is not None and begun else "",
+        "how": history.how if history is not None and timed else "",
         "device": one.about.get("device"),
         "threads": one.about.get("versions", {}).get("threads"),
         "parameters": sum(p.numel() for p in one.learner.parameters()),

@@ -8,7 +8,7 @@ from innerloop.evaluation.resampling import Estimate
 from innerloop.evidence.answers import Answers
 from innerloop.evidence.selective import risk_coverage
 from innerloop.evidence.uncertainty import Calibration, calibration_of_answers
-from innerloop.report.plots import COLORS, INK, STYLES, Plot, figures, label, panel
+from innerloop.report.plots import COLORS, INK, STYLES, Plot, label, panel
 from innerloop.report.section import Section, cell, row_name, table
 from innerloop.report.subject import Subject
 
@@ -41,7 +41,7 @@ def calibration_section(subjects: Sequence[Subject]) -> Section | None:
     )
     columns = ["Learner", "Calibration error", "Log loss, nats", "Brier score"]
     plots = (_diagram(found), _risk(told))
-    body = text + table("calibration", columns, rows) + figures(plots)
+    body = text + table("calibration", columns, rows)
     facts = {name: one.json() for name, one in found.items()}
     return Section("calibration", "How sure, and how often right", body, facts, plots)
 

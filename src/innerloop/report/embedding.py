@@ -10,7 +10,7 @@ from innerloop.core.task import InputError, Task
 from innerloop.data.episodes import Sampler
 from innerloop.evidence.judging import embedded, judging
 from innerloop.evidence.layers import network_of
-from innerloop.report.plots import COLORS, INK, Plot, figures, label, panel
+from innerloop.report.plots import COLORS, INK, Plot, label, panel
 from innerloop.report.section import Section
 from innerloop.report.subject import Subject, letter, names_of, on_device, tasks_of
 
@@ -44,7 +44,7 @@ def embedding_section(subjects: list[Subject], sampler: Sampler, number: int = 0
     body = (
         "<p>The features of one test task that the learner decides by, along the two directions in which they spread "
         "most (principal components): distances beyond these two are not seen. Large letters in a circle are support "
-        f"examples, small ones queries; a letter is a class.</p>\n{figures(plots)}"
+        "examples, small ones queries; a letter is a class.</p>\n"
     )
     return Section("map", "A task as the learner sees it", body, facts, tuple(plots))
 

@@ -13,7 +13,7 @@ from innerloop.core.task import Examples, Task
 from innerloop.data.episodes import Sampler
 from innerloop.evaluation.reports import plain
 from innerloop.evidence.judging import judging
-from innerloop.report.plots import COLORS, INK, STYLES, Plot, figures, label, panel
+from innerloop.report.plots import COLORS, INK, STYLES, Plot, label, panel
 from innerloop.report.section import Section
 from innerloop.report.subject import Subject, on_device, tasks_of
 from innerloop.report.worst import worst_tasks
@@ -40,7 +40,7 @@ def functions_section(subjects: Sequence[Subject], sampler: Sampler) -> Section 
     text = (
         "<p>What is learned from the support points (filled) beside the query points (hollow), which the learner does "
         f"not see.{' Within the band lie 95 % of the values, as the learner says.' if spread else ''} The first two "
-        f"tasks, and the two on which {escape(subjects[0].name)} is worst.</p>\n{figures(plots)}"
+        f"tasks, and the two on which {escape(subjects[0].name)} is worst.</p>\n"
     )
     return Section("functions", "Tasks and what was learned of them", text, plain(facts), tuple(plots))
 

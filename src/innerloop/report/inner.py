@@ -12,7 +12,7 @@ from innerloop.evaluation.reports import plain
 from innerloop.evidence.adaptation import MEASURES, PARTS, Adaptation, adaptation
 from innerloop.evidence.layers import LayerChange, layer_change
 from innerloop.learners.optimization.gradient import GradientLearner
-from innerloop.report.plots import COLORS, INK, STYLES, Plot, figures, label, panel
+from innerloop.report.plots import COLORS, INK, STYLES, Plot, label, panel
 from innerloop.report.section import Section
 from innerloop.report.subject import Subject
 
@@ -41,7 +41,7 @@ def inner_section(subjects: Sequence[Subject], sampler: Sampler) -> Section | No
     body = (
         "<p>First: what each inner step does to support and query sets. Second: how alike each layer's representation "
         "of the queries is before and after the inner loop (linear CKA, unbiased): at 1 the layer reuses what "
-        f"meta-training gave it. Bars and bands are 95 % intervals over tasks.</p>\n{figures(plots)}"
+        "meta-training gave it. Bars and bands are 95 % intervals over tasks.</p>\n"
     )
     facts = {
         name: {"steps": found.json(), "layers": layers[name].json() if name in layers else None}

@@ -23,7 +23,7 @@ from innerloop.core.version import VERSION
 from innerloop.evaluation.reports import plain
 from innerloop.report import tables
 from innerloop.report.picture import Picture, tiles
-from innerloop.report.plots import curves, figures
+from innerloop.report.plots import curves
 from innerloop.report.section import Section
 from innerloop.report.tables import Results
 from innerloop.training.history import History
@@ -104,7 +104,7 @@ def curves_section(histories: Mapping[str, History]) -> Section:
         name: {"losses": history.losses, "scores": [[step, score] for step, score in history.scores]}
         for name, history in histories.items()
     }
-    return Section("curves", "Learning curves", figures(plots), plain(facts), tuple(plots))
+    return Section("curves", "Learning curves", "", plain(facts), tuple(plots))
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,14 @@ class Plot:
 
     def html(self) -> str:
         """As a part of a page, in the color of its text."""
-        _, box, drawing = re.split(r'(viewBox="[^"]*")', self.svg(), maxsplit=1)
+        _, box, drawing = re.split(r'(viewBox="[^"]*")', self.svg, maxsplit=1)
         drawing = drawing.partition(">")[2].replace(INK, "currentColor")
         # Names within a page are shared by all of its drawings.
         drawing = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{self.name}-", drawing)
         text = escape(self.caption)
         return f'<figure><svg {box} role="img" aria-label="{text}">{drawing}<figcaption>{text}</figcaption></figure>'
 
+    @cached_property
     def svg(self) -> str:
         """As a drawing whose letters are letters."""
         buffer = io.StringIO()
@@ -68,7 +70,7 @@ class Plot:
         prepare_folder(folder)
         png, svg = folder / f"{self.name}.png", folder / f"{self.name}.svg"
         write_atomically(png, lambda temporary: self.figure.savefig(temporary, format="png", dpi=300, facecolor="w"))
-        write_text_atomically(svg, self.svg().replace(INK, "#000000"))
+        write_text_atomically(svg, self.svg.replace(INK, "#000000"))
         return [png, svg]
 
 

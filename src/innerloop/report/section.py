@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from innerloop.report.plots import Plot
+from innerloop.report.plots import Plot, figures
 
 
 @dataclass(frozen=True)
@@ -18,16 +18,17 @@ class Section:
     """Its name in a link and among the facts."""
     heading: str
     body: str
-    """HTML."""
+    """HTML that its plots follow."""
     facts: Any = None
     """What it shows, as values that JSON takes."""
     plots: tuple[Plot, ...] = ()
-    """Those within its body, to be kept as files too."""
+    """Which may be kept as files too."""
 
     def html(self) -> str:
         """As a part of a page."""
         key, heading = escape(self.key), escape(self.heading)
-        return f'<section aria-labelledby="{key}">\n<h2 id="{key}">{heading}</h2>\n{self.body}</section>'
+        drawn = figures(self.plots) if self.plots else ""
+        return f'<section aria-labelledby="{key}">\n<h2 id="{key}">{heading}</h2>\n{self.body}{drawn}</section>'
 
 
 def table(heading: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,7 +11,7 @@ from innerloop.core import checkpoint
 from innerloop.core.folder import LOCK
 from innerloop.core.task import InputError
 from innerloop.training.history import History
-from innerloop.training.store import LAST, METRICS
+from innerloop.training.store import BEST, LAST, METRICS
 
 
 class Record:
@@ -53,7 +53,7 @@ class Record:
             self._place, self._rows = 0, []
             return self.read()
         self._place, self._rows = self._place + len(new), found
-        return _with_facts(History(rows=list(found)), read_facts(self.folder))
+        return _with_facts(History(rows=list(found)), read_facts(self.folder) or _kept(self.folder))
 
     @property
     def running(self) -> bool:
@@ -77,3 +77,12 @@ def _with_facts(history: History, facts: dict[str, Any]) -> History:
         if name in facts:
             setattr(history, name, facts[name])
     return history
+
+
+def _kept(folder: Path) -> dict[str, Any]:
+    """What the bundle of the best weights says of them, where a run was carried away without its last checkpoint."""
+    try:
+        origin = json.loads((folder / BEST / "bundle.json").read_text())["origin"]
+        return {"best": origin["score"], "best_step": origin["step"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
