@@ -20,6 +20,7 @@ from innerloop.core import checkpoint
 from innerloop.core import metric as metrics
 from innerloop.data import Augment, Batches, FewShot, Pool, Sampler, Sinusoid
 from innerloop.evaluation import stats
+from innerloop.evaluation.classes import open_interval
 from innerloop.evaluation.save import check_writable, save_report
 
 QUICK: dict[str, Any] = {"tasks": 12, "how": "vmap"}
@@ -81,20 +82,24 @@ def test_chunks_and_lifting_change_no_figure(how: Any, chunk: int | None) -> Non
     assert got.calibration_error == pytest.approx(wanted.calibration_error, rel=1e-5)
 
 
-def test_the_closed_interval_is_scipys() -> None:
-    """Student's t interval of the mean over tasks."""
+def test_the_closed_interval_is_students_without_the_skewness() -> None:
+    """Its ends are where Hall's transform of the studentized mean is a quantile of Student's t."""
     report = il.evaluate(protonet(), blobs(), **QUICK)
     values = report.per_task["accuracy"].astype(numpy.float64)
-    wanted = scipy_stats.t.interval(0.95, len(values) - 1, loc=values.mean(), scale=scipy_stats.sem(values))
-    assert report.interval == pytest.approx(wanted, rel=1e-6)
+    n, t = len(values), scipy_stats.t.ppf(0.975, len(values) - 1)
+    g = scipy_stats.skew(values) * ((n - 1) / n) ** 1.5 / math.sqrt(n)
+    for end, wanted in zip(report.interval, (t, -t), strict=True):
+        w = (values.mean() - end) / scipy_stats.sem(values)
+        assert w + g * w**2 / 3 + g**2 * w**3 / 27 + g / 6 == pytest.approx(wanted)
     assert report.value == pytest.approx(values.mean())
     assert report.tasks == 12
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.99])
 def test_intervals_of_any_level(level: float) -> None:
-    """Against scipy; one value or none has no interval."""
-    values = numpy.random.default_rng(0).normal(size=17)
+    """Against scipy, of values without skewness; one value or none has no interval."""
+    half = numpy.random.default_rng(0).normal(size=17)
+    values = numpy.concatenate((half, -half))
     wanted = scipy_stats.ttest_1samp(values, 0).confidence_interval(level)
     assert stats.interval(values, level) == pytest.approx((wanted.low, wanted.high))
     for few in (values[:1], values[:0]):
@@ -102,40 +107,65 @@ def test_intervals_of_any_level(level: float) -> None:
     assert stats.interval(numpy.ones(5)) == (1.0, 1.0)
 
 
-def test_the_open_interval_is_of_disjoint_episodes() -> None:
-    """Few-shot reports score as many class-disjoint episodes as the pool gives, at most as many as asked for."""
-    assert len(il.evaluate(protonet(), blobs(), seed=2, **QUICK).open_tasks) == QUICK["tasks"]
-    report = il.evaluate(protonet(), blobs(), seed=2, tasks=20, how="vmap")
-    assert len(report.open_tasks) == pool("blobs", "test").classes // WAYS
-    values = report.open_tasks.astype(numpy.float64)
-    wanted = scipy_stats.t.interval(0.95, len(values) - 1, loc=values.mean(), scale=scipy_stats.sem(values))
-    assert report.open_interval == pytest.approx(wanted, rel=1e-6)
-    # By hand: the generator draws the closed episodes first, then the disjoint ones.
-    generator = torch.Generator().manual_seed(2)
-    blobs().episodes(generator, 20)
-    tasks = blobs().gather(blobs().disjoint(generator))
-    answers = il.lift(protonet().eval(), "loop").predict(tasks).mean(1)
-    assert report.open_tasks.tolist() == metrics.accuracy(answers, tasks.query.y).tolist()
+def test_the_open_interval_is_of_the_reports_classes() -> None:
+    """Of the same episodes, by the classes of each; wider than the closed one where classes differ."""
+    report = il.evaluate(protonet(), blobs(), seed=2, tasks=200, how="vmap")
+    wanted = open_interval(report.per_task["accuracy"], report.indices.classes.numpy(), (0, 1))
+    assert report.open_interval == wanted
+    assert wanted[1] - wanted[0] > report.interval[1] - report.interval[0]
+    assert report.open_interval_of("nll")[0] < report.mean("nll") < report.open_interval_of("nll")[1]
+
+
+def test_the_variance_of_an_open_interval_is_by_pairs_without_a_common_class() -> None:
+    """Against every pair looked at one by one: the variance, and the ends without skewness or bounds."""
+    generator = numpy.random.default_rng(0)
+    classes = numpy.stack([generator.permutation(12)[:3] for _ in range(60)])
+    values = generator.normal(size=12)[classes].mean(1) + 0.1 * generator.normal(size=60)
+    values, classes = numpy.concatenate((values, -values)), numpy.concatenate((classes, classes + 12))
+    pairs = [(i, j) for i in range(120) for j in range(120) if not set(classes[i]) & set(classes[j])]
+    apart = numpy.mean([(values[i] - values[j]) ** 2 / 2 for i, j in pairs])
+    own = values.var(ddof=1) / 120
+    variance = apart - values.var()
+    degrees = variance**2 / ((variance - own) ** 2 / ((24 - 3) / 2) + own**2 / 119)
+    half = scipy_stats.t.ppf(0.975, degrees) * math.sqrt(variance)
+    assert open_interval(values, classes) == pytest.approx((-half, half), rel=1e-3)
+    # Order says nothing, nor do the names of classes; what is not finite is left out.
+    order = generator.permutation(120)
+    assert open_interval(values[order], 5 * classes[order] + 2) == pytest.approx((-half, half), rel=1e-3)
+    more = numpy.append(values, numpy.nan), numpy.concatenate((classes, classes[:1]))
+    assert open_interval(*more) == open_interval(values, classes)
+
+
+def test_episodes_of_classes_that_are_used_once_are_independent() -> None:
+    """Where no two episodes share a class the open interval is the closed one."""
+    values = numpy.random.default_rng(0).exponential(size=30)
+    wanted = stats.interval(values)
+    assert open_interval(values, numpy.arange(90).reshape(30, 3)) == pytest.approx(wanted)
+    alike = open_interval(numpy.ones(50), numpy.stack([numpy.roll(numpy.arange(20), i)[:2] for i in range(50)]), (0, 1))
+    assert alike == stats.interval(numpy.ones(10), bounds=(0, 1))
 
 
 def test_there_is_no_open_interval_without_enough_classes_or_classes_at_all() -> None:
-    """One disjoint episode gives none, nor do drawn functions."""
+    """Where any two episodes share a class there is none, nor is there of drawn functions."""
     assert il.evaluate(protonet(), blobs(ways=21), **QUICK).open_interval is None
     assert il.evaluate(maml(), Sinusoid(), **QUICK).open_interval is None
 
 
 def test_paired_is_scipys() -> None:
-    """Mean difference, t interval, t test and rank test, wins and losses."""
+    """Mean difference, t interval and t test of differences without skewness, rank test, wins and losses."""
     generator = numpy.random.default_rng(0)
     first, second = generator.normal(0.2, 1, 30), generator.normal(0, 1, 30)
     second[:3] = first[:3]
+    gaps = generator.normal(0.3, 1, 15)
+    second[15:], second[:15] = first[15:] - gaps, first[:15] - (0.6 - gaps)
+    second[[0, 1, 2, 15, 16, 17]] = first[[0, 1, 2, 15, 16, 17]] - 0.3
     got = il.paired(first, second)
     test = scipy_stats.ttest_rel(first, second)
     assert got.mean == pytest.approx((first - second).mean())
     assert got.interval == pytest.approx((test.confidence_interval().low, test.confidence_interval().high))
     assert got.p_value == pytest.approx(test.pvalue)
     assert got.p_rank == pytest.approx(scipy_stats.wilcoxon(first - second).pvalue)
-    assert (got.wins + got.losses, got.tasks) == (27, 30)
+    assert (got.wins + got.losses, got.tasks) == (30, 30)
     assert got.wins == int((first > second).sum())
     swapped = il.paired(second, first)
     assert (swapped.mean, swapped.wins) == (pytest.approx(-got.mean), got.losses)
@@ -332,7 +362,7 @@ def test_json_is_the_whole_report() -> None:
     protocol = {"tasks": 12, "ways": 3, "shots": 2, "queries": 5, "norm": "none", "transductive": False, "seed": 3}
     assert {name: facts[name] for name in protocol} == protocol
     assert facts["interval"] == list(report.interval)
-    assert facts["half_width"] == pytest.approx(report.interval[1] - report.value)
+    assert facts["half_width"] == pytest.approx((report.interval[1] - report.interval[0]) / 2)
     sines = il.evaluate(maml(), Sinusoid(), **QUICK).json()
     assert set(facts) - {"accuracy"} == set(sines) - {"mse"}
     assert (sines["ways"], sines["shots"], sines["open_interval"]) == (None, 10, None)
@@ -359,7 +389,6 @@ def test_a_saved_report_comes_back(tmp_path: Path) -> None:
     assert (path.parent, path.name[:5]) == (tmp_path / "new", "test-")
     tensors, facts = checkpoint.load(path)
     assert facts == {**report.json(), "weights": report.weights, "data": "blobs", "split": "test"}
-    assert tensors["open.accuracy"].numpy().tolist() == report.open_tasks.tolist()
     assert tensors["task.accuracy"].numpy().tolist() == report.per_task["accuracy"].tolist()
     assert tensors["task.nll"].numpy().tolist() == report.per_task["nll"].tolist()
     again = il.data.Episodes(*(tensors[f"episodes.{name}"] for name in ("classes", "support", "query")))

@@ -172,13 +172,14 @@ class Metric:
         return f"{self.scale * value:{'+' if sign else ''}.{self.digits}f}"
 
     def text(self, value: float, interval: tuple[float, float]) -> str:
-        """A mean with its interval: half of its width, or both ends where they are not alike far."""
+        """A mean with its interval: half of its width, or both ends where one is a fifth further than the other."""
         if not math.isfinite(value):
             return "no value"
         (low, high), unit = interval, f" {self.unit}" if self.unit else ""
         if not (math.isfinite(low) and math.isfinite(high)):
             return f"{self.shown(value)}{unit}"
-        if abs((high - value) - (value - low)) <= 1e-6 * (high - low):
+        # Ends that are nearly alike far read better as one number.
+        if abs((high - value) - (value - low)) <= 0.1 * (high - low):
             return f"{self.shown(value)} ± {self.shown((high - low) / 2)}{unit}"
         return f"{self.shown(value)}{unit} ({self.shown(low)} to {self.shown(high)})"
 

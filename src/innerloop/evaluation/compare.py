@@ -10,6 +10,7 @@ import numpy as np
 from innerloop.core.metric import Metric
 from innerloop.core.task import InputError, did_you_mean
 from innerloop.evaluation import stats
+from innerloop.evaluation.classes import open_interval
 from innerloop.evaluation.reports import Report, plain
 
 
@@ -23,19 +24,25 @@ class Comparison:
     """First minus second, times the metric's sign."""
     left_out: int = 0
     """Tasks on which one of them has no finite value."""
+    open_interval: tuple[float, float] | None = None
+    """Of the difference for other classes of the kind; ``None`` as in a report."""
 
     def json(self) -> dict[str, Any]:
         """Plain values that JSON takes: those of the difference, with the metric and what was left out."""
         found = {"metric": self.metric.name, "better": self.metric.better, "left_out": self.left_out}
+        found["open_interval"] = list(self.open_interval) if self.open_interval else None
         return plain({**self.difference._asdict(), **found})
 
     def __str__(self) -> str:
         """One line: how much better the first is, with the interval, the p value, and the tasks won and lost."""
         gap, unit = self.difference, f" {self.metric.points}" if self.metric.points else ""
         mean, low, high = (self.metric.shown(value, sign=True) for value in (gap.mean, *gap.interval))
+        wide = ""
+        if self.open_interval is not None:
+            wide = ", open {} to {}".format(*(self.metric.shown(end, sign=True) for end in self.open_interval))
         direction = f"{self.metric.name}, {self.metric.better} is better, so above 0 is for the first"
         text = (
-            f"difference {mean}{unit} (95 % interval {low} to {high}) in {direction}; p {gap.p_value:.2g}; "
+            f"difference {mean}{unit} (95 % interval {low} to {high}{wide}) in {direction}; p {gap.p_value:.2g}; "
             f"better on {gap.wins}, worse on {gap.losses} of {gap.tasks}"
         )
         return f"{text}; {self.left_out} tasks without a finite value are left out" if self.left_out else text
@@ -73,7 +80,10 @@ def compare(first: Report, second: Report, metric: str | None = None) -> Compari
     a, b = (np.asarray(report.per_task[chosen.name], dtype=np.float64) for report in (first, second))
     both = np.isfinite(a) & np.isfinite(b)
     gap = stats.paired(chosen.sign * a[both], chosen.sign * b[both], chosen.bounds)
-    return Comparison(chosen, gap, int((~both).sum()))
+    wide = None
+    if first.open and first.indices is not None:
+        wide = open_interval(chosen.sign * np.where(both, a - b, np.nan), first.indices.classes.numpy())
+    return Comparison(chosen, gap, int((~both).sum()), wide)
 
 
 def _common(first: Report, second: Report, name: str | None) -> Metric:

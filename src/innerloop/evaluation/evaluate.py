@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -55,8 +54,7 @@ def evaluate(
         seed: of the draw; the same seed gives the same tasks for every learner.
         how: see :func:`innerloop.lift`.
         chunk: tasks at a time; default by size.
-        open: also score episodes that share no class, at most ``tasks``, for the open interval (few-shot samplers
-            only).
+        open: whether the report has an open interval, too (few-shot samplers only).
         metrics: what else to measure on each task: an :class:`innerloop.Metric`, any metric of torchmetrics, or a
             function from the class probabilities (or predictive means) ``[Q, D]`` and the targets ``[Q, D]`` of a task
             to a number, of which higher is better.
@@ -121,19 +119,14 @@ def _evaluate(
     wanted = Wanted(sampler.classifies, facts["ways"] == 2, sampler.metric, asked)
     if isinstance(sampler, FewShot):
         episodes = sampler.episodes(generator, tasks)
-        drawn = [episodes, *([sampler.disjoint(generator, tasks)] if open else [])]
         facts["episodes"] = episodes_digest(sampler.pool, episodes)
         first = _gathered(sampler, Episodes(*(part[:1] for part in episodes)), device)
         facts["transductive"] = looks_at_other_queries(learner, take(first, 0))
         whole = learner
-        sampler, learner, (used, *independent) = embed_once(learner, sampler, drawn, device)
+        sampler, learner, (used,) = embed_once(learner, sampler, [episodes], device)
         lifted, features = lift(learner, how), learner is not whole
         scores = score(lifted, episode_batches(sampler, used, chunk, device), wanted, features)
-        if independent and len(independent[0].classes) > 1:
-            judged = replace(wanted, two=False, stated=scores.metric, asked=[])
-            rest = episode_batches(sampler, independent[0], chunk, device)
-            facts["open_tasks"] = score(lifted, rest, judged, features).judged
-        facts["indices"] = episodes
+        facts |= {"open": open, "indices": episodes}
     else:
         seen = hashlib.sha256()
         batches = (_hashed(batch, seen) for batch in sampler.batches(generator, tasks))

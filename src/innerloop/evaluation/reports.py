@@ -11,6 +11,7 @@ import numpy as np
 from innerloop.core.metric import Metric
 from innerloop.data.episodes import Episodes
 from innerloop.evaluation import stats
+from innerloop.evaluation.classes import open_interval
 
 
 @dataclass
@@ -46,8 +47,8 @@ class Report:
     """The further metrics that were asked for."""
     weights: str = ""
     """Digest of the learner's parameters and buffers."""
-    open_tasks: np.ndarray | None = None
-    """The metric on episodes that share no class."""
+    open: bool = False
+    """Whether the classes count as random draws, for the open interval: that of few-shot episodes."""
     indices: Episodes | None = field(default=None, repr=False)
 
     @property
@@ -82,9 +83,11 @@ class Report:
 
     @property
     def open_interval(self) -> tuple[float, float] | None:
-        """Open 95 % interval: classes and examples as random draws, from episodes that share no class."""
-        values = finite(self.open_tasks) if self.open_tasks is not None else np.zeros(0)
-        return stats.interval(values, bounds=self.metric.bounds) if len(values) > 1 else None
+        """Open 95 % interval: the test set's classes, with their examples, as random draws.
+
+        ``None`` where episodes have no classes, or no two of them are without a common one.
+        """
+        return self.open_interval_of(self.metric.name)
 
     @property
     def coverage(self) -> dict[str, float] | None:
@@ -100,6 +103,12 @@ class Report:
     def interval_of(self, name: str) -> tuple[float, float]:
         """The closed 95 % interval of a metric of ``per_task``; within the metric's bounds, if it has any."""
         return stats.interval(finite(self.per_task[name]), bounds=self.metrics[name].bounds)
+
+    def open_interval_of(self, name: str) -> tuple[float, float] | None:
+        """The open 95 % interval of a metric of ``per_task``."""
+        if not self.open or self.indices is None:
+            return None
+        return open_interval(self.per_task[name], self.indices.classes.numpy(), self.metrics[name].bounds)
 
     def json(self) -> dict[str, Any]:
         """The report as plain values that JSON takes: accuracies are shares, 0 to 1; what has no value is ``None``."""
@@ -129,9 +138,11 @@ class Report:
         """One line: the mean with its interval, the protocol, the norm policy and whether it is transductive."""
         metric, kind = self.metric, self.protocol
         text = f"{f'{kind}: ' if kind else ''}{metric.name} {metric.text(self.value, self.interval)}"
-        if self.open_interval is not None and self.open_tasks is not None:
-            low, high = self.open_interval
-            few = f" from only {len(self.open_tasks)} tasks" if len(self.open_tasks) < stats.FEW else ""
+        found = self.open_interval
+        if found is not None and self.indices is not None:
+            (low, high), ways = found, self.indices.classes.shape[1]
+            classes = len(self.indices.classes.unique())
+            few = f" from only {classes} classes" if classes < 4 * ways else ""
             text += f" (open {metric.shown(low)} to {metric.shown(high)}{few})"
         for name in self.asked:
             text += f", {name} {self.metrics[name].text(self.mean(name), self.interval_of(name))}"

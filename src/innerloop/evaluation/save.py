@@ -53,16 +53,14 @@ def save_report(report: Report, folder: str | Path, name: str, facts: Mapping[st
         facts: what else is to be known of it: data set, root, split, versions.
 
     Returns:
-        the file, ``NAME-DIGEST.safetensors``. Its tensors are ``task.METRIC [T]``, ``open.METRIC`` (episodes that share
-        no class) and, of few-shot episodes, ``episodes.classes``, ``episodes.support`` and ``episodes.query``, indices
+        the file, ``NAME-DIGEST.safetensors``. Its tensors are ``task.METRIC [T]`` and, of few-shot
+        episodes, ``episodes.classes``, ``episodes.support`` and ``episodes.query``, indices
         into the pool. Its facts are the report's JSON, ``weights`` (a digest of the learner's) and those given.
 
     Raises:
         InputError: if the file cannot be written.
     """
     tensors = {f"task.{name}": torch.from_numpy(np.ascontiguousarray(v)) for name, v in report.per_task.items()}
-    if report.open_tasks is not None:
-        tensors[f"open.{report.metric.name}"] = torch.from_numpy(np.ascontiguousarray(report.open_tasks))
     if report.indices is not None:
         tensors |= {f"episodes.{name}": part for name, part in report.indices._asdict().items()}
     found = {**report.json(), "weights": report.weights, **plain(dict(facts or {}))}

@@ -1,0 +1,97 @@
+"""The open interval: the classes of a test set, and their examples, are a draw from more such classes.
+
+Two episodes that share no class are independent; two that share some are not. Of half the squared difference of two
+episodes the mean over pairs without a common class is so the variance of one episode, s0. Over all pairs it is less, by
+what the common classes hold together, and the difference is the variance of the mean of all episodes, exactly, whatever
+classes have in common and however often each was drawn:
+
+    var(mean) = s0 - (mean squared distance of the episodes from their mean)
+
+All episodes count, not only as many as the classes give when none is used twice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from innerloop.evaluation.stats import ends, interval
+
+#: Episodes whose pairs are looked at.
+_PAIRED = 2000
+
+
+def open_interval(
+    values: np.ndarray,
+    classes: npt.NDArray[np.intp],
+    bounds: tuple[float, float] | None = None,
+    level: float = 0.95,
+) -> tuple[float, float] | None:
+    """An interval of the mean over episodes for other classes of the kind, from episodes that share classes.
+
+    Args:
+        values: one an episode, ``[T]``; those that are not finite are left out.
+        classes: of each episode, ``[T, ways]``.
+        bounds: between which every value lies.
+        level: coverage.
+
+    Returns:
+        the two ends; ``None`` where no two episodes are without a common class.
+
+    Example:
+        >>> generator = np.random.default_rng(0)
+        >>> good, classes = generator.normal(size=20), np.stack([generator.permutation(20)[:5] for _ in range(300)])
+        >>> values = good[classes].mean(1)
+        >>> closed, wide = interval(values), open_interval(values, classes)
+        >>> [bool(wide[0] < 0 < wide[1]), round((wide[1] - wide[0]) / (closed[1] - closed[0]), 1)]
+        [True, 10.5]
+
+    References:
+        Lafargue et al., *Oops, I Sampled it Again: Reinterpreting Confidence Intervals in Few-Shot Learning*, 2024,
+        https://arxiv.org/abs/2409.02850, which takes episodes without a common class alone. Variances of means over
+        sets: Hoeffding, *A Class of Statistics with Asymptotically Normal Distribution*, Annals of Mathematical
+        Statistics 1948.
+    """
+    there = np.isfinite(values)
+    values, classes = np.asarray(values, np.float64)[there], classes[there]
+    tasks, ways = classes.shape
+    known, place = np.unique(classes, return_inverse=True)
+    place = place.reshape(classes.shape)
+    if tasks < 2 or len(known) < 2 * ways:
+        return None
+    mean = float(values.mean())
+    centered = values - mean
+    apart = _apart(centered[:_PAIRED], place[:_PAIRED], len(known))
+    if apart is None:
+        return None
+    own = float(np.square(centered).sum()) / (tasks - 1) / tasks
+    few = min(tasks, _PAIRED)
+    # Of the episodes that are paired; the noise of drawing episodes falls with all of them, that of classes does not.
+    shared = apart - float(values[:_PAIRED].var()) - float(values[:_PAIRED].var(ddof=1)) / few
+    by_class = max(shared, 0.0)
+    variance = own + by_class
+    if variance <= 0:
+        # All alike: as many tries as episodes without a common class.
+        return interval(values[: len(known) // ways], level, bounds)
+    # Pairs of classes make the variance of few classes less certain than as many numbers would.
+    degrees = variance**2 / (by_class**2 / max((len(known) - ways) / 2, 1) + own**2 / (tasks - 1))
+    count = np.bincount(place.ravel(), minlength=len(known))
+    of_class = np.bincount(place.ravel(), np.repeat(centered, ways), len(known)) / count
+    third = ways**3 / len(known) ** 2 * float(np.mean(of_class**3))
+    third -= (ways - 1) * float(np.mean(centered**3)) / tasks**2
+    return ends(mean, variance**0.5, third / variance**1.5, degrees, level, bounds)
+
+
+def _apart(values: npt.NDArray[np.float64], place: npt.NDArray[np.intp], classes: int) -> float | None:
+    """The mean of half the squared difference of the pairs that have no class in common."""
+    member = np.zeros((len(values), classes), np.float32)
+    member[np.arange(len(values))[:, None], place] = 1
+    total, pairs = 0.0, 0
+    for start in range(0, len(values), 500):
+        part = slice(start, start + 500)
+        none = member[part] @ member.T < 0.5
+        number = none.sum(1)
+        pairs += int(number.sum())
+        total += float((np.square(values[part]) * number).sum() + (none @ np.square(values)).sum()) / 2
+        total -= float(values[part] @ (none @ values))
+    return total / pairs if pairs else None
