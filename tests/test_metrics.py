@@ -162,7 +162,7 @@ def test_a_sampler_states_its_metric() -> None:
     assert report.metric is NLL
     assert report.value == pytest.approx(float(report.per_task["nll"].mean()))
     assert report.score == -report.value
-    assert len(report.open_tasks) == 12
+    assert report.open_interval[0] < report.value < report.open_interval[1]
     assert str(report).startswith("3-way 2-shot: nll ")
 
 
@@ -229,8 +229,8 @@ def test_reports_say_when_there_are_too_few_tasks() -> None:
     assert texts[5].endswith("5 tasks are too few for an interval that one can rely on")
     assert "too few" not in texts[6]
     wide = il.evaluate(protonet(), blobs(12), **QUICK)
-    assert len(wide.open_tasks) == 3
-    assert "from only 3 tasks)" in str(wide)
+    assert "from only" in str(wide)
+    assert " classes)" in str(wide)
     assert 0 <= wide.open_interval[0] <= wide.open_interval[1] <= 1
 
 

@@ -161,11 +161,10 @@ def test_tables_show_the_reports_numbers(tmp_path, results):
     for row, (name, reports) in zip(scores[1:], results.items(), strict=True):
         report = reports["3-way 2-shot"]
         values = report.per_task["accuracy"].astype(np.float64)
-        half = 2.045230 * values.std(ddof=1) / np.sqrt(30)
         low, high = report.open_interval
         assert row[0] == f"{name}\nnorm group, not transductive"
         assert row[1].split("\n") == [
-            f"{100 * values.mean():.2f} ± {100 * half:.2f} %",
+            report.metric.text(values.mean(), report.interval),
             f"open {100 * low:.2f} to {100 * high:.2f} %",
             f"ECE {report.calibration_error:.3f}",
         ]
@@ -191,7 +190,7 @@ def test_regression_is_signed_so_that_less_error_wins(tmp_path):
     assert found.difference.mean == pytest.approx(float((b - a).mean()), rel=1e-5)
     assert found.difference.wins == int((a < b).sum())
     page = Page(write_report(tmp_path / "r.html", title="Sines", results=results).read_text(encoding="utf-8"))
-    assert page.tables[0][1][1].split("\n")[0].startswith(f"{results['a']['5-shot'].value:.4f} ± ")
+    assert page.tables[0][1][1].split("\n")[0].startswith(f"{results['a']['5-shot'].value:.4f} ")
     assert "Mean squared error" in page.text
     assert "ECE" not in page.text
 
@@ -326,8 +325,7 @@ def test_demo_end_to_end(tmp_path, capsys, pools):
     il.fit(untrained, FewShot(train, **recipe["episodes"]), steps=0, seed=1, progress=False, tasks_per_step=1)
     for column, values in enumerate(recipe["test"].values(), 1):
         report = il.evaluate(untrained, FewShot(pools.test, **values), tasks=50, seed=1)
-        half = (report.interval[1] - report.interval[0]) / 2
-        line = f"{100 * report.value:.2f} ± {100 * half:.2f} %"
+        line = report.metric.text(report.value, report.interval)
         assert page.tables[0][3][column].startswith(line)
         assert line in printed
 

@@ -29,6 +29,7 @@ from innerloop.data.pools import Pools
 from innerloop.evaluation.compare import compare
 from innerloop.evaluation.evaluate import evaluate
 from innerloop.evaluation.reports import Report
+from innerloop.evaluation.seeds import over_seeds
 from innerloop.evaluation.stats import paired
 from innerloop.learners import (
     ANIL,
@@ -102,6 +103,7 @@ __all__ = [
     "norm",
     "one_hot",
     "optimizers",
+    "over_seeds",
     "paired",
     "processes",
     "save",

@@ -34,6 +34,9 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help="another data set than it was trained on")] = None,
     root: Annotated[Path | None, typer.Option(help="folder of that data set")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for the tasks and scores; default RUN/evaluations")] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option(help="another run, of another seed, for the mean over seeds; several times")
+    ] = None,
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="also calibration, risk against coverage, strangers")
     ] = False,
@@ -43,6 +46,7 @@ def evaluate(
     """Score a run on fixed, seeded tasks of a split; the tasks and each one's score are kept beside the run."""
     from innerloop.core import distributed
     from innerloop.evaluation.save import check_writable, save_report
+    from innerloop.evaluation.seeds import over_seeds
 
     folder = out if out is not None else run / "evaluations"
     sampler, facts = runs.judged_by(run, ways, shots, queries, split, data=data, root=root)
@@ -51,11 +55,14 @@ def evaluate(
     how: dict[str, Any] = {"seed": seed, "device": device, "inner_steps": inner_steps, "norm": norm}
     report = runs.scored(run, sampler, tasks=tasks, **how)
     sure = runs.uncertain(run, sampler, known, tasks=tasks, **how) if known is not None else None
+    others = [runs.scored(one, sampler, tasks=tasks, **how) for one in also or ()]
     if distributed.rank() > 0:
         return
-    found = {**report.json(), "split": split, **({"uncertainty": sure.json()} if sure else {})}
+    seeds = over_seeds([report, *others]) if others else None
+    more = {name: one for name, one in (("seeds", seeds), ("uncertainty", sure)) if one is not None}
+    found = {**report.json(), "split": split, **{name: one.json() for name, one in more.items()}}
     # What was found is said first: should it be impossible to keep, it is not lost.
-    typer.echo(json_of(found) if as_json else "\n".join(map(str, [report, *([sure] if sure else [])])))
+    typer.echo(json_of(found) if as_json else "\n".join(map(str, [report, *more.values()])))
     sizes = {"w": report.ways, "s": report.shots, "q": report.queries}
     kind = "".join(f"{size}{letter}" for letter, size in sizes.items() if isinstance(size, int)) or "tasks"
     kind += f"-{data}" if data else ""

@@ -12,10 +12,12 @@ All episodes count, not only as many as the classes give when none is used twice
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
-from innerloop.evaluation.stats import ends, interval
+from innerloop.evaluation.stats import ends, interval, quantile
 
 #: Episodes whose pairs are looked at.
 _PAIRED = 2000
@@ -44,7 +46,7 @@ def open_interval(
         >>> values = good[classes].mean(1)
         >>> closed, wide = interval(values), open_interval(values, classes)
         >>> [bool(wide[0] < 0 < wide[1]), round((wide[1] - wide[0]) / (closed[1] - closed[0]), 1)]
-        [True, 10.5]
+        [True, 10.9]
 
     References:
         Lafargue et al., *Oops, I Sampled it Again: Reinterpreting Confidence Intervals in Few-Shot Learning*, 2024,
@@ -54,32 +56,48 @@ def open_interval(
     """
     there = np.isfinite(values)
     values, classes = np.asarray(values, np.float64)[there], classes[there]
+    found = class_spread(values, classes)
+    if found is None:
+        return None
+    if found.variance <= 0:
+        # All alike: as many tries as episodes without a common class.
+        return interval(values[: len(np.unique(classes)) // classes.shape[1]], level, bounds)
+    return ends(float(values.mean()), found.variance**0.5, found.skew, quantile(found.degrees, level), bounds)
+
+
+class Spread(NamedTuple):
+    """How a mean over episodes would differ for other classes."""
+
+    variance: float
+    skew: float
+    degrees: float
+    """Of freedom, of the variance."""
+
+
+def class_spread(values: npt.NDArray[np.float64], classes: npt.NDArray[np.intp]) -> Spread | None:
+    """The spread of the mean of finite values ``[T]`` over episodes of classes ``[T, ways]``, as classes are drawn."""
     tasks, ways = classes.shape
     known, place = np.unique(classes, return_inverse=True)
     place = place.reshape(classes.shape)
     if tasks < 2 or len(known) < 2 * ways:
         return None
-    mean = float(values.mean())
-    centered = values - mean
-    apart = _apart(centered[:_PAIRED], place[:_PAIRED], len(known))
+    centered = values - values.mean()
+    few = centered[:_PAIRED]
+    apart = _apart(few, place[:_PAIRED], len(known))
     if apart is None:
         return None
     own = float(np.square(centered).sum()) / (tasks - 1) / tasks
-    few = min(tasks, _PAIRED)
-    # Of the episodes that are paired; the noise of drawing episodes falls with all of them, that of classes does not.
-    shared = apart - float(values[:_PAIRED].var()) - float(values[:_PAIRED].var(ddof=1)) / few
-    by_class = max(shared, 0.0)
+    # The noise of drawing episodes falls with all of them, that of classes does not.
+    by_class = max(apart - float(few.var()) - float(few.var(ddof=1)) / len(few), 0.0)
     variance = own + by_class
     if variance <= 0:
-        # All alike: as many tries as episodes without a common class.
-        return interval(values[: len(known) // ways], level, bounds)
+        return Spread(0.0, 0.0, tasks - 1)
     # Pairs of classes make the variance of few classes less certain than as many numbers would.
     degrees = variance**2 / (by_class**2 / max((len(known) - ways) / 2, 1) + own**2 / (tasks - 1))
-    count = np.bincount(place.ravel(), minlength=len(known))
-    of_class = np.bincount(place.ravel(), np.repeat(centered, ways), len(known)) / count
+    of_class = np.bincount(place.ravel(), np.repeat(centered, ways)) / np.bincount(place.ravel())
     third = ways**3 / len(known) ** 2 * float(np.mean(of_class**3))
     third -= (ways - 1) * float(np.mean(centered**3)) / tasks**2
-    return ends(mean, variance**0.5, third / variance**1.5, degrees, level, bounds)
+    return Spread(variance, third / variance**1.5, degrees)
 
 
 def _apart(values: npt.NDArray[np.float64], place: npt.NDArray[np.intp], classes: int) -> float | None:

@@ -76,7 +76,7 @@ def compare(first: Report, second: Report, metric: str | None = None) -> Compari
             "the two learners do not see the same tasks: their data, their sizes or their seeds differ; evaluate both "
             "with one sampler, seed and number of tasks"
         )
-    chosen = _common(first, second, metric)
+    chosen = common(first, second, metric)
     a, b = (np.asarray(report.per_task[chosen.name], dtype=np.float64) for report in (first, second))
     both = np.isfinite(a) & np.isfinite(b)
     gap = stats.paired(chosen.sign * a[both], chosen.sign * b[both], chosen.bounds)
@@ -86,8 +86,12 @@ def compare(first: Report, second: Report, metric: str | None = None) -> Compari
     return Comparison(chosen, gap, int((~both).sum()), wide)
 
 
-def _common(first: Report, second: Report, name: str | None) -> Metric:
-    """The metric that both reports have: the one that is asked for, or the first one's, or the second's, or another."""
+def common(first: Report, second: Report, name: str | None) -> Metric:
+    """The metric that both reports have: the one that is asked for, or the first one's, or the second's, or another.
+
+    Raises:
+        InputError: if they share none, or not the one that is asked for.
+    """
     both = {key: one for key, one in first.metrics.items() if _same(one, second.metrics.get(key))}
     if name is not None:
         if name not in both:

@@ -56,7 +56,7 @@ def interval(values: np.ndarray, level: float = 0.95, bounds: tuple[float, float
         least, most = share_interval(share, len(values), level)
         return bounds[0] + width * min(least, share), bounds[0] + width * max(most, share)
     error, skew = moments(values)
-    return ends(mean, error, skew, len(values) - 1, level, bounds)
+    return ends(mean, error, skew, quantile(len(values) - 1, level), bounds)
 
 
 def moments(values: np.ndarray) -> tuple[float, float]:
@@ -70,8 +70,7 @@ def ends(
     mean: float,
     error: float,
     skew: float,
-    degrees: float,
-    level: float = 0.95,
+    most: float,
     bounds: tuple[float, float] | None = None,
 ) -> tuple[float, float]:
     """The ends of an interval of a mean by Hall's transformation of Student's t.
@@ -80,21 +79,29 @@ def ends(
         mean: the estimate.
         error: its standard error.
         skew: its skewness.
-        degrees: of freedom of the error.
-        level: coverage.
+        most: how many standard errors an interval without skewness reaches to each side.
         bounds: that the ends stay within.
 
     Example:
-        >>> [tuple(round(end, 2) for end in ends(0.0, 1.0, skew, 1e9)) for skew in (0.0, 0.3)]
+        >>> [tuple(round(end, 2) for end in ends(0.0, 1.0, skew, 1.96)) for skew in (0.0, 0.3)]
         [(-1.96, 1.96), (-1.63, 2.65)]
     """
-    from scipy.stats import t
-
-    most = float(t.ppf(0.5 + level / 2, degrees))
     low, high = mean - error * _straightened(most, skew), mean - error * _straightened(-most, skew)
     if bounds is not None:
         low, high = max(low, float(bounds[0])), min(high, float(bounds[1]))
     return min(low, mean), max(high, mean)
+
+
+def quantile(degrees: float, level: float = 0.95) -> float:
+    """How many standard errors an interval reaches to each side, by Student's t of so many degrees of freedom.
+
+    Example:
+        >>> round(quantile(10), 3)
+        2.228
+    """
+    from scipy.stats import t
+
+    return float(t.ppf(0.5 + level / 2, degrees))
 
 
 def tail(mean: float, error: float, skew: float, degrees: float) -> float:

@@ -51,9 +51,9 @@ def reliability(
 
     The calibration error of finitely many queries is above 0 for a perfectly calibrated learner, too. Here the noise is
     that of drawing other tasks, found by resampling them (the queries of a task are not independent). The interval
-    holds the errors under which the one that was found is not among the unlikely 5 %: errors are tried along the
-    direction in which the bins differ beyond their noise. Near 0 all 5 % are unlikely large, so that 0 is in the
-    interval of 95 % of perfectly calibrated learners, and no interval is empty.
+    holds the errors under which the one that was found is not among the unlikely 5 %: errors are tried in the bins
+    that differ beyond their noise, which show soonest, and spread over all bins, which show last. Near 0 all 5 % are
+    unlikely large, so that 0 is in the interval of 95 % of perfectly calibrated learners, and no interval is empty.
 
     Args:
         confidence: the probability of the most probable class, ``[T, Q]``.
@@ -122,23 +122,31 @@ def _without_noise(gaps: Floats) -> tuple[float, float, tuple[float, float]]:
     weights = generator.standard_normal((_DRAWS, tasks)) / math.sqrt(tasks * (tasks - 1))
     noise = weights @ (gaps - gap)
     noise *= np.sqrt((tasks - 1) / generator.chisquare(tasks - 1, (_DRAWS, 1)))
+    # What is beyond the noise, in few bins, shows soonest; spread over all bins as the noise is, it shows last.
     beyond = np.maximum(gap**2 - spread**2, 0) / np.maximum(np.abs(gap), 1e-300) * np.sign(gap)
-    shape = beyond if beyond.any() else gap if error else spread
-    shape = shape / np.abs(shape).sum()
-    # Square-root steps: near 0 the quantiles bend.
-    most = error + 8 * float(np.abs(noise).sum(1).std()) + 1e-12
-    tried = most * np.linspace(0, 1, _TRIED) ** 2
-    found = np.sort(np.stack([np.abs(one * shape + noise).sum(1) for one in tried]), 1)
-    # A share of the unlikely small ones grows with the error, from none at 0, in units of the noise.
-    away = (found.mean(1) - found[0].mean()) / max(2 * float(found[0].std()), 1e-300)
-    below = 0.025 * np.minimum(away, 1)
-    rows = np.arange(_TRIED)
-    last = _DRAWS - 1
-    low = np.where(below > 0, found[rows, np.rint(below * last).astype(int)], 0)
-    high = found[rows, np.rint((below + 0.95) * last).astype(int)]
-    inside = tried[(low <= error) & (error <= high)]
+    soon = _errors(beyond if beyond.any() else gap if error else spread, noise, error)
+    tried, found = soon
+    least = tried[error <= found[np.arange(_TRIED), _places_of(found, 0.95)]]
+    most = 0.0
+    for signs in (np.sign(gap), np.sign(gap.sum())):
+        tried_late, late = _errors(spread * np.where(signs == 0, 1, signs), noise, error)
+        most = max(most, float(tried_late[late[np.arange(_TRIED), _places_of(late, 0.0)] <= error][-1]))
     middle = np.median(found, 1)
     debiased = 0.0 if error <= middle[0] else float(np.interp(error, middle, tried))
-    if not len(inside):
-        return error, debiased, (debiased, debiased)
-    return error, debiased, (float(min(inside[0], debiased)), float(max(inside[-1], debiased)))
+    low = float(least[0]) if len(least) else debiased
+    return error, debiased, (min(low, debiased), max(most, debiased))
+
+
+def _errors(shape: Floats, noise: Floats, error: float) -> tuple[Floats, Floats]:
+    """Errors of a shape that are tried, ``[N]``, and what would be found of each, ``[N, draws]``, in order."""
+    shape = shape / np.abs(shape).sum()
+    most = error + 8 * float(np.abs(noise).sum(1).std()) + 1e-12
+    # Square-root steps: near 0 the quantiles bend.
+    tried = most * np.linspace(0, 1, _TRIED) ** 2
+    return tried, np.sort(np.stack([np.abs(one * shape + noise).sum(1) for one in tried]), 1)
+
+
+def _places_of(found: Floats, above: float) -> npt.NDArray[np.intp]:
+    """Where the unlikely ones begin: their share below grows with the error, from none at 0, in units of the noise."""
+    away = (found.mean(1) - found[0].mean()) / max(2 * float(found[0].std()), 1e-300)
+    return np.rint((above + 0.025 * np.minimum(away, 1)) * (found.shape[1] - 1)).astype(np.intp)
