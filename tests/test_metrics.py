@@ -228,7 +228,7 @@ def test_reports_say_when_there_are_too_few_tasks() -> None:
     assert texts[2].endswith("2 tasks are too few for an interval that one can rely on")
     assert texts[5].endswith("5 tasks are too few for an interval that one can rely on")
     assert "too few" not in texts[6]
-    wide = il.evaluate(protonet(), blobs(12), **QUICK)
+    wide = il.evaluate(protonet(), blobs(11), tasks=300, how="vmap")
     assert "from only" in str(wide)
     assert " classes)" in str(wide)
     assert 0 <= wide.open_interval[0] <= wide.open_interval[1] <= 1

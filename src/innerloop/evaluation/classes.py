@@ -38,7 +38,7 @@ def open_interval(
         level: coverage.
 
     Returns:
-        the two ends; ``None`` where no two episodes are without a common class.
+        the two ends; ``None`` where there are fewer pairs without a common class than episodes.
 
     Example:
         >>> generator = np.random.default_rng(0)
@@ -112,4 +112,5 @@ def _apart(values: npt.NDArray[np.float64], place: npt.NDArray[np.intp], classes
         pairs += int(number.sum())
         total += float((np.square(values[part]) * number).sum() + (none @ np.square(values)).sum()) / 2
         total -= float(values[part] @ (none @ values))
-    return total / pairs if pairs else None
+    # Of fewer pairs than episodes nothing is known well.
+    return total / pairs if pairs >= len(values) else None

@@ -85,7 +85,7 @@ class Report:
     def open_interval(self) -> tuple[float, float] | None:
         """Open 95 % interval: the test set's classes, with their examples, as random draws.
 
-        ``None`` where episodes have no classes, or no two of them are without a common one.
+        ``None`` where episodes have no classes, or hardly any two of them are without a common one.
         """
         return self.open_interval_of(self.metric.name)
 

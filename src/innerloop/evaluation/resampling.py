@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from innerloop.core.task import InputError
-from innerloop.evaluation.stats import share_interval
+from innerloop.evaluation.stats import ends, moments, quantile, share_interval
 
 #: Parts of the tasks that are left out in turn.
 GROUPS = 100
@@ -58,8 +58,6 @@ def jackknife(
         Tukey, *Bias and confidence in not quite large samples*, Annals of Mathematical Statistics 1958; by groups:
         Shao, Tu, *The Jackknife and Bootstrap*, Springer 1995.
     """
-    from scipy import stats
-
     if tasks < 2 or groups < 2:
         raise InputError(f"{tasks} tasks in {groups} parts: an interval needs two at least")
     every = np.arange(tasks)
@@ -69,21 +67,24 @@ def jackknife(
     left = np.array([statistic(every[every % parts != part]) for part in range(parts)], dtype=np.float64)
     if not math.isfinite(value) or not np.isfinite(left).all():
         return Estimate(value, (math.nan, math.nan))
-    t = float(stats.t.ppf(0.5 + level / 2, parts - 1))
     if bounds is None:
-        half = t * _error(left)
-        return Estimate(value, (value - half, value + half))
-    low, width = bounds[0], bounds[1] - bounds[0]
-    share = (value - low) / width
-    if not (0 < share < 1) or not ((left > low) & (left < bounds[1])).all():
-        ends = share_interval(min(max(share, 0.0), 1.0), tasks, level)
-        return Estimate(value, (low + width * ends[0], low + width * ends[1]))
-    shares = (left - low) / width
-    half = t * _error(np.log(shares / (1 - shares)))
-    odds = math.log(share / (1 - share))
-    return Estimate(value, tuple(low + width / (1 + math.exp(-end)) for end in (odds - half, odds + half)))  # type: ignore[arg-type]
+        return Estimate(value, _around(value, left, level))
+    low, width = float(bounds[0]), float(bounds[1] - bounds[0])
+    share, shares = (value - low) / width, (left - low) / width
+    if not (0 < share < 1) or not ((shares > 0) & (shares < 1)).all():
+        least, most = share_interval(min(max(share, 0.0), 1.0), tasks, level)
+        return Estimate(value, (low + width * least, low + width * most))
+    least, most = _around(math.log(share / (1 - share)), np.log(shares / (1 - shares)), level)
+    return Estimate(value, (low + width * _logistic(least), low + width * _logistic(most)))
 
 
-def _error(left: np.ndarray) -> float:
-    parts = len(left)
-    return math.sqrt((parts - 1) / parts * float(np.square(left - left.mean()).sum()))
+def _around(value: float, left: np.ndarray, level: float) -> tuple[float, float]:
+    """The interval of a mean of what each part adds, without its skewness."""
+    adds = (len(left) - 1) * (left.mean() - left)
+    if not adds.any():
+        return value, value
+    return ends(value, *moments(adds), quantile(len(left) - 1, level))
+
+
+def _logistic(odds: float) -> float:
+    return 1 / (1 + math.exp(-odds)) if odds > 0 else math.exp(odds) / (1 + math.exp(odds))
