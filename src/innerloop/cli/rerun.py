@@ -214,14 +214,13 @@ def _same(how: How, folder: Path, recipe: Recipe) -> None:
 
 
 def _report(how: How, folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """The report of one evaluation, computed once for a run's weights and kept beside it."""
+    """The report of one evaluation, computed once for a run's weights and this code, and kept beside the run."""
     from innerloop.bundle.folder import digest_of
     from innerloop.core.files import write_text_atomically
-    from innerloop.core.version import VERSION
 
     what = "-".join(f"{name}{value}" for name, value in asked.items())
     kept = folder / "reproduced" / f"{what}.json"
-    of = f"{VERSION}, {digest_of(folder / 'best')}"
+    of = f"{_scoring()} {digest_of(folder / 'best')}"
     if kept.exists() and (before := json.loads(kept.read_text()))["of"] == of:
         return dict(before["report"])
     sizes = {name: asked.get(name) for name in ("ways", "shots", "queries")}
@@ -233,6 +232,16 @@ def _report(how: How, folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
     kept.parent.mkdir(exist_ok=True)
     write_text_atomically(kept, json.dumps({"of": of, "report": report}) + "\n")
     return report
+
+
+def _scoring() -> str:
+    """A digest of the code that scores: what was kept by another is scored anew."""
+    import hashlib
+
+    from innerloop import evaluation
+
+    files = sorted(Path(evaluation.__path__[0]).glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def _root(how: How, folder: Path) -> Path | None:
