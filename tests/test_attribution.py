@@ -313,3 +313,20 @@ def test_an_encoder_of_ones_own() -> None:
     found = few.attribute([bright], patch=4)[0]
     assert (found.answer, found.strongest[0]) == (1, 0)
     assert found.values.shape == (2, 2)
+
+
+def test_numbers_of_a_regressor() -> None:
+    """Columns of a frame and words of a sentence, whose prediction has no derivative here."""
+    pd = pytest.importorskip("pandas")
+    X = pd.DataFrame({"size": [1.0, 2, 3, 4, 5, 6], "noise": [0.0, 1, 0, 0, 1, 1]})
+    few = il.FewShotRegressor(head="ridge").fit(X, 10 * X["size"])
+    query = X.iloc[[5]]
+    found = few.attribute(query)[0]
+    assert (found.method, found.described.of, found.name(found.strongest[0])) == ("shapley", "number", "size")
+    assert found.value == pytest.approx(few.predict(query)[0])
+    assert found.nothing == pytest.approx(few.predict(X).mean())
+    assert found.completeness == pytest.approx(0, abs=1e-9)
+    plain = il.FewShotRegressor("features", "nearest").fit(X.to_numpy(), X["size"])
+    with pytest.raises(il.InputError, match="takes a derivative by the parts, and there is none"):
+        plain.attribute(X.to_numpy()[:1], "integrated gradients")
+    assert plain.attribute(X.to_numpy()[:1])[0].method == "shapley"

@@ -16,6 +16,7 @@ from innerloop.evidence.adaptation import adaptation
 from innerloop.evidence.cka import linear_cka
 from innerloop.evidence.freezing import freezing
 from innerloop.evidence.layers import layer_change
+from innerloop.evidence.task_space import task_space
 
 
 def scored(learner: il.Learner, sampler: il.data.Sampler, tasks: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -226,3 +227,98 @@ def test_freezing_the_body_is_anil() -> None:
     assert found.parts == ("nothing", "body", "all")
     anil = il.ANIL(net, steps=3, lr=0.5)
     np.testing.assert_allclose(found.values[:, 1], scored(anil, blobs(queries=6), tasks=4)["accuracy"])
+
+
+def sets_of_classes() -> dict[str, il.FewShot]:
+    """Tasks of the same three classes, of different examples in any order, from each of three pools."""
+    generator = torch.Generator().manual_seed(0)
+    found = {}
+    for name in ("first", "second", "third"):
+        centers = torch.randn(3, 1, 8, 8, generator=generator) + torch.randn(1, 1, 1, 1, generator=generator)
+        labels = torch.arange(3).repeat_interleave(30)
+        noise = 0.5 * torch.randn(90, 1, 8, 8, generator=generator)
+        found[name] = il.FewShot(il.Pool.of(centers[labels] + noise, labels), ways=3, shots=4, queries=1)
+    return found
+
+
+LEARNERS = {
+    "protonet": lambda: il.ProtoNet(small(None, norm="group")),
+    "maml": lambda: il.MAML(small(norm="group"), steps=2, lr=0.1),
+    "maml, batch": lambda: il.MAML(small(norm="batch"), steps=2, lr=0.1),
+}
+
+
+@pytest.mark.parametrize("method", ["features", "fisher"])
+@pytest.mark.parametrize("name", ["protonet", "maml", "maml, batch"])
+def test_tasks_of_the_same_classes_are_nearer_than_those_of_others(name: str, method: str) -> None:
+    learner = LEARNERS[name]().train()
+    found = task_space(learner, sets_of_classes(), method=method, tasks=4)
+    assert learner.training
+    assert found.points.shape[0] == 12
+    assert found.groups == ("first",) * 4 + ("second",) * 4 + ("third",) * 4
+    assert found.separation > (0.9 if method == "features" else 0.7)
+    assert found.points.mean(0) == pytest.approx(0, abs=1e-6)
+    assert np.diag(found.similarity) == pytest.approx(1)
+    assert f"AUROC {found.separation:.3f}" in str(found)
+    assert json.loads(json.dumps(found.json()))["separation"] == found.separation
+
+
+def test_the_map_is_the_principal_components() -> None:
+    from sklearn.decomposition import PCA
+
+    found = task_space(LEARNERS["protonet"](), blobs(), tasks=9)
+    pca = PCA(2).fit(found.points)
+    np.testing.assert_allclose(np.abs(found.map), np.abs(pca.transform(found.points)), rtol=1e-4, atol=1e-7)
+    assert found.explained == pytest.approx(pca.explained_variance_ratio_.sum())
+    assert np.isnan(found.separation)
+    assert (found.map.max(0) == np.abs(found.map).max(0)).all()
+
+
+def test_features_of_a_task_are_the_mean_of_its_support() -> None:
+    net = small(None, norm="group")
+    found = task_space(il.ProtoNet(net), blobs(), tasks=3, seed=1)
+    tasks = blobs().draw(torch.Generator().manual_seed(1), 3)
+    with torch.no_grad():
+        means = torch.stack([net(x).mean(0) for x in tasks.support.x]).double().numpy()
+    np.testing.assert_allclose(found.points, means - means.mean(0), rtol=1e-4, atol=1e-6)
+
+
+def test_fisher_is_the_mean_squared_slope_of_answers_drawn_from_the_prediction() -> None:
+    """Of logits that are linear in the filters: against the closed form of the softmax's information."""
+    net = nn.Linear(3, 4, bias=False)
+    pool = il.Pool.of(torch.randn(20, 3), [i % 2 for i in range(20)])
+    sampler = il.FewShot(pool, ways=2, shots=3, queries=1)
+    learner = il.learners.Embedded(net, il.learners.Prototypes())
+    found = task_space(learner, sampler, method="fisher", tasks=2)
+    rows = []
+    for number in range(2):
+        support = il.Examples(*(part[number] for part in sampler.draw(torch.Generator().manual_seed(0), 2).support))
+        with torch.no_grad():
+            state = learner.adapt(support)
+        total = torch.zeros(4)
+        for x in support.x:
+            slopes = torch.func.jacrev(
+                lambda w, x=x, state=state: learner.head.predict(state.head, (w @ x)[None])[0, 0].log_softmax(0)
+            )(net.weight.detach())
+            proba = learner.proba(state, x[None])[0]
+            total += (proba[:, None, None] * slopes.square()).sum(0).mean(1)
+        logs = (total / 6).log().detach()
+        rows.append(logs - logs.mean())
+    wanted = torch.stack(rows).double().numpy()
+    np.testing.assert_allclose(found.points, wanted - wanted.mean(0), rtol=1e-3, atol=1e-5)
+
+
+def test_task_space_of_numbers_and_of_learners_without_a_network() -> None:
+    cavia = il.learners.CAVIA(il.nets.mlp(6, 8, 1), steps=2)
+    for method in ("features", "fisher"):
+        assert np.isfinite(task_space(cavia, il.data.Sinusoid(queries=3), method=method, tasks=3).points).all()
+    plain = il.learners.Prototypes()
+    pool = il.Pool.of(torch.randn(20, 3), [i % 4 for i in range(20)])
+    sampler = il.FewShot(pool, ways=2, shots=2, queries=1)
+    assert task_space(plain, sampler, tasks=3).points.shape == (3, 3)
+    with pytest.raises(il.InputError, match="no network with filters"):
+        task_space(plain, sampler, method="fisher", tasks=3)
+    with pytest.raises(il.InputError, match="a single task is like no other"):
+        task_space(plain, sampler, tasks=1)
+    with pytest.raises(il.InputError, match="method='gradient' is unknown"):
+        task_space(plain, sampler, method="gradient")

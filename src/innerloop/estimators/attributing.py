@@ -44,6 +44,7 @@ def attributed(
     samples: int,
     sensitive: int,
     seed: int,
+    smooth: bool = True,
 ) -> Attributions:
     """The contributions of the parts of some inputs: pixels or patches, words, columns, or features.
 
@@ -60,6 +61,7 @@ def attributed(
         samples: sets of parts that are taken away to find the infidelity.
         sensitive: changes of the query that are tried to find the sensitivity.
         seed: of all that is drawn.
+        smooth: whether what is explained has a derivative.
     """
     if method is not None:
         check_method(method)
@@ -70,14 +72,15 @@ def attributed(
         return Asked(method or usual, samples=samples, sensitive=sensitive, seed=seed)
 
     if encoder is None:
-        return _of_features(X, known, score, answers, of, names, asked("integrated gradients"))
+        usual = "shapley" if known.shape[1] <= EXACT else "occlusion"
+        return _of_features(X, known, score, answers, of, names, asked("integrated gradients" if smooth else usual))
     if isinstance(encoder, Table):
         count = encoder.blocks["cells"].stop
-        usual = asked("shapley" if count <= EXACT else "occlusion")
-        return _of_columns(X, known, encoder, score, answers, of, names, usual)
+        few = asked("shapley" if count <= EXACT else "occlusion")
+        return _of_columns(X, known, encoder, score, answers, of, names, few)
     if encoder.kind == "text":
         return _of_words(X, encoder, score, answers, of, asked("occlusion"))
-    return _of_pictures(X, encoder, score, answers, of, patch, asked)
+    return _of_pictures(X, encoder, score, answers, of, patch, asked, smooth)
 
 
 def _of_features(
@@ -189,13 +192,14 @@ def _of_pictures(
     of: str,
     patch: int | None,
     ask: Callable[[str], Asked],
+    smooth: bool,
 ) -> Attributions:
     """Of what the network sees: a part that is not there has the mean color, in a drawing no ink."""
     network = encoder.network()
     pixels = encoder.inputs(X).to(device_of(network.module))
     drawn = any(step["step"] == "drawing" for step in network.preprocessing)
     # In a drawing every pixel counts; of a photograph a derivative by single ones is noise.
-    asked = ask("integrated gradients" if drawn else "occlusion")
+    asked = ask("integrated gradients" if drawn and smooth else "occlusion")
     found = []
     for place, picture in enumerate(pixels):
         side = patch_of(picture, asked.method, patch or (None if drawn else -(-max(picture.shape[1:]) // _PATCHES)))

@@ -21,12 +21,14 @@ from innerloop.core.task import InputError, did_you_mean
 from innerloop.encoders.base import Encoder
 from innerloop.encoders.find import find
 from innerloop.estimators import smoothers
+from innerloop.estimators.attributing import attributed
 from innerloop.estimators.keeping import brought_encoder, kept, with_encoder
 from innerloop.estimators.manners import Manners, Tasks, with_callbacks
 from innerloop.estimators.mixture import HEADS, IN_CONTEXT, cells, mixed, network, numbers
 from innerloop.estimators.places import all_but, names_of
 from innerloop.estimators.smoothers import SMOOTHERS, Setting
 from innerloop.evidence import Explanation
+from innerloop.evidence.attributed import Attributions
 from innerloop.evidence.intervals import Intervals, checked, conformal_interval, jackknife_plus
 from innerloop.evidence.reasoned import Shown, reasons_of_numbers
 from innerloop.learners.heads.ridge import Ridge
@@ -219,6 +221,60 @@ class FewShotRegressor(Manners, RegressorMixin, BaseEstimator):  # type: ignore[
         cheap = {"similarity": np.exp(near / max(1e-30, -float(near.mean()))) * (self.y_ - predicted)}
         told = Shown(self.names_, near, cheap, k)
         return reasons_of_numbers(refits, torch.from_numpy(self.y_).unsqueeze(1), len(x), told, shapley, groups)
+
+    def attribute(
+        self,
+        X: Any,
+        method: str | None = None,
+        *,
+        patch: int | None = None,
+        samples: int = 20,
+        sensitive: int = 0,
+        seed: int = 0,
+    ) -> Attributions:
+        """What of each query its number comes from: words, columns, patches, or features.
+
+        What stands for a part that is not there is said at :meth:`FewShotClassifier.attribute`. Contributions of
+        ``"shapley"`` add up to the number less that of nothing.
+
+        Args:
+            X: as at ``fit``, Q of them.
+            method: ``"occlusion"`` or ``"shapley"``; default ``"shapley"`` of few columns or features.
+            patch: of pictures, the side of a part, in pixels of what the network sees.
+            samples: sets of parts that are taken away to find the infidelity.
+            sensitive: small changes of the query that are tried to find the sensitivity.
+            seed: of all that is drawn.
+
+        Raises:
+            InputError: for a method that needs a derivative, an encoder of pictures that is no torch module, or where
+                captum is not installed.
+
+        Example:
+            >>> few = FewShotRegressor("features", "ridge").fit([[0.0, 1.0], [1.0, 0.0], [5.0, 1.0]], [2.0, 4.0, 9.0])
+            >>> found = few.attribute([[4.0, 0.0]])[0]
+            >>> found.method, found.strongest[0], abs(found.completeness) < 1e-6
+            ('shapley', 0, True)
+        """
+        x = self._queries(X)
+
+        def score(features: Tensor, place: int) -> Tensor:
+            return torch.from_numpy(self._with(self.X_, self.y_, features.detach().numpy()))
+
+        return attributed(
+            torch.from_numpy(x) if self._encoder is None else X,
+            known=self.X_,
+            encoder=self._encoder,
+            score=score,
+            answers=self._with(self.X_, self.y_, x).tolist(),
+            of="number",
+            names=list(map(str, getattr(self, "feature_names_in_", ()))),
+            method=method,
+            patch=patch,
+            samples=samples,
+            sensitive=sensitive,
+            seed=seed,
+            smooth=False,
+        )
 
     def save(self, path: str | Path, *, replace: bool = False) -> Path:
         """Keep it as a bundle, which :func:`innerloop.load` reads anywhere.

@@ -18,6 +18,7 @@ from innerloop.evidence.reliability import Reliability, reliability
 from innerloop.evidence.scoring import LearnedScore, plain_scores
 from innerloop.evidence.selective import area_under_risk, auroc, excess_area, risk_coverage
 from innerloop.evidence.shapley import Shapley, example_values
+from innerloop.evidence.task_space import TaskSpace, task_space
 from innerloop.evidence.tempering import tempered
 from innerloop.evidence.uncertainty import Calibration, Uncertainty, uncertainty
 from innerloop.evidence.why import explain, explain_classes
@@ -38,6 +39,7 @@ __all__ = [
     "Reason",
     "Reliability",
     "Shapley",
+    "TaskSpace",
     "Turn",
     "Uncertainty",
     "adaptation",
@@ -68,6 +70,7 @@ __all__ = [
     "refits",
     "reliability",
     "risk_coverage",
+    "task_space",
     "tempered",
     "uncertainty",
 ]

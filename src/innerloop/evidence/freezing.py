@@ -21,7 +21,7 @@ from innerloop.core.learner import Learner
 from innerloop.core.metric import accuracy, squared_error
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler
-from innerloop.evidence.layers import named_layers, outputs
+from innerloop.evidence.layers import input_of_head, named_layers, outputs
 from innerloop.evidence.shown import as_html, as_text, intervals_of, mean_of
 from innerloop.evidence.tasks import each_task, evaluating, gradient_learner
 from innerloop.learners.heads.prototypes import Prototypes
@@ -169,15 +169,7 @@ def _headless(learner: GradientLearner, task: Task) -> Tensor:
     """Raw predictions by the nearest class mean, by cosines of what goes into the last layer as it was trained."""
     own = learner.initial(task.support.y.shape[1])
     state = Adapted(own, learner.statistics_of(own, task.support))
-    last = [part for part in learner.net.modules() if any(True for _ in part.parameters(recurse=False))][-1]
-    seen: list[Tensor] = []
-    handle = last.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    try:
-        for x, _ in task:
-            learner.predict(state, x)
-    finally:
-        handle.remove()
-    support, query = (z.flatten(1) for z in seen)
+    support, query = (z.flatten(1) for z in input_of_head(learner, state, [x for x, _ in task]))
     head = Prototypes(distance="cosine").eval()
     return head.predict(head.adapt(Examples(support, task.support.y)), query)
 

@@ -203,6 +203,31 @@ def outputs(net: nn.Module, called: Mapping[str, str]) -> Iterator[dict[str, Ten
             handle.remove()
 
 
+def input_of_head(learner: GradientLearner, state: Adapted, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """What goes into the last layer that has parameters, of several batches.
+
+    Args:
+        learner: with an inner loop.
+        state: by which the network runs.
+        inputs: each ``[N, *F]``.
+
+    Example:
+        >>> import innerloop as il
+        >>> maml = il.MAML(il.nets.mlp(2, 8, 3))
+        >>> [z.shape for z in input_of_head(maml, Adapted(maml.initial(3), []), [torch.zeros(5, 2)])]
+        [torch.Size([5, 8])]
+    """
+    last = [part for part in learner.net.modules() if any(True for _ in part.parameters(recurse=False))][-1]
+    seen: list[Tensor] = []
+    handle = last.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    try:
+        for x in inputs:
+            learner.predict(state, x)
+    finally:
+        handle.remove()
+    return seen
+
+
 def _represented(
     learner: Learner, net: nn.Module, called: Mapping[str, str], state: State, x: Tensor
 ) -> dict[str, Tensor]:
