@@ -69,7 +69,7 @@ def cell(mean: float, ends: np.ndarray, scale: float = 1.0, digits: int = 3, sam
     return f"{scale * mean:.{digits}f} ± {scale * (ends[1] - ends[0]) / 2:.{digits}f}"
 
 
-def measured(folder: Path, tasks: int, seed: int) -> tuple[LayerChange, Freezing]:
+def measured(folder: Path, tasks: int, seed: int, device: str) -> tuple[LayerChange, Freezing]:
     """Both studies of a run, which are kept beside it."""
     kept = folder / f"inside-{tasks}-{seed}.json"
     if kept.exists():
@@ -82,7 +82,7 @@ def measured(folder: Path, tasks: int, seed: int) -> tuple[LayerChange, Freezing
     recipe, _ = load_run(folder)
     shots = recipe.episodes["shots"]
     sampler, _ = judged_by(folder, 5, shots, 15, "test", data=recipe.data, root=DATA / recipe.data)
-    learner = load(folder)
+    learner = load(folder).to(device)
     changed = layer_change(learner, sampler, layers=LAYERS, tasks=tasks, seed=seed)
     frozen = freezing(learner, sampler, parts=PARTS, tasks=tasks, seed=seed)
     said = {
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="train first what is not there")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the trainings")
     parser.add_argument("--minutes", type=float, default=3, help="of each training")
-    parser.add_argument("--device", default="cpu", help="of the trainings")
+    parser.add_argument("--device", default="cpu", help="of the trainings and of the studies")
     arguments = parser.parse_args()
     names = arguments.rows or list(ROWS)
     if unknown := [name for name in names if name not in ROWS]:
@@ -135,7 +135,7 @@ def main() -> None:
         for number, place in enumerate(places(name)):
             seed = place.name.rpartition("seed")[2]
             title = ROWS[name][0] + (f", seed {seed}" if number else "")
-            found[title] = measured(place, arguments.tasks, arguments.seed)
+            found[title] = measured(place, arguments.tasks, arguments.seed, arguments.device)
             print(f"{title}\n{found[title][0]}\n{found[title][1]}\n", flush=True)
     layers = ["| run | estimator | " + " | ".join(LAYERS) + " |", "|---" * (2 + len(LAYERS)) + "|"]
     frozen = ["| run | " + " | ".join(FROZEN.values()) + " |", "|---" * (1 + len(FROZEN)) + "|"]
