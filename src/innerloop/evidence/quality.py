@@ -40,6 +40,8 @@ class Wanted(NamedTuple):
     removals: int | None
     orders: int
     thorough: bool
+    deletion: bool
+    labels: bool
     other: Learner | None
 
 
@@ -65,6 +67,8 @@ def score_evidence(
     removals: int | None = None,
     orders: int = 5,
     thorough: bool = False,
+    deletion: bool = True,
+    labels: bool = True,
     other: Learner | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> EvidenceScores:
@@ -81,6 +85,8 @@ def score_evidence(
         orders: of removal at random, whose mean is compared with.
         thorough: whether to take the time, for any learner, for scores of suspicion by many refits, and for removal by
             what leave-one-out says anew after each example.
+        deletion: whether examples are taken away at all.
+        labels: whether labels are made wrong.
         other: the learner of another training, whose evidence is compared on the same tasks.
         progress: is told the number of tasks that are done.
 
@@ -96,7 +102,7 @@ def score_evidence(
         (2, ['at random', 'leave-one-out', 'own class at random', 'prototypes', 'similarity'])
     """
     _check(sampler, tasks, wrong, orders)
-    wanted = Wanted(wrong, removals, orders, thorough, other)
+    wanted = Wanted(wrong, removals, orders, thorough, deletion, labels, other)
     device, generator = device_of(learner), Generator().manual_seed(seed)
     found: list[TaskScores] = []
     for batch in sampler.batches(generator, tasks):
@@ -133,11 +139,11 @@ def score_task(learner: Learner, task: Task, wanted: Wanted, generator: Generato
         most = max(1, min(_GONE, shots - 1)) if wanted.removals is None else wanted.removals
         evidence, answers = evidences(seen, support, x)
         exact = evidence[LEFT_OUT].cpu()
-        deletion = _deletion(seen, support, x, evidence, answers, most, wanted, generator)
+        taken = _deletion(seen, support, x, evidence, answers, most, wanted, generator) if wanted.deletion else {}
         agrees = {name: ranks_agree(one.cpu(), exact) for name, one in evidence.items() if name != LEFT_OUT}
         faults = min(count - 1, max(1, round(wanted.wrong * count)))
         labels: dict[str, float] = {}
-        if shots > 1:
+        if shots > 1 and wanted.labels:
             # Of single examples no other one tells what their label should be.
             rows, at = mislabeled(support.y, faults, generator)
             found = suspected(seen, Examples(support.x, rows), wanted.thorough)
@@ -151,7 +157,7 @@ def score_task(learner: Learner, task: Task, wanted: Wanted, generator: Generato
         stability = {
             name: ranks_agree(one.cpu(), again[name].cpu())[0] for name, one in evidence.items() if name in again
         }
-    return TaskScores(deletion, labels, agrees, stability, count, faults)
+    return TaskScores(taken, labels, agrees, stability, count, faults)
 
 
 def evidences(
@@ -191,9 +197,8 @@ def left_out(learner: Learner, support: Examples, x: Tensor, answers: Tensor) ->
 
 def suspected(learner: Learner, support: Examples, thorough: bool = False) -> dict[str, Tensor]:
     """Scores of suspicion by name, ``[N]`` each: those that take a moment, or all, and what cheap evidence gives."""
-    count, classes = support.y.shape
     quick = thorough or closed(learner)
-    affordable = {name: one for name, one in SUSPICIONS.items() if quick or refits_of(name, count, classes) <= _MOST}
+    affordable = {name: one for name, one in SUSPICIONS.items() if quick or refits_of(name, len(support.x)) <= _MOST}
     return {name: one(learner, support) for name, one in affordable.items()} | by_evidence(learner, support)
 
 

@@ -55,7 +55,7 @@ class EvidenceScores:
     @property
     def most(self) -> int:
         """How many examples are taken away in the end."""
-        return self.deletion[ANY].turned.shape[1] - 1
+        return self.deletion[ANY].turned.shape[1] - 1 if self.deletion else 0
 
     def rows(self) -> list[dict[str, Any]]:
         """Every score as plain values: what it is of, its mean, its 95 % interval over tasks."""

@@ -73,46 +73,55 @@ def influence(learner: Learner, support: Examples, temperature: float = 1.0) -> 
 
 
 def relabel(learner: Learner, support: Examples, temperature: float = 1.0) -> Tensor:
-    """The log likelihood ratio of an example having another label, whichever, against its own: N^2 (D - 1) refits.
+    """The log likelihood ratio of an example having its likeliest other label against its own: N^2 refits.
 
     The likelihood is that of all examples, each by the others. For heads whose leave-one-out is a closed form it takes
     milliseconds.
     """
-    return relabeled(learner, support, temperature).logsumexp(1)
+    raw = leave_one_out(learner, support) / temperature
+    return relabeled(learner, support, likeliest_other(raw, support.y), temperature)
 
 
-def relabeled(learner: Learner, support: Examples, temperature: float = 1.0) -> Tensor:
-    """What the log likelihood of all examples, each by the others, gains where one has another label: ``[N, D]``.
+def likeliest_other(raw: Tensor, y: Tensor) -> Tensor:
+    """The class that each example would have if not its own, ``[N, D], [N, D] -> [N]``."""
+    return raw.masked_fill(y > 0, -torch.inf).argmax(1)
 
-    Minus infinity at the label that it has.
+
+def relabeled(learner: Learner, support: Examples, codes: Tensor, temperature: float = 1.0) -> Tensor:
+    """What the log likelihood of all examples, each by the others, gains where one has another label, ``[N]``.
+
+    Args:
+        learner: deterministic, in evaluation mode.
+        support: of N examples.
+        codes: the other label of each, int64 ``[N]``.
+        temperature: that logits are divided by.
 
     Example:
         >>> import innerloop as il
         >>> x = torch.tensor([[0.0], [0.2], [0.4], [3.0], [3.2], [0.1]])
-        >>> gain = relabeled(il.learners.Prototypes(), Examples(x, torch.eye(2)[[0, 0, 0, 1, 1, 1]]))
-        >>> divmod(int(gain.argmax()), 2)
-        (5, 0)
+        >>> support = Examples(x, torch.eye(2)[[0, 0, 0, 1, 1, 1]])
+        >>> gain = relabeled(il.learners.Prototypes(), support, torch.tensor([1, 1, 1, 0, 0, 0]))
+        >>> int(gain.argmax())
+        5
     """
     x, y = support
     count, classes = y.shape
-    before = _own(leave_one_out(learner, support) / temperature, y).sum()
     eye = torch.eye(classes, dtype=y.dtype, device=y.device)
-    places, codes = (y == 0).nonzero(as_tuple=True)
-    found = before.new_full((count, classes), -torch.inf)
+    places = torch.arange(count, device=y.device)
 
     def total(place: Tensor, code: Tensor) -> Tensor:
-        rows = torch.where((torch.arange(count, device=y.device) == place).unsqueeze(1), eye[code], y)
+        rows = torch.where((places == place).unsqueeze(1), eye[code], y)
         return _own(leave_one_out(learner, Examples(x, rows)) / temperature, rows).sum()
 
     if closed(learner):
         # A closed form holds about as many numbers as there are pairs of examples.
-        size = at_once(count * (count + classes + x[0].numel()))
-        parts = zip(places.split(size), codes.split(size), strict=True)
+        parts = zip(
+            *(part.split(at_once(count * (count + classes + x[0].numel()))) for part in (places, codes)), strict=True
+        )
         after = torch.cat([torch.func.vmap(total)(*part) for part in parts])
     else:
         after = torch.stack([total(*one) for one in zip(places, codes, strict=True)])
-    found[places, codes] = after - before
-    return found
+    return after - _own(leave_one_out(learner, support) / temperature, y).sum()
 
 
 #: By name, from the cheapest to the dearest; all but the first by refits.
@@ -125,10 +134,10 @@ SUSPICIONS: dict[str, Suspicion] = {
 }
 
 
-def refits_of(name: str, count: int, classes: int) -> int:
-    """How many refits a score of :data:`SUSPICIONS` takes of N examples of D classes, without a closed form."""
-    pairs, labels = count * (count - 1) // 2, count * (classes - 1)
-    return {"self-confidence": 1, "influence": count + pairs, "relabel": count + labels * count}.get(name, count)
+def refits_of(name: str, count: int) -> int:
+    """How many refits a score of :data:`SUSPICIONS` takes of N examples, where no closed form saves them."""
+    more = {"self-confidence": 1 - count, "influence": count * (count - 1) // 2, "relabel": count * count}
+    return count + more.get(name, 0)
 
 
 def closed(learner: Learner) -> bool:
