@@ -30,6 +30,7 @@ from innerloop.estimators.known import Known, class_labels, kind_of, rows_of
 from innerloop.estimators.manners import Manners, Tasks, with_callbacks
 from innerloop.estimators.places import all_but, names_of
 from innerloop.estimators.stored import plain, restored
+from innerloop.estimators.suspects import Suspect, suspects_of
 from innerloop.estimators.unknown import strangeness
 from innerloop.estimators.unlabeled import with_unlabeled
 from innerloop.evidence import Explanation, explain_classes
@@ -301,6 +302,25 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
             shapley=shapley,
             groups=groups,
         )
+
+    def suspects(self) -> list[Suspect]:
+        """The examples, those first whose label is most likely wrong, each with the label that it would rather have.
+
+        It is exact, by refits: how much likelier all labels become, each told by the other examples, if this one is
+        another.
+
+        Returns:
+            all of them; a ``suspicion`` above 0 speaks for the other label. That of the only example of its class is
+            minus infinity: nothing tells.
+
+        Example:
+            >>> X, y = [[0.0], [0.1], [0.2], [5.0], [5.1], [0.15]], ["a", "a", "a", "b", "b", "b"]
+            >>> first = FewShotClassifier("features", "nearest-euclidean").fit(X, y).suspects()[0]
+            >>> first.place, first.label, first.likelier, first.suspicion > 0
+            (5, 'b', 'a', True)
+        """
+        check_is_fitted(self)
+        return suspects_of(self._head, self._support(), self.temperature_, self.classes_, self.names_)
 
     def attribute(
         self,
