@@ -426,3 +426,26 @@ def test_inner_steps_end_at_the_report(built: tuple[Built, list[Subject], il.Few
     assert steps["test_steps"] == 2
     assert steps["query"]["accuracy"]["mean"][2] == pytest.approx(found[1].report.value, abs=1e-6)
     assert len(facts["M"]["layers"]["layers"]) == len(facts["M"]["layers"]["cka"])
+
+
+def test_runs_of_several_seeds_have_their_mean(pool: il.Pool) -> None:
+    """Those whose recipes differ in the seed alone, paired with those of another recipe by their seeds."""
+    sampler = il.FewShot(pool, ways=3, shots=2, queries=4)
+    found = []
+    for name in ("a", "b"):
+        for seed in (0, 1, 2):
+            torch.manual_seed(seed)
+            learner = il.ProtoNet(il.nets.conv4((1, 8, 8), width=4 if name == "a" else 8, pools=1, norm="group"))
+            recipe = {"learner": "protonet", "data": "d", "seed": seed, "net": {"width": name}, "root": str(seed)}
+            about = {"recipe": {**recipe, "training": {"steps": 3, "device": f"cuda:{seed}"}}}
+            found.append(look_at(f"{name}{seed}", learner, sampler, tasks=10, about=about))
+    facts = section(build(found, sampler, title="T", protocol="3-way 2-shot"), "seeds").facts
+    assert list(facts) == ["protonet on d", "protonet on d as b0", "protonet on d less protonet on d as b0"]
+    values = [one.report.value for one in found]
+    for group, mean in zip(facts.values(), (values[:3], values[3:]), strict=False):
+        assert group["each"] == pytest.approx(mean)
+        assert group["value"] == pytest.approx(np.mean(mean))
+    gaps = [a - b for a, b in zip(values[:3], values[3:], strict=True)]
+    assert list(facts.values())[2]["each"] == pytest.approx(gaps)
+    alone = build(found[2:4], sampler, title="T", protocol="3-way 2-shot")
+    assert "seeds" not in [one.key for one in alone.sections]

@@ -19,6 +19,7 @@ from innerloop.report.inner import inner_section
 from innerloop.report.page import curves_section, write_page
 from innerloop.report.picture import episode_section
 from innerloop.report.section import Section
+from innerloop.report.seeds import seeds_section
 from innerloop.report.subject import Subject
 from innerloop.report.worst import worst_section
 
@@ -91,6 +92,7 @@ def build(
     number = min(number, subjects[0].report.tasks - 1)
     found = [
         tables.results_section(results, compared),
+        seeds_section(subjects),
         calibration_section(subjects),
         curves_section(histories) if histories else None,
         episode_section(subjects[0], sampler, number),

@@ -114,7 +114,7 @@ def results_table(results: Results, compared: Sequence[Pair]) -> str:
         rows.append([row_name(name, about), *(cell(*_named(each, report)) for each in reports.values())])
     called = report.metric.called
     opened = (
-        " Open: the 95 % interval over tasks that share no class (other classes too)."
+        " Open: the 95 % interval where the classes are random draws, too (other classes)."
         if any(one.open_interval is not None for reports in results.values() for one in reports.values())
         else ""
     )
