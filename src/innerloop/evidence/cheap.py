@@ -44,8 +44,9 @@ from innerloop.core.inner import LearnedRates, Parameters
 from innerloop.core.learner import Learner, State
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.evidence.descents import example_gradients
+from innerloop.evidence.folding import hidden
 from innerloop.evidence.judging import answer_of, embedded, judging, tells_classes
-from innerloop.evidence.similar import hidden, likeness
+from innerloop.evidence.similar import likeness
 from innerloop.evidence.turns import log_odds
 from innerloop.learners.embedded import Embedded
 from innerloop.learners.generative.anp import ANP, CANP

@@ -17,7 +17,7 @@ from innerloop.core.inner import Parameters
 from innerloop.core.layout import fast_layout
 from innerloop.core.learner import Learner
 from innerloop.core.task import Examples
-from innerloop.evidence.judging import sees_alone
+from innerloop.evidence.folding import sees_alone
 from innerloop.learners.optimization.gradient import Adapted, GradientLearner
 from innerloop.learners.optimization.imaml import IMAML
 
@@ -99,7 +99,11 @@ def raw_of_descents(
     def run(weight: Tensor, subset: Tensor, x: Tensor) -> Tensor:
         mean = (weight @ flat).split(sizes)
         first = {k: part.view(g.shape[1:]) for part, (k, g) in zip(mean, each.items(), strict=True)}
-        *_, phi = learner.path(Examples(support.x[subset], support.y[subset]), learner.test_steps, start, first)
+        # One after the other, so that the memory is that of one.
+        for phi in learner.path(  # noqa: B007
+            Examples(support.x[subset], support.y[subset]), learner.test_steps, start, first
+        ):
+            pass
         return learner.predict(Adapted(phi, []), x)
 
     return _mapped(run, weights, subsets, x, loop, min(chunk, max(1, _HELD // (8 * sum(sizes)))))

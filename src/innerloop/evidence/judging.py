@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from innerloop.core import alone, norm
+from innerloop.core.layout import fast_layout
 from innerloop.core.learner import Learner
 from innerloop.core.lifting import embed
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, check_examples
-
-#: What was found of a module, for inputs of such a shape.
-_ALONE: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], bool]] = WeakKeyDictionary()
+from innerloop.evidence.folding import head_alone, sees_alone
+from innerloop.learners.optimization.gradient import GradientLearner
 
 
 class Seen(NamedTuple):
@@ -45,31 +43,23 @@ def judging(learner: Learner) -> Iterator[None]:
 def embedded(learner: Learner, support: Examples, x: Tensor) -> Seen:
     """Embed a task's examples and queries once, where the learner's encoder sees each of them alone.
 
+    The network below the last layer is such an encoder, where that layer alone adapts.
+
     Args:
         learner: in evaluation mode.
         support: of a task.
         x: queries ``[Q, *F]``; may be none.
     """
     encoder, head = learner.split()
-    if encoder is None or not sees_alone(encoder, support.x):
+    both = torch.cat((support.x, x)) if len(x) else support.x
+    if encoder is not None and sees_alone(encoder, support.x):
+        # A layout that is fast in one call is what some layers cannot be lifted with.
+        z = embed(encoder, both).contiguous()
+    elif isinstance(learner, GradientLearner) and (found := head_alone(learner, fast_layout(both))) is not None:
+        head, z = found
+    else:
         return Seen(learner, support, x)
-    # A layout that is fast in one call is what some layers cannot be lifted with.
-    z = embed(encoder, torch.cat((support.x, x)) if len(x) else support.x).contiguous()
     return Seen(head, Examples(z[: len(support.x)], support.y), z[len(support.x) :])
-
-
-def sees_alone(module: nn.Module, x: Tensor) -> bool:
-    """Whether a module gives an example the same whichever others come with it: tried once, then known of it.
-
-    Args:
-        module: in evaluation mode.
-        x: some inputs ``[N, *F]``.
-    """
-    key = (norm.policy(module), len(list(module.modules())), x.shape[1:], x.dtype)
-    known = _ALONE.setdefault(module, {})
-    if key not in known:
-        known[key] = alone.folds(module, x)
-    return known[key]
 
 
 def tells_classes(likelihood: Likelihood, y: Tensor) -> bool:

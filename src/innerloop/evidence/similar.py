@@ -13,27 +13,9 @@ from innerloop.learners.generative.pfn import InContext
 from innerloop.learners.head import Head
 from innerloop.learners.heads.gaussian import GaussianClasses
 from innerloop.learners.heads.scaled import Scaled
-from innerloop.learners.optimization.gradient import Adapted, GradientLearner
+from innerloop.learners.optimization.gradient import GradientLearner
 
 Floats = npt.NDArray[np.float64]
-
-
-def hidden(learner: GradientLearner, state: Adapted, x: Tensor) -> Tensor:
-    """What the last layer that has parameters reads, in the adapted network: ``[N, *F]`` to ``[N, H]``.
-
-    Args:
-        learner: in evaluation mode.
-        state: of a task.
-        x: examples.
-    """
-    last = [part for part in learner.net.modules() if any(True for _ in part.parameters(recurse=False))][-1]
-    read: list[Tensor] = []
-    hook = last.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
-    try:
-        learner.predict(state, x)
-    finally:
-        hook.remove()
-    return read[-1].flatten(1) if read[-1].shape[:1] == x.shape[:1] else x.flatten(1)
 
 
 def likeness(learner: Learner, known: Tensor, x: Tensor) -> Floats:
