@@ -4,9 +4,9 @@
     python benchmarks/refits.py --only maml      some rows
     python benchmarks/refits.py --print-only     without writing it into docs/evidence.md
 
-Seconds are those of one thread's own work, the shortest of some runs that take turns, so that a busy machine changes the
-ratios little; the weights are random, on which no time depends. A task is 5-way 5-shot, its images of Omniglot's size,
-its tables of 8 columns. The plain loop adapts to each subset and predicts, one after the other, by the same code.
+Seconds are those of one thread's own work, the shortest of some runs that take turns, so that a busy machine changes
+the ratios little; the weights are random, on which no time depends. A task is 5-way 5-shot, its images of Omniglot's
+size, its tables of 8 columns. The plain loop adapts to each subset and predicts, one after the other, by the same code.
 """
 
 from __future__ import annotations
