@@ -81,7 +81,9 @@ def summary(results: Results) -> str:
     """The result in one sentence, by the first protocol."""
     (first, own), *others = results.items()
     protocol, report = next(iter(own.items()))
-    rest = " and ".join(f"{other} {score_text(theirs[protocol])}" for other, theirs in others)
+    rest = (" and " if len(others) < 3 else ", ").join(
+        f"{other} {score_text(theirs[protocol])}" for other, theirs in others
+    )
     called = report.metric.called
     article = "an" if called[0].lower() in "aeiou" else "a"
     text = f"{first} reaches {article} {called} of {score_text(report)} on {report.tasks} unseen {protocol} tasks"
