@@ -46,6 +46,14 @@ def read(name: str, cache: Path | None = None) -> Corpus:
     return Corpus(x, np.array(intents), np.array(parts), groups)
 
 
+def part_of(name: str, part: str) -> tuple[list[str], list[str]]:
+    """The sentences of a part of a corpus that have an intent, and their intents."""
+    rows, _ = (_banking if name == "banking77" else _clinc)(ROOT / name)
+    kept = [(text, intent) for text, intent, own in rows if own == part and intent != OUTSIDE]
+    sentences, intents = zip(*kept, strict=True)
+    return list(sentences), list(intents)
+
+
 def _banking(folder: Path) -> tuple[list[tuple[str, str, str]], dict[str, str]]:
     rows = []
     for part in ("train", "test"):
