@@ -66,18 +66,19 @@ class Principal(Head):
         super().__init__(il.Categorical())
         self.components, self.head = components, InContextHead()
 
-    def adapt(self, support: il.Examples, state: Any = None) -> tuple[Tensor, Tensor, il.Examples]:
+    def adapt(self, support: il.Examples, state: Any = None) -> tuple[Tensor, Tensor, il.Examples]:  # noqa: D102
         z = support.x.flatten(1)
         mean = z.mean(0)
         _, _, axes = torch.linalg.svd(z - mean, full_matrices=False)
         axes = axes[: self.components]
         return mean, axes, self.head.adapt(il.Examples((z - mean) @ axes.mT, support.y))
 
-    def predict(self, state: tuple[Tensor, Tensor, il.Examples], x: Tensor) -> Tensor:
+    def predict(self, state: tuple[Tensor, Tensor, il.Examples], x: Tensor) -> Tensor:  # noqa: D102
         mean, axes, table = state
         return self.head.predict(table, (x.flatten(1) - mean) @ axes.mT)
 
     def numbers(self, examples: int, classes: int, features: int) -> int:
+        """Those of the network, and the features."""
         return self.head.numbers(examples, classes, self.components) + examples * features
 
 

@@ -77,15 +77,18 @@ def scored(name: str, half: str, tasks: int, seed: int) -> tuple[Scores, dict[st
     kept = HOME / "runs" / "evidence" / f"labels-{name}-{half}-{tasks}-{seed}.json"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(kept, json.dumps(_scored(name, half, tasks, seed)))
+        write_text_atomically(kept, json.dumps(computed(name, half, range(tasks), seed)))
     found, heads = json.loads(kept.read_text())
     return found, heads
 
 
-def _scored(name: str, half: str, tasks: int, seed: int) -> tuple[Scores, dict[str, int]]:
-    random, found, heads = np.random.default_rng(seed), {}, {}
+def computed(name: str, half: str, numbers: range, seed: int) -> tuple[Scores, dict[str, int]]:
+    """Those of some of the tasks, each of which has its own random numbers."""
+    found: Scores = {}
+    heads: dict[str, int] = {}
     begun = time.monotonic()
-    for number in range(tasks):
+    for number in numbers:
+        random = np.random.default_rng((seed, number))
         x, y, *_ = task(classes_of(name, half), random, np.full(WAYS, SHOTS), 0)
         rows, wrong = mislabeled(few(x, y).y, 1, torch.Generator().manual_seed(int(random.integers(2**31))))
         at = wrong.numpy()
@@ -95,7 +98,7 @@ def _scored(name: str, half: str, tasks: int, seed: int) -> tuple[Scores, dict[s
         for score, values in suspicions(head, few(x, faulty), choice.temperature).items():
             found.setdefault(score, []).append(auroc(values[at], values[~at]))
         if sys.stderr.isatty():
-            print(f"\r{number + 1} of {tasks} tasks, {time.monotonic() - begun:.0f} s", end="", file=sys.stderr)
+            print(f"\r{number + 1} of {numbers.stop} tasks, {time.monotonic() - begun:.0f} s", end="", file=sys.stderr)
     return found, heads
 
 
