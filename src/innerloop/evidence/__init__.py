@@ -12,9 +12,11 @@ from innerloop.evidence.explanation import Explanation
 from innerloop.evidence.freezing import Freezing, freezing
 from innerloop.evidence.intervals import Intervals, conformal_interval, jackknife_plus
 from innerloop.evidence.layers import LayerChange, layer_change
+from innerloop.evidence.quality import score_evidence
 from innerloop.evidence.reasons import Reason, Turn
 from innerloop.evidence.refits import answered, leave_one_out, others, refits
 from innerloop.evidence.reliability import Reliability, reliability
+from innerloop.evidence.scores import EvidenceScores
 from innerloop.evidence.scoring import LearnedScore, plain_scores
 from innerloop.evidence.selective import area_under_risk, auroc, excess_area, risk_coverage
 from innerloop.evidence.shapley import Shapley, example_values
@@ -30,6 +32,7 @@ __all__ = [
     "Attribution",
     "Attributions",
     "Calibration",
+    "EvidenceScores",
     "Explanation",
     "Freezing",
     "Intervals",
@@ -70,6 +73,7 @@ __all__ = [
     "refits",
     "reliability",
     "risk_coverage",
+    "score_evidence",
     "task_space",
     "tempered",
     "uncertainty",

@@ -181,13 +181,13 @@ def evidences(
 def left_out(learner: Learner, support: Examples, x: Tensor, answers: Tensor) -> Tensor:
     """The exact evidence: the log odds of each answer less those without an example, ``[Q, N]``.
 
-    Infinite where the class is gone without it.
+    Infinite where a class is gone without it: for the answer if it is the answer's, against it if it is another's.
 
     Example:
         >>> import innerloop as il
         >>> support = Examples(torch.tensor([[1.0], [3.0], [8.0]]), torch.eye(2)[[0, 0, 1]])
         >>> left_out(il.learners.Prototypes(), support, torch.tensor([[4.0]]), torch.tensor([0]))
-        tensor([[-3.,  5., inf]])
+        tensor([[-3.,  5., -inf]])
     """
     count, device = len(support.x), support.x.device
     whole = log_odds(answered(learner, support, torch.arange(count, device=device).unsqueeze(0), x), answers)
@@ -206,8 +206,8 @@ def ranks_agree(one: Tensor, other: Tensor) -> tuple[float, float]:
     """Spearman's and Kendall's rank correlation, the mean over rows ``[Q, N]``; of a row that is all alike it is 0.
 
     Example:
-        >>> ranks_agree(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 30.0, 20.0]]))
-        (0.5, 0.3333333333333333)
+        >>> ranks_agree(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 20.0, 30.0]]))
+        (1.0, 1.0)
     """
     found = [agreement(*row) for row in zip(one.double().numpy(), other.double().numpy(), strict=True)]
     spearman, kendall = np.nan_to_num(np.array(found)).mean(0)

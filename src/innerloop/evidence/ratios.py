@@ -33,7 +33,7 @@ def ratio(first: Floats, second: Floats, level: float = 0.95) -> tuple[float, tu
     if count < 2:
         return found, (float("nan"), float("nan"))
     square = float(stats.t.ppf(0.5 + level / 2, count - 1)) ** 2 / count
-    (v, c), (_, w) = np.cov(first, second)
+    (v, c), (_, w) = np.cov(first, second).tolist()
     # All r for which a - r b is no further from 0 than chance: at most a square's roots.
     p, q, s = b * b - square * w, a * b - square * c, a * a - square * v
     inside = q * q - p * s
