@@ -23,6 +23,7 @@ from innerloop.report.build import Built, build
 from innerloop.report.embedding import features_of, projected
 from innerloop.report.episode import amount
 from innerloop.report.functions import predicted
+from innerloop.report.seeds import seeds_section
 from innerloop.report.subject import Subject, look_at, tasks_of
 
 SIZES = ["--ways", 3, "--shots", 2, "--queries", 3]
@@ -439,7 +440,9 @@ def test_runs_of_several_seeds_have_their_mean(pool: il.Pool) -> None:
             recipe = {"learner": "protonet", "data": "d", "seed": seed, "net": {"width": name}, "root": str(seed)}
             about = {"recipe": {**recipe, "training": {"steps": 3, "device": f"cuda:{seed}"}}}
             found.append(look_at(f"{name}{seed}", learner, sampler, tasks=10, about=about))
-    facts = section(build(found, sampler, title="T", protocol="3-way 2-shot"), "seeds").facts
+    shown = seeds_section(found)
+    assert shown is not None
+    facts = shown.facts
     assert list(facts) == ["protonet on d", "protonet on d as b0", "protonet on d less protonet on d as b0"]
     values = [one.report.value for one in found]
     for group, mean in zip(facts.values(), (values[:3], values[3:]), strict=False):
@@ -447,5 +450,4 @@ def test_runs_of_several_seeds_have_their_mean(pool: il.Pool) -> None:
         assert group["value"] == pytest.approx(np.mean(mean))
     gaps = [a - b for a, b in zip(values[:3], values[3:], strict=True)]
     assert list(facts.values())[2]["each"] == pytest.approx(gaps)
-    alone = build(found[2:4], sampler, title="T", protocol="3-way 2-shot")
-    assert "seeds" not in [one.key for one in alone.sections]
+    assert seeds_section(found[2:4]) is None
