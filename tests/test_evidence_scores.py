@@ -19,7 +19,15 @@ from innerloop.evidence.deletion import area, drawn_orders, greedy, own_first, r
 from innerloop.evidence.quality import LEFT_OUT, left_out, ranks_agree, score_evidence
 from innerloop.evidence.ratios import ratio
 from innerloop.evidence.scores import ANY
-from innerloop.evidence.suspicion import SUSPICIONS, influence, likeliest_other, mislabeled, relabel, relabeled
+from innerloop.evidence.suspicion import (
+    SUSPICIONS,
+    by_evidence,
+    influence,
+    likeliest_other,
+    mislabeled,
+    relabel,
+    relabeled,
+)
 
 
 def task(ways: int = 3, shots: int = 3, queries: int = 6, noise: float = 1.0) -> tuple[il.Examples, Tensor]:
@@ -214,6 +222,16 @@ def test_every_suspicion_finds_a_wrong_label_among_classes_far_apart() -> None:
         assert int(score(il.learners.Prototypes(), il.Examples(support.x, y)).argmax()) == int(wrong.int().argmax()), (
             name
         )
+
+
+def test_evidence_without_refits_finds_it_too() -> None:
+    support, _ = task(ways=3, shots=4, noise=0.2)
+    y, wrong = mislabeled(support.y, 1, torch.Generator().manual_seed(0))
+    for head in (il.learners.Prototypes(), il.learners.LogisticRegression().double()):
+        found = by_evidence(head, il.Examples(support.x, y))
+        assert len(found) == 2
+        for name, score in found.items():
+            assert wrong[int(score.argmax())], name
 
 
 def test_relations_leave_one_out_by_leaving_out_a_column() -> None:

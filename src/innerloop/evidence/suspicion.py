@@ -146,21 +146,21 @@ def closed(learner: Learner) -> bool:
 
 
 def by_evidence(learner: Learner, support: Examples) -> dict[str, Tensor]:
-    """How much more all others speak for the likeliest other label than for an example's own, ``[N]``; no refit.
+    """How much more the examples of the likeliest other class speak for it than those of its own for its own, ``[N]``.
 
-    By each evidence that the learner has by itself (:func:`~innerloop.evidence.cheap_evidence`); what an example says
-    of itself is left out.
+    By each evidence that the learner has without refits (:func:`~innerloop.evidence.cheap_evidence`), as the mean of a
+    class's examples, since the class of a wrong label has one more. What an example says of itself is left out.
     """
-    count, classes = support.y.shape
-    alone = torch.eye(count, dtype=torch.bool, device=support.y.device)
-    said = [
-        cheap_evidence(learner, support, support.x, torch.full((count,), code, device=alone.device))
-        for code in range(classes)
-    ]
-    return {
-        name: misfits(torch.stack([one[name].masked_fill(alone, 0).sum(1) for one in said], 1), support.y)
-        for name in said[0]
-    }
+    x, y = support
+    count, classes = y.shape
+    others_of = y * (1 - torch.eye(count, dtype=y.dtype, device=y.device)).unsqueeze(2)
+    said = [cheap_evidence(learner, support, x, torch.full((count,), code, device=y.device)) for code in range(classes)]
+    found = {}
+    for name in said[0]:
+        each = torch.stack([one[name] for one in said], 2)
+        mean = torch.where(others_of > 0, each, 0).sum(1) / others_of.sum(1).clamp(min=1)
+        found[name] = misfits(mean, y)
+    return found
 
 
 def mislabeled(y: Tensor, wrong: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
