@@ -14,10 +14,9 @@ from innerloop.evidence.judging import answer_of, tells_classes
 #: One of each family, and each that runs its refits in a way of its own.
 NAMES = [
     "protonet-euclidean", "protonet-support", "protonet-running", "relationnet-scores", "relationnet-squared-error",
-    "maml", "maml-three-steps", "maml-shared-head", "maml-inner-adam", "maml-sinusoid", "maml-group", "maml-support",
-    "maml-running", "reptile-minibatches", "finetune", "versa", "statistician", "hallucinator", "cnp", "np", "tnp",
-    "convcnp", "recalibrated", "in-context", "in-context-regression", "anil", "boil-support", "metasgd", "cavia",
-    "multitask", "gradient-learner", "imaml", "imaml-support", "training-run-mlp",
+    "maml", "maml-three-steps", "maml-inner-adam", "maml-sinusoid", "maml-group", "maml-support", "reptile-minibatches",
+    "finetune", "versa", "statistician", "cnp", "np", "tnp", "in-context", "in-context-regression", "anil", "metasgd",
+    "cavia", "gradient-learner", "imaml",
 ]  # fmt: skip
 KNOWN = {case.name: case for case in CASES}
 

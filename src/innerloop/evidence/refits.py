@@ -16,6 +16,7 @@ from innerloop.evidence.judging import answer_of, check_explained, embedded, jud
 from innerloop.evidence.ways import way_of
 from innerloop.learners.generative.pfn import InContext
 from innerloop.learners.head import Head
+from innerloop.learners.metric.relationnet import Relations
 from innerloop.learners.optimization.gradient import GradientLearner
 
 #: Numbers that are held at a time.
@@ -158,6 +159,8 @@ def _answers(learner: Learner, support: Examples, subsets: Tensor, x: Tensor, ch
 def _by_head(learner: Learner, support: Examples, subsets: Tensor, x: Tensor, chunk: int | None) -> Tensor:
     """Raw predictions ``[B, S, Q, P]``: heads are small, and all their refits one call."""
     assert isinstance(learner, Head)
+    if isinstance(learner, Relations) and learner.combine == "scores" and type(learner).predict is Relations.predict:
+        return _by_pairs(learner, support, subsets, x)
     examples, classes, width = subsets.shape[1], support.y.shape[1], support.x[0].numel()
     size = chunk or at_once(learner.numbers(examples, classes, width) + x.shape[1] * (width + examples + classes))
     alike = len(x) == 1
@@ -165,6 +168,15 @@ def _by_head(learner: Learner, support: Examples, subsets: Tensor, x: Tensor, ch
     return torch.cat(
         [predict(state, x[0] if alike else x[part]) for part, state in _chunks(learner, support, subsets, size)]
     )
+
+
+def _by_pairs(learner: Relations, support: Examples, subsets: Tensor, x: Tensor) -> Tensor:
+    """Raw predictions ``[B, 1, Q, D]``: a pair's score depends on no other example, so each is worked out once."""
+    scores = learner.relation(x.flatten(0, 1), support.x).unflatten(0, x.shape[:2])
+    taken = scores.new_zeros(len(subsets), len(support.x)).scatter_add_(
+        1, subsets, scores.new_ones(()).expand(subsets.shape)
+    )
+    return ((scores * taken.unsqueeze(1)) @ support.y.to(scores)).unsqueeze(1)
 
 
 def _by_tasks(learner: Learner, support: Examples, subsets: Tensor, x: Tensor, chunk: int | None) -> Tensor:
