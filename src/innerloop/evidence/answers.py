@@ -159,15 +159,19 @@ def _answers(
     found: dict[str, list[Seen]] = {name: [] for name in ([OTHER_CLASSES] if index is not None else []) + [*others]}
     for batch in batches:
         size = count(batch)
-        own.append(_seen(lifted, batch, encoder is not None))
         truth.append(batch.query.y.cpu().double())
+        parts = [batch.query.x]
         if index is not None:
-            x = pool.get(index[done : done + size]).to(device)
-            found[OTHER_CLASSES].append(_seen(lifted, _asking(batch, x), encoder is not None))
+            parts.append(pool.get(index[done : done + size]).to(device))
         for name, other in others.items():
             x = other.draw(drawn[name], size).query.x.to(device)
-            x = x if encoder is None else _embedded(encoder, x)
-            found[name].append(_seen(lifted, _asking(batch, x), encoder is not None))
+            parts.append(x if encoder is None else _embedded(encoder, x))
+        # A task is learned once, whoever asks, unless its answers depend on who asks beside.
+        asked = [parts] if not whole.transductive else [[part] for part in parts]
+        seen = [one for together in asked for one in _seen(lifted, batch, together, encoder is not None)]
+        own.append(seen[0])
+        for kept, one in zip(found.values(), seen[1:], strict=True):
+            kept.append(one)
         done += size
     others_joined = {name: _joined(parts) for name, parts in found.items()}
     return Answers(copy.deepcopy(learner.likelihood).cpu(), _joined(own), torch.cat(truth), others_joined)
@@ -199,19 +203,19 @@ def _embedded(encoder: nn.Module, x: Tensor) -> Tensor:
     return torch.cat(parts).unflatten(0, x.shape[:2])
 
 
-def _asking(tasks: Task, x: Tensor) -> Task:
-    """The tasks with other queries, whose targets mean nothing."""
-    return Task(tasks.support, Examples(x, x.new_zeros(*x.shape[:2], tasks.query.y.shape[2])))
-
-
-def _seen(lifted: Lifted, tasks: Task, features: bool) -> Seen:
-    raw = lifted.predict(tasks).cpu().double()
+def _seen(lifted: Lifted, tasks: Task, parts: list[Tensor], features: bool) -> list[Seen]:
+    """Answers to several query sets of the tasks, asked together."""
+    x, sizes = torch.cat(parts, 1), [part.shape[1] for part in parts]
+    # What is asked has no targets.
+    query = Examples(x, x.new_zeros(*x.shape[:2], tasks.query.y.shape[2]))
+    raw = lifted.predict(Task(tasks.support, query)).cpu().double().split(sizes, 2)
     if not features:
-        return Seen(raw, None)
-    (x, y), z = tasks.support, tasks.query.x.flatten(2).double()
+        return [Seen(part, None) for part in raw]
+    (x, y), z = tasks.support, query.x.flatten(2).double()
     sums = torch.einsum("tnd,tnh->tdh", y.double(), x.flatten(2).double())
     means = sums / y.double().sum(1).clamp(min=1e-12).unsqueeze(2)
-    return Seen(raw, torch.cdist(z, means).amin(2).cpu())
+    distance = torch.cdist(z, means).amin(2).cpu().split(sizes, 1)
+    return [Seen(*both) for both in zip(raw, distance, strict=True)]
 
 
 def _joined(parts: list[Seen]) -> Seen:
