@@ -4,16 +4,15 @@
     python benchmarks/uncertainty.py maml --runs RUNS        some rows
 
 A row is a run that `innerloop train` wrote and what it is asked. Temperatures and learned scores are found on
-episodes of the validation classes, by seed 1; the test episodes are those of seed 0. Of learners without an encoder that
-runs once, a quarter of the episodes. The last columns are of strangers:
-queries of classes that an episode does not have, and of another data set.
+episodes of the validation classes, by seed 1; the test episodes are those of seed 0. Of learners without an encoder
+that runs once, a quarter of the episodes. The last columns are of strangers: queries of classes that an episode does
+not have, and of another data set.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +42,9 @@ class Row(NamedTuple):
 
 
 ROWS = {
-    "protonet": Row("ProtoNet, Omniglot", ("omniglot-protonet-seed0-cuda", "omniglot-protonet-seed0", "protonet-seed0")),
+    "protonet": Row(
+        "ProtoNet, Omniglot", ("omniglot-protonet-seed0-cuda", "omniglot-protonet-seed0", "protonet-seed0")
+    ),
     "protonet-5": Row(
         "ProtoNet, Omniglot", ("omniglot-protonet-seed0-cuda", "omniglot-protonet-seed0", "protonet-seed0"), shots=5
     ),
@@ -98,7 +99,7 @@ def groceries() -> tuple[torch.Tensor, list[int]]:
     return x, labels
 
 
-def measured(row: Row, folder: Path, tasks: int, known: int, seed: int) -> Uncertainty:
+def measured(row: Row, folder: Path, tasks: int, known: int, seed: int, device: str | None) -> Uncertainty:
     """A run asked."""
     recipe = load_run(folder)[0]
     source = registry.read(recipe.data, DATA / recipe.data, **recipe.pool)
@@ -109,7 +110,9 @@ def measured(row: Row, folder: Path, tasks: int, known: int, seed: int) -> Uncer
     # An inner loop for each of 1,600 episodes takes long.
     quick = learner.split()[0] is not None
     few, known = (tasks, known) if quick else (max(2, tasks // 4), max(2, known // 4))
-    return uncertainty(learner, test, validation, others=others, tasks=few, validation_tasks=known, seed=seed)
+    return uncertainty(
+        learner, test, validation, others=others, tasks=few, validation_tasks=known, seed=seed, device=device
+    )
 
 
 def shown(one: Estimate, scale: float = 1.0, digits: int = 2) -> str:
@@ -141,8 +144,8 @@ def cells(row: Row, found: Uncertainty) -> str:
 
 
 HEAD = (
-    "| learner | task | accuracy, % | ECE, % | temperature | ECE with it, % | the same without noise, % | log loss | Brier "
-    "| area under risk, %: probability, learned | strangers of other classes, AUROC | strangers of another data set, AUROC | tasks |"  # noqa: E501
+    "| learner | task | accuracy, % | ECE, % | temperature | ECE with it, % | without noise, % | log loss | Brier "
+    "| area under risk, %: probability, learned | other classes, AUROC | another data set, AUROC | tasks |"
 )
 
 
@@ -154,6 +157,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--known", type=int, default=600, help="validation tasks")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", help="cpu, cuda, ...")
     parser.add_argument("--json", type=Path, help="keep all figures there")
     options = parser.parse_args()
     unknown = [name for name in options.rows if name not in ROWS]
@@ -168,7 +172,7 @@ def main() -> None:
         if folder is None:
             continue
         try:
-            found = measured(row, folder, options.tasks, options.known, options.seed)
+            found = measured(row, folder, options.tasks, options.known, options.seed, options.device)
         except InputError as error:
             print(f"{name}: {error}", flush=True)
             continue
@@ -177,10 +181,16 @@ def main() -> None:
         if options.json:
             kept[name] = {"line": lines[-1], **found.json()}
             options.json.write_text(json.dumps(kept, indent=1))
-    if not options.rows and len(lines) > 2:
-        begin, end = (MARKS.format(word) for word in ("begin", "end"))
-        pattern, table = f"{re.escape(begin)}.*?{re.escape(end)}", f"{begin}\n" + "\n".join(lines) + f"\n{end}"
-        PAGE.write_text(re.sub(pattern, lambda _: table, PAGE.read_text(), flags=re.DOTALL))
+    put(lines)
+
+
+def put(lines: list[str]) -> None:
+    """Put rows into the table between the marks of the page, in the place of those of the same run and task."""
+    begin, end = (MARKS.format(word) for word in ("begin", "end"))
+    before, _, rest = PAGE.read_text().partition(f"{begin}\n")
+    old, _, after = rest.partition(end)
+    table = {"|".join(row.split("|")[:3]): row for row in [*old.strip().splitlines()[2:], *lines[2:]]}
+    PAGE.write_text("\n".join([before + begin, *lines[:2], *table.values(), end]) + after)
 
 
 if __name__ == "__main__":
