@@ -157,8 +157,12 @@ def test_strangers_share_no_class_and_other_domains_are_asked() -> None:
     assert float(found.strangers["far"].distance.min()) > 80
     with pytest.raises(il.InputError, match="read it at that size"):
         answers(learner, sampler, tasks=4, others={"wide": tasks()})
-    with pytest.raises(il.InputError, match="nobody is a stranger"):
-        answers(learner, il.FewShot(told, ways=7, shots=1, queries=1), tasks=4, strangers=True)
+    # Where any two tasks have a class in common nobody is a stranger, and no score of strangers can be learned.
+    crowded = il.FewShot(told, ways=7, shots=1, queries=1)
+    assert not answers(learner, crowded, tasks=4, strangers=True).strangers
+    near = uncertainty(learner, crowded, crowded, others={"far": other}, tasks=9, validation_tasks=9)
+    assert (list(near.strangers), near.strangers_gain) == (["far"], {})
+    assert "far told from its own" in str(near)
 
 
 def test_the_calibration_error_is_torchmetrics() -> None:

@@ -99,7 +99,7 @@ def answers(
         seed: of the draw.
         others: other domains by name, whose queries are asked too, as many as a task has of its own.
         strangers: whether to ask queries of classes that a task does not have, too (few-shot samplers only): those of
-            another of the tasks, which shares no class.
+            another of the tasks, which shares no class. There are none where a task shares one with every other.
         device: where to run; default where the learner is.
 
     Raises:
@@ -146,7 +146,7 @@ def _answers(
         sampler, learner, used = embed_once(whole, sampler, used, device)
         encoder = whole.split()[0] if learner is not whole else None
         batches: Iterator[Task] = map(_made, episode_batches(sampler, used[0], None, device))
-        pool, index = sampler.pool, used[1].query if strangers else None
+        pool, index = sampler.pool, used[1].query if foreign is not None else None
     else:
         batches, index, shape = sampler.batches(generator, tasks), None, ()
     drawn = {name: Generator().manual_seed(seed + 1) for name in others}
@@ -181,18 +181,15 @@ def _made(make: Batch) -> Task:
     return make()
 
 
-def _of_other_classes(episodes: Episodes) -> Tensor:
-    """For each episode the queries of the next one that shares no class with it, ``[T, Q]``."""
+def _of_other_classes(episodes: Episodes) -> Tensor | None:
+    """For each episode the queries of the next one that shares no class with it, ``[T, Q]``; ``None`` if it lacks one."""
     classes, total = episodes.classes, len(episodes.classes)
     found = []
     for task in range(total):
         order = torch.arange(task + 1, task + total) % total
         shared = torch.isin(classes[order], classes[task]).any(1)
         if bool(shared.all()):
-            raise InputError(
-                f"no two of the {total} tasks have different classes, so that nobody is a stranger: draw from more "
-                f"classes, or more tasks"
-            )
+            return None
         found.append(episodes.query[order[int((~shared).nonzero()[0])]])
     return torch.stack(found)
 

@@ -132,7 +132,7 @@ def _without_noise(gaps: Floats) -> tuple[float, float, tuple[float, float]]:
         tried_late, late = _errors(spread * np.where(signs == 0, 1, signs), noise, error)
         most = max(most, float(tried_late[late[np.arange(_TRIED), _places_of(late, 0.0)] <= error][-1]))
     middle = np.median(found, 1)
-    debiased = 0.0 if error <= middle[0] else float(np.interp(error, middle, tried))
+    debiased = 0.0 if error <= middle[0] else min(float(np.interp(error, middle, tried)), error)
     low = float(least[0]) if len(least) else debiased
     return error, debiased, (min(low, debiased), max(most, debiased))
 

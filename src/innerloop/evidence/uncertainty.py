@@ -15,7 +15,7 @@ from innerloop.data.episodes import FewShot, Sampler
 from innerloop.evaluation import stats
 from innerloop.evaluation.reports import plain
 from innerloop.evaluation.resampling import Estimate, jackknife
-from innerloop.evidence.answers import Answers, answers
+from innerloop.evidence.answers import OTHER_CLASSES, Answers, answers
 from innerloop.evidence.reliability import Reliability, reliability
 from innerloop.evidence.scoring import LearnedScore, plain_scores
 from innerloop.evidence.selective import area_statistic, auroc_statistic, excess_area
@@ -68,7 +68,8 @@ class Uncertainty:
     strangers: dict[str, dict[str, Estimate]]
     """Where strangers come from, then score: the AUROC of telling a task's own queries from them, all tasks at once."""
     strangers_gain: dict[str, Estimate]
-    """How much larger the AUROC of the learned score is than that of the largest probability, on the same queries."""
+    """How much larger the AUROC of the learned score is than that of the largest probability, on the same queries; it
+    has none where no two validation tasks are without a common class."""
     tasks: int
     validation_tasks: int
     seed: int
@@ -109,8 +110,9 @@ class Uncertainty:
         lines.append(f"area under risk against coverage: {scores}; learned less by {_text(self.area_gain, sign=True)}")
         for place, found in self.strangers.items():
             scores = "; ".join(f"{name} {_text(one)}" for name, one in found.items())
-            gain = _text(self.strangers_gain[place], sign=True)
-            lines.append(f"{place} told from its own, AUROC: {scores}; learned more by {gain}")
+            gain = self.strangers_gain.get(place)
+            more = f"; learned more by {_text(gain, sign=True)}" if gain is not None else ""
+            lines.append(f"{place} told from its own, AUROC: {scores}{more}")
         lines.append(f"{self.tasks} tasks, seed {self.seed}; in brackets 95 % intervals over tasks")
         return "\n".join(lines)
 
@@ -162,14 +164,17 @@ def uncertainty(
     scores = plain_scores(after.likelihood, after.own)
     learned = LearnedScore(known, "right")(after.likelihood, after.own)
     areas = {name: area_statistic(score, right) for name, score in {**scores, LEARNED: learned}.items()}
-    strangers, gains = {}, {}
+    strangers: dict[str, dict[str, Estimate]] = {}
+    gains: dict[str, Estimate] = {}
+    own_score = LearnedScore(known, "own") if OTHER_CLASSES in known.strangers else None
     for place, seen in after.strangers.items():
-        own_score = LearnedScore(known, "own")
-        theirs = {**plain_scores(after.likelihood, seen), LEARNED: own_score(after.likelihood, seen)}
-        own = {**scores, LEARNED: own_score(after.likelihood, after.own)}
+        theirs, own = plain_scores(after.likelihood, seen), dict(scores)
+        if own_score is not None:
+            theirs[LEARNED], own[LEARNED] = (own_score(after.likelihood, one) for one in (seen, after.own))
         found = {name: auroc_statistic(own[name], theirs[name]) for name in own}
         strangers[place] = {name: jackknife(one, tasks, bounds=(0, 1)) for name, one in found.items()}
-        gains[place] = _difference(found[LEARNED], found[PLAIN], tasks)
+        if own_score is not None:
+            gains[place] = _difference(found[LEARNED], found[PLAIN], tasks)
     return Uncertainty(
         temperature=temperature,
         accuracy=_mean(right.mean(1), (0, 1)),
