@@ -182,7 +182,7 @@ def _made(make: Batch) -> Task:
 
 
 def _of_other_classes(episodes: Episodes) -> Tensor | None:
-    """For each episode the queries of the next one that shares no class with it, ``[T, Q]``; ``None`` if it lacks one."""
+    """Each episode's strangers: the queries of the next one without a common class, ``[T, Q]``; ``None`` if one has none."""
     classes, total = episodes.classes, len(episodes.classes)
     found = []
     for task in range(total):
