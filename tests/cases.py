@@ -365,6 +365,26 @@ FEATURE_HEADS = [
         fit={"steps": 60, "lr": 1e-2},
     ),
     Case(
+        "stacked",
+        lambda: il.learners.Embedded(
+            il.nets.mlp(8, 32, 16),
+            il.learners.Stacked([il.learners.Prototypes(), il.learners.LogisticRegression()], parts=[(0, 10), (6, 16)]),
+        ),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
+        "raw-or-learned",
+        lambda: il.learners.RawOrLearned(il.nets.mlp(8, 32, 16), inputs=8),
+        **BLOBS,
+        margin=0.05,
+        folds=True,
+        exempt={"embedded.encoder.encoder.2.bias": SHIFT},
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
         "nearest",
         lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.NearestNeighbor()),
         **BLOBS,

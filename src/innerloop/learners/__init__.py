@@ -35,6 +35,8 @@ from innerloop.learners.heads.ridge import Ridge
 from innerloop.learners.heads.scaled import Scaled
 from innerloop.learners.heads.soft_means import SoftMeans
 from innerloop.learners.heads.spans import Spans
+from innerloop.learners.heads.stacked import Stacked
+from innerloop.learners.heads.tanimoto import Tanimoto
 from innerloop.learners.metric.protonet import ProtoNet
 from innerloop.learners.metric.relationnet import RelationNet, Relations
 from innerloop.learners.optimization.anil import ANIL
@@ -45,6 +47,7 @@ from innerloop.learners.optimization.imaml import IMAML
 from innerloop.learners.optimization.maml import MAML
 from innerloop.learners.optimization.metasgd import MetaSGD
 from innerloop.learners.optimization.reptile import Reptile
+from innerloop.learners.raw_or_learned import RawOrLearned
 from innerloop.learners.tempered import Tempered
 from innerloop.learners.transfer.contrastive import Contrastive, ContrastiveHead
 from innerloop.learners.transfer.finetune import FineTune
@@ -102,6 +105,7 @@ __all__ = [
     "Primed",
     "ProtoNet",
     "Prototypes",
+    "RawOrLearned",
     "Recalibrated",
     "RelationNet",
     "Relations",
@@ -111,8 +115,10 @@ __all__ = [
     "Scaled",
     "SoftMeans",
     "Spans",
+    "Stacked",
     "Statistician",
     "StatisticianHead",
+    "Tanimoto",
     "TaskHeads",
     "Tempered",
     "Versa",

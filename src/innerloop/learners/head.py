@@ -60,6 +60,14 @@ class Head(Learner):
         """
         return None
 
+    def held_out_pairs(self, support: Examples) -> Tensor | None:
+        """What each support example would get from all but itself and one other, ``[N, N, D]``, by a closed form.
+
+        Row i, column j: the logits of example i where j is left out too, for j of another class. Neither of the two
+        classes is then short of an example, as it is where one is left out alone.
+        """
+        return None
+
     def joined(self, support: Examples, x: Tensor) -> Joined | None:
         """What :meth:`held_out` would give with each query ``x [Q, *F]`` among the examples, where a closed form does.
 

@@ -2,6 +2,7 @@
 
 from innerloop.core.construction import Recorded
 from innerloop.nets.attention import Memory, TransformerBlock, attend
+from innerloop.nets.beside import Beside
 from innerloop.nets.conv4 import Conv4, conv4, feature_size
 from innerloop.nets.decoder import Decoder
 from innerloop.nets.mlp import mlp
@@ -13,6 +14,7 @@ from innerloop.nets.spec import NetSpec
 from innerloop.nets.tabular import TableTransformer
 
 __all__ = [
+    "Beside",
     "Conv4",
     "Decoder",
     "Memory",

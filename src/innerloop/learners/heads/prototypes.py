@@ -115,6 +115,14 @@ class Prototypes(Head):
             y > 0, own, (-self.scale * squares(z, whole.means)).masked_fill(whole.counts == 0, -math.inf)
         )
 
+    def held_out_pairs(self, support: Examples) -> Tensor:
+        """The other one is missing from its own class's sum."""
+        z, y = self._vectors(support.x), support.y
+        whole = ClassSums.of(z, y)
+        rest = ClassSums(y @ whole.sums - z, y @ whole.counts - 1)
+        other = (self.scale * self._similarity(z, rest.means)).masked_fill(rest.counts < 0.5, -math.inf)
+        return torch.where(y > 0, other.unsqueeze(2), self.held_out(support).unsqueeze(1))
+
     def joined(self, support: Examples, x: Tensor) -> Joined:
         """The query adds itself to a sum and one to its count."""
         z, y, queries = self._vectors(support.x), support.y, self._vectors(x)

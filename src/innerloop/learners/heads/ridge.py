@@ -86,12 +86,14 @@ class Ridge(Head):
 
     def held_out(self, support: Examples) -> Tensor:
         """By the diagonal of the hat matrix."""
-        z, y = self._vectors(support.x), support.y
-        centered = z - z.mean(0)
-        gram = centered @ centered.mT
-        hat = self._solve(gram, gram).mT + 1 / z.shape[0]
-        free = (1 - hat.diagonal()).clamp(min=torch.finfo(z.dtype).eps).unsqueeze(1)
+        hat, y = self._hat(support), support.y
+        free = (1 - hat.diagonal()).clamp(min=torch.finfo(y.dtype).eps).unsqueeze(1)
         return self._logits(y - (y - hat @ y) / free).masked_fill(y.sum(0) - y == 0, -math.inf)
+
+    def held_out_pairs(self, support: Examples) -> Tensor:
+        """By two equations a pair, of the hat matrix."""
+        y = support.y
+        return self._logits(pairs_left_out(self._hat(support), y)).masked_fill(pairs_lack(y), -math.inf)
 
     def joined(self, support: Examples, x: Tensor) -> Joined:
         """By a row and a column more in the inverse of the bordered system, whose diagonal gives the residuals of
@@ -120,6 +122,12 @@ class Ridge(Head):
         asked = self._logits(fitted).unsqueeze(1)
         return Joined(torch.cat((plain, asked), 1), torch.cat((self._logits(joins), asked), 1))
 
+    def _hat(self, support: Examples) -> Tensor:
+        z = self._vectors(support.x)
+        centered = z - z.mean(0)
+        gram = centered @ centered.mT
+        return self._solve(gram, gram).mT + 1 / z.shape[0]
+
     def _solve(self, gram: Tensor, right: Tensor) -> Tensor:
         penalty = self.log_penalty.exp().to(gram)
         return torch.linalg.solve(
@@ -135,3 +143,28 @@ class Ridge(Head):
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"penalty={self.log_penalty.exp().item():.4g}, scale={self.log_scale.exp().item():.4g}"
+
+
+def pairs_left_out(hat: Tensor, y: Tensor) -> Tensor:
+    """Fitted rows of examples that are left out two at a time, ``[N, N, D]``, of a linear smoother.
+
+    Args:
+        hat: what each fitted row takes from each target, ``[N, N]``, of least squares with a penalty.
+        y: targets ``[N, D]``.
+
+    Returns:
+        row i, column j: of example i where j is left out too; on the diagonal i alone.
+    """
+    residual, free, eye = y - hat @ y, 1 - hat.diagonal(), torch.eye(len(y), dtype=y.dtype, device=y.device)
+    hat = hat * (1 - eye)
+    # On the diagonal the second equation says nothing.
+    other = free.unsqueeze(0) * (1 - eye) + eye
+    determinant = (free.unsqueeze(1) * other - hat.square()).clamp(min=torch.finfo(y.dtype).eps)
+    errors = other.unsqueeze(2) * residual.unsqueeze(1) + hat.unsqueeze(2) * residual.unsqueeze(0)
+    return y.unsqueeze(1) - errors / determinant.unsqueeze(2)
+
+
+def pairs_lack(y: Tensor) -> Tensor:
+    """Which classes have no example left once two are left out, bool ``[N, N, D]``."""
+    eye = torch.eye(len(y), dtype=y.dtype, device=y.device).unsqueeze(2)
+    return y.sum(0) - y.unsqueeze(1) - y.unsqueeze(0) * (1 - eye) < 0.5
