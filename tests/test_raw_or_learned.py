@@ -71,7 +71,7 @@ def test_weights_are_at_the_optimum_of_the_penalized_likelihood() -> None:
     rows, size = margins / head.typical.view(-1, 1, 1), len(support.x)
     weights = (head.adapt(support).weights * head.typical).requires_grad_()
     fit = nn.functional.logsigmoid(torch.einsum("h,hij->ij", weights, rows)) * told
-    loss = (weights - torch.tensor([0.7, 0.3]).double()).square().sum() - size * fit.sum() / told.sum()
+    loss = (weights - torch.tensor([0.7, 0.3], dtype=torch.float64)).square().sum() - size * fit.sum() / told.sum()
     assert told.sum() == 20
     torch.testing.assert_close(torch.autograd.grad(loss, weights)[0], torch.zeros(2).double(), rtol=0, atol=1e-9)
 
@@ -145,10 +145,10 @@ def test_it_takes_a_trained_learner_as_it_is_and_is_kept(tmp_path: Path) -> None
 
 def test_a_recipe_builds_it_from_facts() -> None:
     molecules = Facts("molecules", (32,), 2, "classification", ("inactive", "active"))
-    heads = RawOrLearned.from_facts(molecules, NetSpec("mlp", {"width": [8, 4]})).split()[1].heads
+    heads = RawOrLearned.from_facts(molecules, NetSpec("mlp", options={"width": [8, 4]})).split()[1].heads
     assert [type(one).__name__ for one in heads] == ["Prototypes", "Tanimoto", "Ridge"]
     images = Facts("images", (1, 28, 28), 5, "classification")
-    learner = RawOrLearned.from_facts(images, NetSpec("conv4", {"width": 4}, norm="running"))
+    learner = RawOrLearned.from_facts(images, NetSpec("conv4", options={"width": 4}))
     assert learner.split()[1].parts == ((0, 4), (4, 4 + 784))
 
 
