@@ -46,7 +46,7 @@ class RawOrLearned(Learner):
         InputError: if nobody says how many features there are, or a number is out of range.
 
     Example:
-        >>> import innerloop as il
+        >>> import torch, innerloop as il
         >>> learner = RawOrLearned(il.nets.mlp(8, 16), inputs=8)
         >>> support = Examples(torch.rand(6, 8), torch.eye(2).repeat(3, 1))
         >>> learner.adapt(support).head.weights.shape
@@ -62,7 +62,7 @@ class RawOrLearned(Learner):
         inputs: int | None = None,
         features: int | None = None,
         prior: float = 0.5,
-        strength: float = 10.0,
+        strength: float = 20.0,
     ) -> None:
         head = Prototypes() if head is None else head
         raw = [Ridge()] if raw is None else list(raw)

@@ -75,7 +75,7 @@ class Stacked(Head):
         *,
         parts: Sequence[tuple[int, int]],
         prior: float | Sequence[float] = 0.5,
-        strength: float = 10.0,
+        strength: float = 20.0,
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
