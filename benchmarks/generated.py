@@ -226,8 +226,8 @@ def main() -> None:
     parser.add_argument("--heads", metavar="RUN", help="a trained finetune run on CIFAR-FS")
     arguments = parser.parse_args()
     if arguments.heads:
-        page = HOME / "docs" / "evidence.md"
-        page.write_text(put(page.read_text(), "generated_heads", fed(arguments.heads, arguments.tasks)))
+        text, page = fed(arguments.heads, arguments.tasks), HOME / "docs" / "evidence.md"
+        page.write_text(put(page.read_text(), "generated_heads", text))
         return
     table = f"| 5-way | method | {' | '.join(f'{k} shots' for k in SHOTS)} |\n{'|---' * (2 + len(SHOTS))}|\n"
     for data, steps in (("omniglot", 800), ("cifar_fs", 800)):
