@@ -7,9 +7,10 @@
 What was found of a run stands beside it, so that it is not computed again.
 
 The first table has linear CKA of each block's output before and after the inner loop, on the queries of the test
-classes' tasks; the second what accuracy is left where blocks do not adapt at test time. Both and docs/images/layers.png
-are kept where all runs are asked for. The network has 4 blocks and a head of its own for each class, and the recipe 5
-inner steps in training and 10 at test time, as in the paper; the published images (miniImageNet) are not at hand.
+classes' tasks; the second what accuracy is left where blocks do not adapt at test time, with the paired difference in
+brackets. Both and docs/images/layers.png are kept where all runs are asked for. The network has 4 blocks and a head of
+its own for each class, and the recipe 5 inner steps in training and 10 at test time, as in the paper; the published
+images (miniImageNet) are not at hand.
 """
 
 from __future__ import annotations
@@ -62,11 +63,9 @@ def train(names: list[str], seeds: list[int], minutes: float, device: str) -> No
                 print(run(["train", *ROWS[name][1].split(), *how, "--out", str(folder)]), flush=True)
 
 
-def cell(mean: float, ends: np.ndarray, scale: float = 1.0, digits: int = 3, same: bool = False) -> str:
-    """A mean with half of its interval, where the tasks differ."""
-    if same:
-        return f"{scale * mean:.{digits}f}"
-    return f"{scale * mean:.{digits}f} ± {scale * (ends[1] - ends[0]) / 2:.{digits}f}"
+def cell(mean: float, ends: np.ndarray, scale: float = 1.0, digits: int = 3, sign: str = "") -> str:
+    """A mean with half of its interval."""
+    return f"{scale * mean:{sign}.{digits}f} ± {scale * (ends[1] - ends[0]) / 2:.{digits}f}"
 
 
 def measured(folder: Path, tasks: int, seed: int, device: str) -> tuple[LayerChange, Freezing]:
@@ -143,10 +142,10 @@ def main() -> None:
         cells = " | ".join(map(cell, changed.mean, changed.intervals))
         plain = " | ".join(f"{value:.3f}" for value in changed.plain.mean(0))
         layers += [f"| {title} | unbiased | {cells} |", f"| {title} | plain | {plain} |"]
-        scores = {
-            part: cell(mean, ends, 100, 1, same=bool(np.ptp(column) == 0))
-            for part, mean, ends, column in zip(kept.parts, kept.mean, kept.intervals, kept.values.T, strict=True)
-        }
+        scores = {}
+        for part, mean, ends, (gap, *apart) in zip(kept.parts, kept.mean, kept.intervals, kept.losses, strict=True):
+            lost = f"{100 * mean:.1f} ({cell(gap, np.array(apart), 100, 1, sign='+')})"
+            scores[part] = cell(mean, ends, 100, 1) if part == "nothing" else lost
         frozen.append(f"| {title} | " + " | ".join(scores.get(part, "") for part in FROZEN) + " |")
     print("\n".join([*layers, "", *frozen]))
     if not arguments.rows:
