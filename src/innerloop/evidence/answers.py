@@ -182,7 +182,7 @@ def _made(make: Batch) -> Task:
 
 
 def _of_other_classes(episodes: Episodes) -> Tensor | None:
-    """Each episode's strangers: the queries of the next one without a common class, ``[T, Q]``; ``None`` if one has none."""
+    """Queries of the next episode that has no class in common with each, ``[T, Q]``; ``None`` if one finds none."""
     classes, total = episodes.classes, len(episodes.classes)
     found = []
     for task in range(total):
