@@ -132,7 +132,7 @@ def open_() -> Iterator[Setting]:
     }
     for name, classes, episodes in (
         ("CIFAR-FS, say", 20, 1000), ("mixed up in pairs", 20, 1000), ("CIFAR-FS, say", 100, 1000),
-        ("mixed up in pairs", 100, 1000), ("drawings", 100, 1000), ("drawings", 400, 1000),
+        ("mixed up in pairs", 100, 1000), ("drawings", 100, 1000), ("drawings", 400, 1000), ("drawings", 20, 1000),
     ):  # fmt: skip
         world = worlds[name]
         truth_of = np.random.default_rng(99)
