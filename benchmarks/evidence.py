@@ -54,7 +54,7 @@ WORDS = {
     "incontext4": "in context, 4 components", "incontext8": "in context, 8 components",
 }  # fmt: skip
 #: Test tasks; there are half as many of the validation classes.
-TASKS = {"omniglot": 60, "cifar_fs": 30}
+TASKS = {"omniglot": 30, "cifar_fs": 16}
 EXACT = {"leave-one-out", "margin", "influence", "relabel"}
 Rows = list[dict[str, Any]]
 
@@ -190,7 +190,8 @@ def agreement(names: dict[str, list[str]], get: Callable[[str, str, str], Rows])
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("--runs", type=Path, default=RUNS, help="folder of the trained runs")
-    ask.add_argument("--tasks", type=int, help="test tasks; default 60 of Omniglot, 30 of CIFAR-FS")
+    ask.add_argument("--tasks", type=int, help="test tasks; default 30 of Omniglot, 16 of CIFAR-FS")
+    ask.add_argument("--learners", nargs="*", default=list(WORDS), help="that the tables have; default all with runs")
     ask.add_argument("--seed", type=int, default=0)
     ask.add_argument("--device", default="cpu")
     ask.add_argument("--only", nargs="*", default=[], help="DATA/LEARNER/SPLIT, computed and kept")
@@ -207,7 +208,10 @@ def main() -> None:
         for words in asked.only:
             get(*words.split("/"))
         return
-    there = {data: [one for one in names if (asked.runs / names[one][0]).exists()] for data, names in NAMES.items()}
+    there = {
+        data: [one for one in names if one in asked.learners and (asked.runs / names[one][0]).exists()]
+        for data, names in NAMES.items()
+    }
     tables = {
         "evidence-labels": wrong_labels(there["omniglot"], get),
         "evidence-deletion": deletion(there["cifar_fs"], get),

@@ -132,7 +132,7 @@ def _gain(ours: np.ndarray, other: np.ndarray) -> str:
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ask.add_argument("data", nargs="*", default=["groceries", "banking77"], help="groceries, banking77, clinc150")
-    ask.add_argument("--tasks", type=int, default=300)
+    ask.add_argument("--tasks", type=int, default=100)
     ask.add_argument("--half", choices=["first", "second"], help="compute and keep the scores of one half")
     ask.add_argument("--seed", type=int, default=0)
     ask.add_argument("--write", action="store_true", help="keep the record and put the table into docs/evidence.md")
