@@ -157,7 +157,7 @@ def pretrained(pool: Pool, name: str) -> Pool:
     return Pool(torch.from_numpy(np.load(kept)), pool.sizes, pool.names)
 
 
-def images(data: str, seeds: list[int], number: int, train: bool) -> tuple[Curve, dict[str, np.ndarray]]:
+def images(data: str, seeds: list[int], number: int, train: bool, alone: bool) -> tuple[Curve, dict[str, np.ndarray]]:
     """The curve of a data set of images, and the network from scratch on fewer tasks."""
     given = image_test(data)
     tasks, choose = given.tasks(number), given.tasks(CHOOSE, "val")
@@ -178,7 +178,7 @@ def images(data: str, seeds: list[int], number: int, train: bool) -> tuple[Curve
     print("  pixels", file=sys.stderr)
     means["pixels, logistic head"] = logistic(given.test, given.val, tasks, choose)
     curve = Curve(given.shots, means, tuple(list(means)[1:]), tasks[1].given.classes.numpy())
-    return curve, scratch(given)
+    return curve, scratch(given) if alone else {}
 
 
 def scratch(given: Test) -> dict[str, np.ndarray]:
@@ -271,14 +271,14 @@ def kept(path: Path) -> tuple[Curve, dict[str, np.ndarray]]:
     return Curve(shots, found, tuple(list(found)[1:]), classes), more
 
 
-def saved(data: list[str], seeds: list[int], tasks: int | None, train: bool) -> str:
+def saved(data: list[str], seeds: list[int], tasks: int | None, train: bool, alone: bool) -> str:
     """Curves of the data sets; what was computed is kept beside the runs."""
     rows = ["| data | learner | 1 shot | 2 shots | 5 shots | 10 shots | 15 shots | 20 shots |", "|" + "---|" * 8]
     for name in data:
         number = tasks or DATA_SETS[name]
-        path = RUNS / "efficiency" / f"{name}-{'-'.join(map(str, seeds))}-{number}.npz"
+        path = RUNS / "efficiency" / f"{name}-{'-'.join(map(str, seeds))}-{number}{'-scratch' * alone}.npz"
         if not path.exists():
-            keep(path, *(sentences(number) if name == "banking77" else images(name, seeds, number, train)))
+            keep(path, *(sentences(number) if name == "banking77" else images(name, seeds, number, train, alone)))
         rows += block(TITLES[name], *kept(path))
     return "\n".join(rows)
 
@@ -328,12 +328,15 @@ def main() -> None:
     ask.add_argument("--seeds", type=int, nargs="+", default=[0])
     ask.add_argument("--tasks", type=int, help="of each data set; default 100, of banking77 200")
     ask.add_argument("--print-only", action="store_true", help="from the runs that are there")
+    ask.add_argument(
+        "--scratch", action="store_true", help="also a network trained on each task alone (minutes)"
+    )
     ask.add_argument("--write", action="store_true", help="keep the record and put the table into docs/evidence.md")
     asked = ask.parse_args()
     torch.set_num_threads(1)
     train = not asked.print_only
     if asked.table == "saved":
-        text = saved(asked.data, asked.seeds, asked.tasks, train)
+        text = saved(asked.data, asked.seeds, asked.tasks, train, asked.scratch)
     elif asked.table == "shares":
         parts = ["classes10", "classes25", "classes50", "all"]
         text = shares(
