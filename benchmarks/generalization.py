@@ -31,6 +31,8 @@ from innerloop.recipes import load
 from innerloop.report.evidence_figures import matrix_figure, write_svg
 
 QUERIES = 5
+#: An error beyond which a number says nothing.
+DIVERGED = 1e6
 FUNCTIONS = {
     "sinusoid-maml": "maml --data sinusoid --steps 10000",
     "sinusoid-joint": "maml --data sinusoid --inner-steps 0 --steps 10000",
@@ -124,6 +126,8 @@ def lines(found: Mapping[str, Matrix]) -> list[str]:
             gap = f"{metric.shown(cell.gap.mean, sign=True)} ({low} to {high})"
             bold = f"**{gap}**" if cell.verdict == "worse" else gap
             score = f"{metric.shown(cell.value)}{' ' + metric.unit if metric.unit else ''}"
+            if abs(cell.value) > DIVERGED:
+                score, bold = "diverges", "**worse**"
             rows.append(
                 f"| {trained_on} | {cell.domain} | {cell.learner} | {score} | {metric.shown(cell.beside)} | {bold} |"
             )
