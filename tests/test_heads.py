@@ -481,3 +481,27 @@ def test_a_fit_centers_what_it_keeps_and_a_resumed_one_too(tmp_path: Path) -> No
     learner = make()
     il.fit(learner, train, steps=2, tasks_per_step=2, how="loop", progress=False)
     assert bool(learner.head.center.abs().sum() > 0)
+
+
+class Constant(nn.Module):
+    """Every pair has the same score."""
+
+    def __init__(self, score: float) -> None:
+        super().__init__()
+        self.score = score
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        return x.new_full((len(x), len(z)), self.score)
+
+
+@pytest.mark.parametrize("score", [-2.0, 0.5])
+def test_no_class_wins_by_how_many_examples_it_has(score: float) -> None:
+    """Relations: scores that say nothing give all classes alike; classes of one size have the published sums."""
+    head = learners.Relations(Constant(score))
+    x = torch.zeros(6, 1, 2, 2)
+    for rows, each in (([0, 0, 0, 0, 1, 2], 2), ([0, 0, 1, 1, 2, 2], 2), ([0, 0, 0, 1, 1, 1], 3)):
+        y = torch.eye(3)[rows]
+        raw = head.predict(head.adapt(il.Examples(x, y)), x[:2])[0]
+        there = y.sum(0) > 0
+        assert torch.equal(raw[:, there], torch.full((2, int(there.sum())), each * score))
+        assert not raw[:, ~there].any()

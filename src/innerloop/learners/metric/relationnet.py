@@ -1,7 +1,8 @@
 """Relation Networks (Sung et al., CVPR 2018, https://arxiv.org/abs/1711.06025).
 
 A learned module scores how strongly a query relates to a support example; a class's confidence is the sum of the scores
-of its support examples. Choose it where no fixed distance fits the features; it costs a small network a pair.
+of its support examples, or where classes have different numbers of these, their mean times the average number: scores may
+be negative, and a class must not win by having few examples. Choose it where no fixed distance fits the features; it costs a small network a pair.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Relations(Head):
         relation: a module ``[A, C, s, s], [B, C, s, s] -> [A, B]``, a score for each pair; default
             :class:`~innerloop.nets.RelationModule` for ``features``.
         combine: ``"scores"``: a class's confidence is the sum of the relation scores over its support examples;
-            ``"features"``: the support features of a class are summed first, and one score is its confidence.
+            ``"features"``: the support features of a class are summed first, and one score is its confidence (as
+            published; for classes of as many examples each).
         features: shape of one feature map ``(C, s, s)``; default the encoder's.
         likelihood: default :class:`~innerloop.Categorical` on the confidences; ``Gaussian(scale=1.0)`` is the paper's
             squared error against the one-hot row.
@@ -65,15 +67,22 @@ class Relations(Head):
         return join(state, support)
 
     def predict(self, state: Examples, x: Tensor) -> Tensor:  # noqa: D102
-        scores = self.relation(x, state.x)
-        return (scores @ state.y).unsqueeze(0)
+        scores = self.relation(x, state.x) @ state.y
+        return (scores if self.combine == "features" else scores * _evened(state.y.sum(0))).unsqueeze(0)
 
     def held_out(self, support: Examples) -> Tensor | None:
         """A score is of a pair: without an example its column is gone."""
         if self.combine == "features" or len(support.x) < 2:
             return None
-        scores = self.relation(support.x, support.x)
-        return (scores - torch.diag(scores.diagonal())) @ support.y
+        x, y = support
+        scores = self.relation(x, x)
+        return (scores - torch.diag(scores.diagonal())) @ y * _evened(y.sum(0) - y)
+
+
+def _evened(counts: Tensor) -> Tensor:
+    """What makes sums over ``[..., D]`` examples a class those of classes of one size, 1 where they are: ``[..., D]``."""
+    present = (counts > 0).sum(-1, keepdim=True).clamp(min=1)
+    return counts.sum(-1, keepdim=True) / present / counts.clamp(min=1)
 
 
 class RelationNet(Embedded[Relations]):
