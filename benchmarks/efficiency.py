@@ -328,9 +328,7 @@ def main() -> None:
     ask.add_argument("--seeds", type=int, nargs="+", default=[0])
     ask.add_argument("--tasks", type=int, help="of each data set; default 100, of banking77 200")
     ask.add_argument("--print-only", action="store_true", help="from the runs that are there")
-    ask.add_argument(
-        "--scratch", action="store_true", help="also a network trained on each task alone (minutes)"
-    )
+    ask.add_argument("--scratch", action="store_true", help="also a network trained on each task alone (minutes)")
     ask.add_argument("--write", action="store_true", help="keep the record and put the table into docs/evidence.md")
     asked = ask.parse_args()
     torch.set_num_threads(1)

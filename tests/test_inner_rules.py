@@ -126,7 +126,7 @@ def test_scheduled_is_a_schedule_of_the_rate(rule: Any) -> None:
         ({"norm": 100.0}, lambda p: nn.utils.clip_grad_norm_(p, 100.0)),
         ({"value": 0.2}, lambda p: nn.utils.clip_grad_value_(p, 0.2)),
     ],
-    ids=str,
+    ids=["norm", "long", "value"],
 )
 def test_clipped_is_torchs_clipping(limit: dict[str, float], before: Callable[[list[nn.Parameter]], Any]) -> None:
     wanted = torchs(lambda p: torch.optim.Adam(p.values(), lr=0.1), start(), before)

@@ -1,8 +1,9 @@
 """Relation Networks (Sung et al., CVPR 2018, https://arxiv.org/abs/1711.06025).
 
-A learned module scores how strongly a query relates to a support example; a class's confidence is the sum of the scores
-of its support examples, or where classes have different numbers of these, their mean times the average number: scores may
-be negative, and a class must not win by having few examples. Choose it where no fixed distance fits the features; it costs a small network a pair.
+A learned module scores how strongly a query relates to a support example; a class's confidence is the sum of the
+scores of its support examples; where classes have different numbers of these, it is their mean times the average
+number, since scores may be negative, and no class must win by having few. Choose it where no fixed distance fits the
+features; it costs a small network a pair.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Relations(Head):
 
 
 def _evened(counts: Tensor) -> Tensor:
-    """What makes sums over ``[..., D]`` examples a class those of classes of one size, 1 where they are: ``[..., D]``."""
+    """Factors ``[..., D]`` that make sums over so many examples a class sums over classes of one size."""
     present = (counts > 0).sum(-1, keepdim=True).clamp(min=1)
     return counts.sum(-1, keepdim=True) / present / counts.clamp(min=1)
 
