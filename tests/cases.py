@@ -385,6 +385,14 @@ FEATURE_HEADS = [
         fit={"steps": 60, "lr": 1e-2},
     ),
     Case(
+        "tanimoto",
+        lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.Tanimoto()),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
         "nearest",
         lambda: il.learners.Embedded(il.nets.mlp(8, 32, 16), il.learners.NearestNeighbor()),
         **BLOBS,

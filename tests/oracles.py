@@ -115,13 +115,15 @@ def relation_scores(module: il.nets.RelationModule, a: Tensor, b: Tensor) -> Ten
 
 
 def relation_network(learner: il.RelationNet, task: il.Task) -> Tensor:
-    """Each class's confidence: the sum of its support examples' scores, or the score of their sum."""
+    """Each class's confidence: its examples' mean score times their average number, or the score of their sum."""
     support, query = learner.encoder(task.support.x), learner.encoder(task.query.x)
     ways = task.support.y.shape[1]
     of_class = [support[task.support.y[:, c] == 1] for c in range(ways)]
     if learner.head.combine == "features":
         of_class = [z.sum(0, keepdim=True) for z in of_class]
-    return torch.stack([relation_scores(learner.head.relation, query, z).sum(1) for z in of_class], 1)
+        return torch.cat([relation_scores(learner.head.relation, query, z) for z in of_class], 1)
+    average = len(support) / ways
+    return torch.stack([average * relation_scores(learner.head.relation, query, z).mean(1) for z in of_class], 1)
 
 
 def calibration_error(probabilities: numpy.ndarray, labels: numpy.ndarray, bins: int) -> float:

@@ -45,6 +45,7 @@ def evaluate(
 ) -> None:
     """Score a run on fixed, seeded tasks of a split; the tasks and each one's score are kept beside the run."""
     from innerloop.core import distributed
+    from innerloop.core.device import device_name, find_device
     from innerloop.evaluation.save import check_writable, save_report
     from innerloop.evaluation.seeds import over_seeds
 
@@ -68,7 +69,8 @@ def evaluate(
     kind += f"-{data}" if data else ""
     kind += f"-norm_{norm}" if norm else ""
     kind += f"-{inner_steps}steps" if inner_steps is not None else ""
-    save_report(report, folder, f"{split}-{kind}-{tasks}tasks-seed{seed}", {**facts, "inner_steps": inner_steps})
+    facts = {**facts, "inner_steps": inner_steps, "device": device_name(find_device(device or "cpu"))}
+    save_report(report, folder, f"{split}-{kind}-{tasks}tasks-seed{seed}", facts)
 
 
 def compare(

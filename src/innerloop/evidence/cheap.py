@@ -54,7 +54,7 @@ from innerloop.learners.generative.pfn import InContext
 from innerloop.learners.heads.linear import SoftmaxRegression
 from innerloop.learners.heads.logistic import LogisticRegression
 from innerloop.learners.heads.prototypes import Prototypes
-from innerloop.learners.metric.relationnet import Relations
+from innerloop.learners.metric.relationnet import Relations, evened
 from innerloop.learners.optimization.gradient import Adapted, GradientLearner
 from innerloop.nets.attention import attention_of, heads_of
 
@@ -138,7 +138,9 @@ def _of_prototypes(learner: Prototypes, support: Examples, x: Tensor, answers: T
 @own_evidence.register
 def _of_relations(learner: Relations, support: Examples, x: Tensor, answers: Tensor) -> Evidence:
     logits = _answer(learner, learner.adapt(support), support, x)
-    return {"relations": learner.relation(x, support.x) * (_slope(logits, answers) @ support.y.mT)}
+    slope = _slope(logits, answers)
+    slope = slope * evened(support.y.sum(0)) if learner.combine == "scores" else slope
+    return {"relations": learner.relation(x, support.x) * (slope @ support.y.mT)}
 
 
 @own_evidence.register

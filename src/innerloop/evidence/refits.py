@@ -16,7 +16,7 @@ from innerloop.evidence.judging import answer_of, check_explained, embedded, jud
 from innerloop.evidence.ways import way_of
 from innerloop.learners.generative.pfn import InContext
 from innerloop.learners.head import Head
-from innerloop.learners.metric.relationnet import Relations
+from innerloop.learners.metric.relationnet import Relations, evened
 from innerloop.learners.optimization.gradient import GradientLearner
 
 #: Numbers that are held at a time.
@@ -176,7 +176,8 @@ def _by_pairs(learner: Relations, support: Examples, subsets: Tensor, x: Tensor)
     taken = scores.new_zeros(len(subsets), len(support.x)).scatter_add_(
         1, subsets, scores.new_ones(()).expand(subsets.shape)
     )
-    return ((scores * taken.unsqueeze(1)) @ support.y.to(scores)).unsqueeze(1)
+    y = support.y.to(scores)
+    return ((scores * taken.unsqueeze(1)) @ y * evened(taken @ y).unsqueeze(1)).unsqueeze(1)
 
 
 def _by_tasks(learner: Learner, support: Examples, subsets: Tensor, x: Tensor, chunk: int | None) -> Tensor:

@@ -69,7 +69,7 @@ class Relations(Head):
 
     def predict(self, state: Examples, x: Tensor) -> Tensor:  # noqa: D102
         scores = self.relation(x, state.x) @ state.y
-        return (scores if self.combine == "features" else scores * _evened(state.y.sum(0))).unsqueeze(0)
+        return (scores if self.combine == "features" else scores * evened(state.y.sum(0))).unsqueeze(0)
 
     def held_out(self, support: Examples) -> Tensor | None:
         """A score is of a pair: without an example its column is gone."""
@@ -77,10 +77,10 @@ class Relations(Head):
             return None
         x, y = support
         scores = self.relation(x, x)
-        return (scores - torch.diag(scores.diagonal())) @ y * _evened(y.sum(0) - y)
+        return (scores - torch.diag(scores.diagonal())) @ y * evened(y.sum(0) - y)
 
 
-def _evened(counts: Tensor) -> Tensor:
+def evened(counts: Tensor) -> Tensor:
     """Factors ``[..., D]`` that make sums over so many examples a class sums over classes of one size."""
     present = (counts > 0).sum(-1, keepdim=True).clamp(min=1)
     return counts.sum(-1, keepdim=True) / present / counts.clamp(min=1)
