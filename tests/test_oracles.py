@@ -310,7 +310,7 @@ def test_relation_module_is_the_naive_one(side: int, norm: str) -> None:
 
 @pytest.mark.parametrize("combine", ["scores", "features"])
 def test_relation_network_is_the_naive_one(combine: Any) -> None:
-    """The class's confidence is the sum of its scores, evened for unequal shots, or the score of its summed features."""
+    """The class's confidence is the sum of its scores, even for unequal shots, or the score of its summed features."""
     encoder = il.nets.conv4((1, 8, 8), width=(8, 8), norm="group", pools=1, maps=True)
     learner = il.RelationNet(encoder, il.nets.RelationModule((8, 4, 4), norm="none"), combine=combine).double()
     y = torch.eye(3, dtype=torch.float64)[[0, 1, 2, 2, 0, 2]]
