@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from page import record_rows
 from scipy import stats as scipy_stats
 
 from innerloop.core.metric import ACCURACY
@@ -28,8 +28,6 @@ from innerloop.evaluation.stats import interval, paired, share_interval
 from innerloop.evidence.reliability import reliability
 from innerloop.evidence.selective import area_statistic, auroc_statistic
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "evidence.md"
-MARKS = "<!-- coverage: {} -->"
 #: Queries of a task, as in 5 ways of 15.
 QUERIES = 75
 Ends = tuple[float, float] | None
@@ -327,21 +325,7 @@ def main() -> None:
         for setting in KINDS[kind]():
             rows.append(measured(setting, options.experiments, options.seed))
             print(rows[-1], flush=True)
-        put(head, rows)
-
-
-def put(head: list[str], rows: list[str]) -> None:
-    """Put rows into the table between the marks of the page, in the place of those of the same settings."""
-    begin, end = (MARKS.format(word) for word in ("begin", "end"))
-    before, _, rest = PAGE.read_text().partition(f"{begin}\n")
-    old, _, after = rest.partition(end)
-    table = {setting_of(row): row for row in [*old.strip().splitlines()[2:], *rows]}
-    PAGE.write_text("\n".join([before + begin, *head, *table.values(), end]) + after)
-
-
-def setting_of(row: str) -> str:
-    """The first two cells."""
-    return "|".join(row.split("|")[:3])
+        record_rows("coverage", [*head, *rows], labels=2)
 
 
 if __name__ == "__main__":

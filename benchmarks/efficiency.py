@@ -5,8 +5,8 @@
     python benchmarks/efficiency.py drawings                shares of the drawings of a class
     python benchmarks/efficiency.py saved --seeds 0 1 2     means over several trainings; --print-only trains nothing
 
-Omniglot is drawings and CIFAR-FS photographs; the third, banking77, was chosen before any of its scores were known,
-since its inputs are no images and its baseline is what practitioners do: logistic regression on features of a large
+Omniglot is drawings and CIFAR-FS photographs; the third, banking77, was chosen before this comparison was run, since
+its inputs are no images and its baseline is what practitioners do: logistic regression on features of a large
 sentence encoder. Learner and fine-tuned baseline have the same network, the same augmentation and see as many training
 images. Every free number of a baseline (the penalty of a logistic regression, the recipe of a network trained from
 scratch) is chosen on validation classes. Test classes of Omniglot are 100 characters without their turns, of CIFAR-FS

@@ -20,7 +20,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from page import DATA, HOME, RUNS, put, record, run
+from page import DATA, RUNS, record, run
 
 import innerloop as il
 from innerloop.evaluation.evaluate import embed_all
@@ -226,8 +226,7 @@ def main() -> None:
     parser.add_argument("--heads", metavar="RUN", help="a trained finetune run on CIFAR-FS")
     arguments = parser.parse_args()
     if arguments.heads:
-        text, page = fed(arguments.heads, arguments.tasks), HOME / "docs" / "evidence.md"
-        page.write_text(put(page.read_text(), "generated_heads", text))
+        record("generated_heads", fed(arguments.heads, arguments.tasks))
         return
     table = f"| 5-way | method | {' | '.join(f'{k} shots' for k in SHOTS)} |\n{'|---' * (2 + len(SHOTS))}|\n"
     for data, steps in (("omniglot", 800), ("cifar_fs", 800)):

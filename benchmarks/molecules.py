@@ -23,7 +23,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from page import DATA, HOME, RUNS, put
+from page import DATA, RUNS, record
 from torch import Tensor
 
 import innerloop as il
@@ -232,8 +232,7 @@ def main() -> None:
     torch.set_num_threads(1)
     text = table({how: [kept(how, seed) for seed in given.seeds] for how in ("fingerprint", "scaffold")})
     print(text)
-    page = HOME / "docs" / "evidence.md"
-    page.write_text(put(page.read_text(), "raw_or_learned", text))
+    record("raw_or_learned", text)
 
 
 if __name__ == "__main__":

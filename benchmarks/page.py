@@ -58,6 +58,22 @@ def record(name: str, text: str, *, device: str = "CPU") -> None:
         write_page(table)
 
 
+def record_rows(name: str, lines: list[str], *, labels: int = 1) -> None:
+    """As :func:`record`, where the other rows that were recorded stay.
+
+    Args:
+        name: of the table.
+        lines: its head, and the rows that are new or take the place of those of the same labels.
+        labels: how many cells say which row it is.
+    """
+    table = read_tables()[name]
+    assert isinstance(table, Printed)
+    known = [cells for one in table.tables(table.record()) for cells in one.rows.values()]
+    rows = {"|".join(row.split("|")[: labels + 1]): row for row in (f"| {' | '.join(cells)} |" for cells in known)}
+    rows |= {"|".join(row.split("|")[: labels + 1]): row for row in lines[2:]}
+    record(name, "\n".join([*lines[:2], *rows.values()]))
+
+
 def put(page: str, name: str, text: str) -> str:
     """A page with ``text`` between the marks of ``name``: for tables of this machine's speed, which have no record."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from page import DATA, HOME, RUNS
+from page import DATA, HOME, RUNS, record_rows
 
 import innerloop as il
 from innerloop.core.task import InputError
@@ -25,9 +25,6 @@ from innerloop.data import registry
 from innerloop.evaluation.resampling import Estimate
 from innerloop.evidence import Uncertainty, uncertainty
 from innerloop.recipes import load, load_run
-
-PAGE = HOME / "docs" / "evidence.md"
-MARKS = "<!-- uncertainty: {} -->"
 
 
 class Row(NamedTuple):
@@ -181,16 +178,7 @@ def main() -> None:
         if options.json:
             kept[name] = {"line": lines[-1], **found.json()}
             options.json.write_text(json.dumps(kept, indent=1))
-    put(lines)
-
-
-def put(lines: list[str]) -> None:
-    """Put rows into the table between the marks of the page, in the place of those of the same run and task."""
-    begin, end = (MARKS.format(word) for word in ("begin", "end"))
-    before, _, rest = PAGE.read_text().partition(f"{begin}\n")
-    old, _, after = rest.partition(end)
-    table = {"|".join(row.split("|")[:3]): row for row in [*old.strip().splitlines()[2:], *lines[2:]]}
-    PAGE.write_text("\n".join([before + begin, *lines[:2], *table.values(), end]) + after)
+    record_rows("uncertainty", lines, labels=2)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from test_report import Page
 from torch import Tensor, nn
 
 import innerloop as il
+from innerloop.evidence.plane import plane
 from innerloop.report.build import Built, build
-from innerloop.report.embedding import features_of, projected
+from innerloop.report.embedding import features_of
 from innerloop.report.episode import amount
 from innerloop.report.functions import predicted
 from innerloop.report.seeds import seeds_section
@@ -311,9 +312,9 @@ def test_a_map_is_the_first_two_components_of_what_is_decided_by(
 ) -> None:
     report, found, sampler = built
     x = torch.randn(30, 5, dtype=torch.float64) * torch.tensor([3.0, 2.0, 1.0, 0.5, 0.1], dtype=torch.float64)
-    at, share = projected(x)
+    at, share = plane(x.numpy())
     pca = PCA(2).fit(x.numpy())
-    assert np.abs(at.numpy()) == pytest.approx(np.abs(pca.transform(x.numpy())), abs=1e-9)
+    assert np.abs(at) == pytest.approx(np.abs(pca.transform(x.numpy())), abs=1e-9)
     assert share == pytest.approx(pca.explained_variance_ratio_.sum())
     task = tasks_of(sampler, found[0].report, [0])[0]
     protonet, maml = (subject.learner for subject in found)

@@ -33,6 +33,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write one self-contained page on one run or several: scores, curves, calibration, evidence, maps, budgets."""
+    from innerloop.cli.several import names_of
     from innerloop.core.allocator import keep_memory
     from innerloop.core.folder import check_folder
     from innerloop.core.task import InputError
@@ -50,7 +51,7 @@ def report(
         check_writable(page.parent)
     if plots is not None:
         check_folder(plots)
-    names = _names(run)
+    names = names_of(run)
     # What is not given is the first run's, for all.
     sampler, facts = runs.judged_by(run[0], ways, shots, queries, split, data=data, root=root)
     keep_memory()
@@ -72,12 +73,6 @@ def report(
         return
     typer.echo(found.summary)
     typer.echo(f"report: {page}{f', plots: {plots}' if plots is not None else ''}")
-
-
-def _names(folders: list[Path]) -> list[str]:
-    """What the runs are called: their folders' names or, where two have one, as much of the path as was given."""
-    short = [folder.absolute().name for folder in folders]
-    return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
 
 
 def _about(run: Path) -> dict[str, Any]:

@@ -36,9 +36,9 @@ def loaded(runs: Sequence[Path]) -> list[Loaded]:
     from innerloop.recipes import load, load_run
     from innerloop.recipes.runs import RECIPE_FILE
 
-    last = [run.name for run in runs]
     found = []
     facts: Facts | None
+    names = names_of(runs)
     for number, run in enumerate(runs):
         if run in runs[:number]:
             raise InputError(f"{run} is given twice: give each run once")
@@ -48,6 +48,11 @@ def loaded(runs: Sequence[Path]) -> list[Loaded]:
         else:
             read = bundle.read(run)
             kind, facts = read.name or read.kind, read.facts
-        name = run.name if run.name and last.count(run.name) == 1 else str(run)
-        found.append(Loaded(name, run, load(run), kind, facts))
+        found.append(Loaded(names[number], run, load(run), kind, facts))
     return found
+
+
+def names_of(runs: Sequence[Path]) -> list[str]:
+    """What runs are called: their folders' names, or as much of the path as was given where two have one."""
+    short = [run.absolute().name for run in runs]
+    return [name if short.count(name) == 1 else str(run) for name, run in zip(short, runs, strict=True)]

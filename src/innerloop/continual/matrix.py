@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from innerloop.core import norm
 from innerloop.core.learner import Learner, State
 from innerloop.core.lifting import embed
+from innerloop.core.modes import evaluating
 from innerloop.core.task import InputError
 from innerloop.data.streams import Stream, StreamFamily
 from innerloop.evaluation import stats
@@ -136,16 +137,11 @@ def run(
     marks = set(range(1, stream.length + 1)) if after is None else {*after, stream.length}
     if not all(1 <= mark <= stream.length for mark in marks):
         raise InputError(f"the stream has {stream.length} tasks, it cannot be measured after {sorted(marks)}")
-    modes = {part: part.training for part in learner.modules()}
-    learner.eval()
-    try:
+    with evaluating(learner):
         encoder, head = learner.split()
         if encoder is not None and norm.folds(encoder):
             learner, stream = head, stream.map(lambda x: embed(encoder, x))
         matrix, state = _matrix(learner, stream, marks)
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
     return Result(matrix, _guess(stream), _bytes(state), _new(stream), stream.classifies)
 
 

@@ -203,23 +203,6 @@ class FewShot(Sampler):
     def plain(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         return self.gather(self.episodes(generator, tasks))
 
-    def disjoint(self, generator: Generator, tasks: int | None = None) -> Episodes:
-        """As many episodes as the pool gives when no class is used twice: independent ones, for an open interval.
-
-        Args:
-            generator: is read for all of them.
-            tasks: at most so many.
-        """
-        found = self.pool.classes // self.ways
-        order = torch.rand(self.pool.classes, generator=generator).argsort()[: found * self.ways].view(found, self.ways)
-        classes = order.gather(1, torch.rand(found, self.ways, generator=generator).topk(self.ways, 1).indices)
-        classes = classes if tasks is None else classes[:tasks]
-        largest = int(self.pool.sizes.max())
-        return _joined(
-            self._examples(part, torch.rand(len(part), self.ways * largest, generator=generator))
-            for part in classes.split(list(self._blocks(len(classes))))
-        )
-
     def gather(self, episodes: Episodes) -> Task:
         """The episodes' examples, unaugmented: a batch of tasks."""
         return Task(*(self._part(index) for index in episodes[1:]))

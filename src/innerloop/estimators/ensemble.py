@@ -16,7 +16,7 @@ from torch import Tensor
 from innerloop.core.task import Examples, InputError
 from innerloop.encoders.pretrained import pretrained
 from innerloop.evidence.reasoned import Shown
-from innerloop.evidence.similar import likeness
+from innerloop.evidence.similar import likeness, nearness
 from innerloop.learners.generative.pfn import Encoded, InContext, joined, standardized
 
 Floats = npt.NDArray[np.float64]
@@ -224,7 +224,7 @@ def told_of(ensemble: Ensemble, x: Floats, asked: Floats, signs: Floats, shown: 
     near = likeness(ensemble.learner(), torch.from_numpy(x), torch.from_numpy(asked))
     cheap = {
         "attention": ensemble.attention(asked).numpy() * signs,
-        "similarity": np.exp(near / max(1e-30, -float(near.mean()))) * signs,
+        "similarity": nearness(near) * signs,
     }
     return Shown(np.array([str(place) for place in range(len(x))]), near, cheap, shown)
 
@@ -247,7 +247,7 @@ def _standard(x: Floats, table: Floats) -> Floats:
 def warped(warp: QuantileTransformer, x: Floats) -> Floats:
     """What a fitted transformer to normal quantiles makes of ``x [M, F]``, as its ``transform``, without its checks.
 
-    These and the distribution object take a hundred times as long as the work, of a table of few rows.
+    Of a table of few rows these and the distribution object take far longer than the work; refits read thousands.
     """
     from scipy.special import ndtri
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,7 +21,7 @@ from innerloop.core.labels import listed
 from innerloop.core.task import Examples, InputError, did_you_mean
 from innerloop.encoders.base import Encoder
 from innerloop.encoders.find import Found, find
-from innerloop.estimators.attributing import attributed
+from innerloop.estimators.asked import Asked
 from innerloop.estimators.called import Called, called
 from innerloop.estimators.choice import SINGLE, candidates_for, choose, conformal, joining, named_heads, ready
 from innerloop.estimators.keeping import brought, kept, with_encoder
@@ -30,13 +29,8 @@ from innerloop.estimators.known import Known, class_labels, kind_of, rows_of
 from innerloop.estimators.manners import Manners, Tasks, with_callbacks
 from innerloop.estimators.places import all_but, names_of
 from innerloop.estimators.stored import plain, restored
-from innerloop.estimators.suspects import Suspect, suspects_of
 from innerloop.estimators.unknown import strangeness
 from innerloop.estimators.unlabeled import with_unlabeled
-from innerloop.evidence import Explanation, explain_classes
-from innerloop.evidence.attributed import Attributions
-from innerloop.evidence.attribution import Of, value_of
-from innerloop.evidence.similar import likeness
 from innerloop.learners.head import Head
 
 Floats = npt.NDArray[np.float64]
@@ -47,7 +41,7 @@ _FITTED = ("named_", "classes_", "encoder_", "head_", "accuracy_", "accuracy_int
 _AT_ONCE = 2**23
 
 
-class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class FewShotClassifier(Asked, Manners, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Classifies from a few labelled examples, and says how well, and what it does not know.
 
     Examples are pictures (paths, Pillow images, arrays), sentences, rows of a data frame, or ready features. Two
@@ -257,136 +251,6 @@ class FewShotClassifier(Manners, ClassifierMixin, BaseEstimator):  # type: ignor
             heads, names = {name: names.primed(head) for name, head in heads.items()}, None
         found = conformal(heads, support, x, by_class=by_class, names=names)
         return [self.classes_[row] for row in found.sets(coverage).numpy()]
-
-    def explain(
-        self,
-        X: Any,
-        k: int = 5,
-        *,
-        turn: bool = True,
-        shapley: bool = False,
-        groups: Sequence[Sequence[int]] | None = None,
-    ) -> Explanation:
-        """Why queries get their classes: what each example did to the answer, exactly, by refits without it.
-
-        Head and temperature stay as they were chosen with all examples.
-
-        Args:
-            X: as at ``fit``, Q of them.
-            k: examples in each list of the text.
-            turn: whether to search the smallest set of examples without which the answer is another one (greedily).
-            shapley: whether to share each probability out among the examples, over all orders of coming: exactly up to
-                12 examples or groups, by random orders beyond.
-            groups: places of examples that come and go together, for the shares.
-
-        Returns:
-            a sequence of reasons, which print as text and in a notebook as tables.
-
-        Example:
-            >>> X, y = [[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.2, 1.0]], ["a", "a", "b", "b"]
-            >>> reason = FewShotClassifier("features", "prototypes").fit(X, y).explain([[1.0, 0.2]])[0]
-            >>> reason.answer, reason.nearest, reason.turn.without
-            ('a', 1, (0, 1))
-        """
-        x, support = self._queries(X), self._support()
-        return explain_classes(
-            self._head,
-            support,
-            x,
-            classes=self.classes_,
-            names=self.names_,
-            similarity=likeness(self._plain, support.x, x),
-            temperature=self.temperature_,
-            shown=k,
-            turn=turn,
-            shapley=shapley,
-            groups=groups,
-        )
-
-    def suspects(self) -> list[Suspect]:
-        """The examples, those first whose label is most likely wrong, each with the label that it would rather have.
-
-        It is exact, by refits: how much likelier all labels become, each told by the other examples, if this one is
-        another.
-
-        Returns:
-            all of them; a ``suspicion`` above 0 speaks for the other label. That of the only example of its class is
-            minus infinity: nothing tells.
-
-        Example:
-            >>> X, y = [[0.0], [0.1], [0.2], [5.0], [5.1], [0.15]], ["a", "a", "a", "b", "b", "b"]
-            >>> first = FewShotClassifier("features", "nearest-euclidean").fit(X, y).suspects()[0]
-            >>> first.place, first.label, first.likelier, first.suspicion > 0
-            (5, 'b', 'a', True)
-        """
-        check_is_fitted(self)
-        return suspects_of(self._head, self._support(), self.temperature_, self.classes_, self.names_)
-
-    def attribute(
-        self,
-        X: Any,
-        method: str | None = None,
-        *,
-        target: Any = None,
-        of: Of = "log odds",
-        patch: int | None = None,
-        samples: int = 20,
-        sensitive: int = 0,
-        seed: int = 0,
-    ) -> Attributions:
-        """What of each query its class comes from: words, columns, pixels or patches, or features.
-
-        A word that is not there is left out of the sentence; a column has the values that it has in the examples, one
-        after the other, on average; a patch of a photograph has its mean color, one of a drawing no ink. Contributions
-        of ``"shapley"`` and ``"integrated gradients"`` add up.
-
-        Args:
-            X: as at ``fit``, Q of them.
-            method: ``"occlusion"``, ``"shapley"``, ``"integrated gradients"`` or ``"saliency"``, see
-                :func:`innerloop.evidence.attribute`; default ``"occlusion"``, of few columns ``"shapley"``, of
-                drawings and ready features ``"integrated gradients"``. The last two go by the embeddings of words.
-            target: the class that is explained, or one for each query; default the answer.
-            of: ``"log odds"`` of the class against all others, or its ``"probability"``.
-            patch: of pictures, the side of a part, in pixels of what the network sees.
-            samples: sets of parts that are taken away to find the infidelity.
-            sensitive: small changes of the query that are tried to find the sensitivity, each of which is one more
-                attribution.
-            seed: of all that is drawn.
-
-        Raises:
-            InputError: for a class that there is not, a method that does not suit the input, an encoder of pictures
-                that is no torch module, or where captum is not installed.
-
-        Example:
-            >>> X, y = [[1.0, 0.0], [1.0, 0.1], [0.0, 0.0], [0.2, 0.1]], ["a", "a", "b", "b"]
-            >>> found = FewShotClassifier("features", "prototypes-euclidean").fit(X, y).attribute([[1.0, 0.0]])[0]
-            >>> found.answer, found.strongest[0]
-            ('a', 0)
-        """
-        x = self._queries(X)
-        asked = [] if target is None else [target] * len(x) if np.ndim(target) == 0 else list(target)
-        if target is not None and len(asked) != len(x):
-            raise InputError(f"target names {len(asked)} classes for {len(x)} queries: give one, or one for each")
-        columns = [self._column(label) for label in asked] or self._raw(x).argmax(1).tolist()
-
-        def score(features: Tensor, place: int) -> Tensor:
-            raw = self._head.predict(self._state, features)
-            return value_of(self._head.likelihood, raw, columns[place], of, self.temperature_)
-
-        return attributed(
-            x if self._encoder is None else X,
-            known=self.X_,
-            encoder=self._encoder,
-            score=score,
-            answers=[self.classes_.tolist()[column] for column in columns],
-            of=of,
-            names=list(map(str, getattr(self, "feature_names_in_", ()))),
-            method=method,
-            patch=patch,
-            samples=samples,
-            sensitive=sensitive,
-            seed=seed,
-        )
 
     def save(self, path: str | Path, *, replace: bool = False) -> Path:
         """Keep it as a bundle, which :func:`innerloop.load` reads anywhere.

@@ -31,6 +31,7 @@ from innerloop.evidence import Explanation
 from innerloop.evidence.attributed import Attributions
 from innerloop.evidence.intervals import Intervals, checked, conformal_interval, jackknife_plus
 from innerloop.evidence.reasoned import Shown, reasons_of_numbers
+from innerloop.evidence.similar import nearness
 from innerloop.learners.heads.ridge import Ridge
 
 Floats = npt.NDArray[np.float64]
@@ -218,7 +219,7 @@ class FewShotRegressor(Manners, RegressorMixin, BaseEstimator):  # type: ignore[
             return torch.from_numpy(np.stack(said)).unsqueeze(2)
 
         predicted = refits(torch.arange(len(self.y_))[None], slice(None))[0].numpy()
-        cheap = {"similarity": np.exp(near / max(1e-30, -float(near.mean()))) * (self.y_ - predicted)}
+        cheap = {"similarity": nearness(near) * (self.y_ - predicted)}
         told = Shown(self.names_, near, cheap, k)
         return reasons_of_numbers(refits, torch.from_numpy(self.y_).unsqueeze(1), len(x), told, shapley, groups)
 

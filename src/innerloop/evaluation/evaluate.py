@@ -19,6 +19,7 @@ from innerloop.core.device import device_of, find_device
 from innerloop.core.learner import Learner
 from innerloop.core.lifting import How, embed, lift
 from innerloop.core.metric import Metric
+from innerloop.core.modes import evaluating
 from innerloop.core.task import InputError, Task, count, move, take
 from innerloop.data.digest import digest_of
 from innerloop.data.episodes import Episodes, FewShot, Sampler
@@ -79,13 +80,8 @@ def evaluate(
     check_sampler(sampler)
     asked = as_metrics(metrics, sampler.classifies)
     device = find_device(device) if device is not None else device_of(learner)
-    modes = {part: part.training for part in learner.modules()}
-    learner.to(device).eval()
-    try:
+    with evaluating(learner.to(device)):
         return _evaluate(learner, sampler, tasks, seed, how, chunk, open, asked, device)
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def check_sampler(sampler: Sampler) -> None:

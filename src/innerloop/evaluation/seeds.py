@@ -185,7 +185,7 @@ def _ends(
     """By both parts of the variance, each with the quantile of its own degrees of freedom.
 
     One quantile of the degrees of both together (Satterthwaite) takes two or three seeds that happen to lie close for
-    certain: its intervals cover 91 % where seeds differ most.
+    certain.
     """
     variance = seed_part + task_part
     if variance <= 0:

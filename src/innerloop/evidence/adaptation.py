@@ -13,10 +13,11 @@ from torch import Tensor
 
 from innerloop.core.learner import Learner
 from innerloop.core.metric import accuracy, squared_error
+from innerloop.core.modes import evaluating
 from innerloop.core.task import InputError, Task
 from innerloop.data.episodes import Sampler
-from innerloop.evidence.shown import as_html, as_text, intervals_of, mean_of
-from innerloop.evidence.tasks import each_task, evaluating, gradient_learner
+from innerloop.evidence.shown import Tabled, intervals_of, mean_of
+from innerloop.evidence.tasks import each_task, gradient_learner
 from innerloop.learners.optimization.gradient import Adapted, GradientLearner
 
 Floats = npt.NDArray[np.float64]
@@ -32,7 +33,7 @@ PARTS = ("support", "query")
 
 
 @dataclass(frozen=True)
-class Adaptation:
+class Adaptation(Tabled):
     """Loss, accuracy and confidence before the first inner step and after each one, on each of some tasks.
 
     Of classes there are ``"loss"`` (mean negative log likelihood, in nats), ``"accuracy"`` and ``"confidence"`` (mean
@@ -74,12 +75,6 @@ class Adaptation:
         steps = np.diff(self.values[part, measure], axis=1)
         return np.concatenate((mean_of(steps)[:, None], intervals_of(steps)), 1)
 
-    def __str__(self) -> str:
-        return as_text(self._table())
-
-    def _repr_html_(self) -> str:
-        return as_html(self._table())
-
     def json(self) -> dict[str, Any]:
         """Plain values: means and intervals of every part and measure."""
         curves = {
@@ -94,7 +89,7 @@ class Adaptation:
         }
         return {"learner": self.name, "tasks": self.tasks, "test_steps": self.test_steps, **curves}
 
-    def _table(self) -> list[list[str]]:
+    def table(self) -> list[list[str]]:  # noqa: D102
         columns = [(part, measure) for measure in self.measures for part in PARTS]
         titles = ["step", *(f"{part} {MEASURES[measure][0]}" for part, measure in columns)]
         rows = [

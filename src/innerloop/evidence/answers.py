@@ -14,6 +14,7 @@ from innerloop.core.device import device_of, find_device
 from innerloop.core.learner import Learner
 from innerloop.core.lifting import Lifted, embed, lift
 from innerloop.core.likelihood import Likelihood
+from innerloop.core.modes import evaluating
 from innerloop.core.task import Examples, InputError, Task, count
 from innerloop.data.episodes import Episodes, FewShot, Sampler
 from innerloop.evaluation.evaluate import check_sampler, embed_once, episode_batches
@@ -118,14 +119,8 @@ def answers(
     if tasks < 2:
         raise InputError(f"{tasks} tasks say nothing of how sure a figure is: give 2 or more")
     device = find_device(device) if device is not None else device_of(learner)
-    modes = {part: part.training for part in learner.modules()}
-    learner.to(device).eval()
-    try:
-        with torch.no_grad():
-            return _answers(learner, sampler, tasks, seed, dict(others or {}), strangers, device)
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
+    with evaluating(learner.to(device)), torch.no_grad():
+        return _answers(learner, sampler, tasks, seed, dict(others or {}), strangers, device)
 
 
 def _answers(

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Likelihood
+from innerloop.core.modes import evaluating
 from innerloop.core.task import Examples, InputError
 from innerloop.evidence.attributed import Attribution, Attributions, Described
+from innerloop.evidence.judging import answer_of
 from innerloop.evidence.parts import (
     Parts,
     TensorParts,
@@ -27,7 +29,7 @@ from innerloop.evidence.parts import (
     patch_of,
     sensitivity,
 )
-from innerloop.evidence.tasks import evaluating
+from innerloop.evidence.turns import log_odds
 
 Of = Literal["log odds", "probability"]
 #: How far a number of the query is moved to try how sensitive contributions are, as a share of the inputs' range.
@@ -215,10 +217,8 @@ def value_of(likelihood: Likelihood, raw: Tensor, column: int, of: Of, temperatu
     raw = raw / temperature
     if of == "probability":
         return likelihood.mean(raw)[:, column]
-    classes = torch.eye(likelihood.mean(raw).shape[1], dtype=raw.dtype, device=raw.device)
-    log_p = torch.stack([-likelihood.nll(raw, one.expand(raw.shape[1], -1)) for one in classes], 1)
-    rest = log_p[:, [other for other in range(len(classes)) if other != column]]
-    return log_p[:, column] - rest.logsumexp(1)
+    logits = answer_of(likelihood, raw, likelihood.mean(raw).shape[1])
+    return log_odds(logits, torch.full_like(logits[:, 0], column, dtype=torch.int64))
 
 
 def _targets(target: int | Sequence[int] | Tensor | None, mean: Tensor, classifies: bool) -> list[int]:

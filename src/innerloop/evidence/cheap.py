@@ -46,7 +46,7 @@ from innerloop.core.task import Examples, InputError, Task
 from innerloop.evidence.descents import example_gradients
 from innerloop.evidence.folding import hidden
 from innerloop.evidence.judging import answer_of, embedded, judging, tells_classes
-from innerloop.evidence.similar import likeness
+from innerloop.evidence.similar import likeness, nearness
 from innerloop.evidence.turns import log_odds
 from innerloop.learners.embedded import Embedded
 from innerloop.learners.generative.anp import ANP, CANP
@@ -195,10 +195,10 @@ def similarity(learner: Learner, support: Examples, x: Tensor, answers: Tensor) 
         x: queries ``[Q, *F]``.
         answers: the class of each query, or its column of numbers, int64 ``[Q]``.
     """
-    near = torch.from_numpy(alike(learner, support, x)).to(x.device)
-    # Between 0 and 1: distances in units of their mean.
-    share = (1 + near) / 2 if bool((near > 0).any()) else torch.exp(near / (-near).mean().clamp(min=1e-30))
-    return share.to(support.y.dtype) * _signs(learner, support, x, answers)
+    near = alike(learner, support, x)
+    # Cosines, or minus distances.
+    share = (1 + near) / 2 if (near > 0).any() else nearness(near)
+    return torch.from_numpy(share).to(support.y) * _signs(learner, support, x, answers)
 
 
 def alike(learner: Learner, support: Examples, x: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

@@ -25,6 +25,7 @@ from innerloop.data.pool import Pool
 from innerloop.evaluation import stats
 from innerloop.evaluation.reports import Report
 from innerloop.evidence.several import judged
+from innerloop.evidence.shown import as_text
 
 #: Shares of the support labels that are wrong.
 WRONG = (0.1, 0.2, 0.4)
@@ -134,9 +135,7 @@ class Matrix:
 
     def __str__(self) -> str:
         """The table as text, columns aligned."""
-        rows = self.rows()
-        wide = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, wide, strict=True)).rstrip() for row in rows)
+        return as_text(self.rows())
 
 
 def matrix(

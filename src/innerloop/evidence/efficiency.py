@@ -20,6 +20,7 @@ from innerloop.data.fixed import nested
 from innerloop.data.pool import Pool
 from innerloop.evaluation import stats
 from innerloop.evidence.several import judged
+from innerloop.evidence.shown import as_text
 
 #: Shots of a curve where none are given: the grid of Hariharan and Girshick (2017).
 SHOTS = (1, 2, 5, 10, 20)
@@ -246,9 +247,7 @@ class Curve:
 
     def text(self, over: Over = "tasks") -> str:
         """The table as text, columns aligned; intervals of saved shots are over tasks, or classes."""
-        rows = self.rows(over)
-        wide = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, wide, strict=True)).rstrip() for row in rows)
+        return as_text(self.rows(over))
 
 
 def curve(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from innerloop.core import alone, norm
 from innerloop.core.learner import Learner
+from innerloop.evidence.layers import input_of_head, last_layer
 from innerloop.learners.optimization.gradient import Adapted, GradientLearner
 
 #: What was found of a module, for inputs of such a shape.
@@ -39,13 +40,8 @@ def hidden(learner: GradientLearner, state: Adapted, x: Tensor) -> Tensor:
         state: of a task.
         x: examples.
     """
-    read: list[Tensor] = []
-    hook = _last(learner)[1].register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
-    try:
-        learner.predict(state, x)
-    finally:
-        hook.remove()
-    return read[-1].flatten(1) if read[-1].shape[:1] == x.shape[:1] else x.flatten(1)
+    (read,) = input_of_head(learner, state, [x])
+    return read.flatten(1) if read.shape[:1] == x.shape[:1] else x.flatten(1)
 
 
 def head_alone(learner: GradientLearner, x: Tensor) -> tuple[GradientLearner, Tensor] | None:
@@ -57,7 +53,7 @@ def head_alone(learner: GradientLearner, x: Tensor) -> tuple[GradientLearner, Te
         learner: in evaluation mode.
         x: examples ``[N, *F]``.
     """
-    name, last = _last(learner)
+    name, last = last_layer(learner.net)
     own = {f"{name}.{part}" if name else part for part, _ in last.named_parameters(recurse=False)}
     plain = type(learner).adapt is GradientLearner.adapt and type(learner).path is GradientLearner.path
     shares = learner.shared or any(True for _ in learner.inner.parameters())
@@ -76,7 +72,3 @@ def head_alone(learner: GradientLearner, x: Tensor) -> tuple[GradientLearner, Te
         head = GradientLearner(last, inner=learner.inner, steps=learner.test_steps, **options).eval()  # type: ignore[arg-type]
         known = _HEADS[learner] = (key, head)
     return known[1].eval(), z
-
-
-def _last(learner: GradientLearner) -> tuple[str, nn.Module]:
-    return [(name, p) for name, p in learner.net.named_modules() if any(True for _ in p.parameters(recurse=False))][-1]

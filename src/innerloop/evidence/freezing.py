@@ -19,11 +19,12 @@ from torch import Tensor
 
 from innerloop.core.learner import Learner
 from innerloop.core.metric import accuracy, squared_error
+from innerloop.core.modes import evaluating
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler
 from innerloop.evidence.layers import input_of_head, named_layers, outputs
-from innerloop.evidence.shown import as_html, as_text, intervals_of, mean_of
-from innerloop.evidence.tasks import each_task, evaluating, gradient_learner
+from innerloop.evidence.shown import Tabled, intervals_of, mean_of
+from innerloop.evidence.tasks import each_task, gradient_learner
 from innerloop.learners.heads.prototypes import Prototypes
 from innerloop.learners.optimization.gradient import Adapted, GradientLearner
 
@@ -31,7 +32,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Freezing:
+class Freezing(Tabled):
     """What is left of the score where parts of the network do not adapt at test time."""
 
     parts: tuple[str, ...]
@@ -57,12 +58,6 @@ class Freezing:
         gaps = self.values - self.values[:, :1]
         return np.concatenate((mean_of(gaps)[:, None], intervals_of(gaps)), 1)
 
-    def __str__(self) -> str:
-        return as_text(self._table())
-
-    def _repr_html_(self) -> str:
-        return as_html(self._table())
-
     def json(self) -> dict[str, Any]:
         """Plain values."""
         return {
@@ -74,7 +69,7 @@ class Freezing:
             "difference": self.losses.tolist(),
         }
 
-    def _table(self) -> list[list[str]]:
+    def table(self) -> list[list[str]]:  # noqa: D102
         rows = zip(self.parts, self.mean, self.intervals, self.losses, strict=True)
         return [
             ["frozen", self.metric, "95 %", "difference"],

@@ -13,6 +13,7 @@ from innerloop.core.layout import fast_layout
 from innerloop.core.learner import Learner
 from innerloop.core.lifting import embed
 from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.modes import evaluating
 from innerloop.core.task import Examples, InputError, check_examples
 from innerloop.evidence.folding import head_alone, sees_alone
 from innerloop.learners.optimization.gradient import GradientLearner
@@ -29,15 +30,8 @@ class Seen(NamedTuple):
 @contextmanager
 def judging(learner: Learner) -> Iterator[None]:
     """Within, the learner is in evaluation mode and no graph is built; then each part has its own mode again."""
-    modes = [(part, part.training) for part in learner.modules() if part.training]
-    if modes:
-        learner.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
+    with evaluating(learner), torch.no_grad():
+        yield
 
 
 def embedded(learner: Learner, support: Examples, x: Tensor) -> Seen:

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from innerloop.core.learner import Learner, State
+from innerloop.core.modes import evaluating
 from innerloop.core.task import Examples, InputError
 from innerloop.data.episodes import Sampler
 from innerloop.evidence.cka import linear_cka
-from innerloop.evidence.shown import as_html, as_text, intervals_of, mean_of
-from innerloop.evidence.tasks import each_task, evaluating
+from innerloop.evidence.shown import Tabled, intervals_of, mean_of
+from innerloop.evidence.tasks import each_task
 from innerloop.learners.optimization.gradient import Adapted, GradientLearner
 
 Floats = npt.NDArray[np.float64]
@@ -31,7 +32,7 @@ ANSWER = "answer"
 
 
 @dataclass(frozen=True)
-class LayerChange:
+class LayerChange(Tabled):
     """How alike each layer's representation of the queries is before and after adaptation: 1 where nothing changed."""
 
     layers: tuple[str, ...]
@@ -53,12 +54,6 @@ class LayerChange:
         """Of 95 %, of that mean, ``[L, 2]``."""
         return intervals_of(self.values)
 
-    def __str__(self) -> str:
-        return as_text(self._table())
-
-    def _repr_html_(self) -> str:
-        return as_html(self._table())
-
     def json(self) -> dict[str, Any]:
         """Plain values."""
         return {
@@ -70,7 +65,7 @@ class LayerChange:
             "cka_plain": mean_of(self.plain).tolist(),
         }
 
-    def _table(self) -> list[list[str]]:
+    def table(self) -> list[list[str]]:  # noqa: D102
         rows = zip(self.layers, self.mean, self.intervals, mean_of(self.plain), strict=True)
         return [
             ["layer", "CKA", "95 %", "plain"],
@@ -203,13 +198,28 @@ def outputs(net: nn.Module, called: Mapping[str, str]) -> Iterator[dict[str, Ten
             handle.remove()
 
 
-def input_of_head(learner: GradientLearner, state: Adapted, inputs: Sequence[Tensor]) -> list[Tensor]:
+def last_layer(net: nn.Module) -> tuple[str, nn.Module]:
+    """The last layer that has parameters, with its name; the network itself where it is that layer.
+
+    Raises:
+        InputError: for a network without parameters.
+    """
+    found = [(name, part) for name, part in net.named_modules() if any(True for _ in part.parameters(recurse=False))]
+    if not found:
+        raise InputError(f"{type(net).__name__} has no layer with parameters: there is none to look into")
+    return found[-1]
+
+
+def input_of_head(learner: Learner, state: State, inputs: Sequence[Tensor]) -> list[Tensor]:
     """What goes into the last layer that has parameters, of several batches.
 
     Args:
-        learner: with an inner loop.
-        state: by which the network runs.
+        learner: any, with a network.
+        state: by which it predicts.
         inputs: each ``[N, *F]``.
+
+    Raises:
+        InputError: for a network without parameters, or whose last layer does not run where it predicts.
 
     Example:
         >>> import innerloop as il
@@ -217,15 +227,20 @@ def input_of_head(learner: GradientLearner, state: Adapted, inputs: Sequence[Ten
         >>> [z.shape for z in input_of_head(maml, Adapted(maml.initial(3), []), [torch.zeros(5, 2)])]
         [torch.Size([5, 8])]
     """
-    last = [part for part in learner.net.modules() if any(True for _ in part.parameters(recurse=False))][-1]
+    name, last = last_layer(network_of(learner))
     seen: list[Tensor] = []
+    found = []
     handle = last.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     try:
         for x in inputs:
+            seen.clear()
             learner.predict(state, x)
+            if not seen:
+                raise InputError(f"the last layer {name!r} of {type(learner).__name__} does not run where it predicts")
+            found.append(seen[-1])
     finally:
         handle.remove()
-    return seen
+    return found
 
 
 def _represented(

@@ -23,7 +23,7 @@ from innerloop.evidence.refits import answered, others
 from innerloop.evidence.scores import ANY, OWN, Deletion, EvidenceScores, Floats
 from innerloop.evidence.selective import auroc
 from innerloop.evidence.suspicion import SUSPICIONS, by_evidence, closed, mislabeled, refits_of
-from innerloop.evidence.turns import log_odds
+from innerloop.evidence.turns import added_odds
 
 #: What the exact evidence is called, and that which is found anew after each example that goes.
 LEFT_OUT, GREEDY = "leave-one-out", "leave-one-out, step by step"
@@ -181,8 +181,6 @@ def evidences(
 def left_out(learner: Learner, support: Examples, x: Tensor, answers: Tensor) -> Tensor:
     """The exact evidence: the log odds of each answer less those without an example, ``[Q, N]``.
 
-    Infinite where a class is gone without it: for the answer if it is the answer's, against it if it is another's.
-
     Example:
         >>> import innerloop as il
         >>> support = Examples(torch.tensor([[1.0], [3.0], [8.0]]), torch.eye(2)[[0, 0, 1]])
@@ -190,9 +188,8 @@ def left_out(learner: Learner, support: Examples, x: Tensor, answers: Tensor) ->
         tensor([[-3.,  5., -inf]])
     """
     count, device = len(support.x), support.x.device
-    whole = log_odds(answered(learner, support, torch.arange(count, device=device).unsqueeze(0), x), answers)
-    without = log_odds(answered(learner, support, others(count, device), x), answers)
-    return torch.where(whole == without, 0.0, whole - without).mT
+    whole = answered(learner, support, torch.arange(count, device=device).unsqueeze(0), x)[0]
+    return added_odds(whole, answered(learner, support, others(count, device), x), answers).mT
 
 
 def suspected(learner: Learner, support: Examples, thorough: bool = False) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from innerloop.evidence.explanation import Explanation
 from innerloop.evidence.reasons import Floats, Reason, Turn
 from innerloop.evidence.refits import others
 from innerloop.evidence.shapley import Shapley, shares
-from innerloop.evidence.turns import log_odds, turning
+from innerloop.evidence.turns import added_odds, turning
 
 #: What is learned from each of some subsets of one size says to some queries: int64 ``[B, M]``, a slice of the queries
 #: to logits or numbers ``[B, Q, D]``.
@@ -64,8 +64,7 @@ def reasons_of_classes(
     raw = refits(torch.arange(len(y), device=y.device)[None], every)[0] / temperature
     without = _without(refits, y, every) / temperature
     answers = raw.argmax(1)
-    odds, left = log_odds(raw, answers), log_odds(without, answers)
-    evidence = torch.where(odds == left, 0, odds - left)
+    evidence = added_odds(raw, without, answers)
     proba = raw.softmax(1).gather(1, answers.unsqueeze(1))[:, 0]
     index = answers.view(1, -1, 1).expand(len(without), -1, 1)
     shift = proba - without.softmax(2).gather(2, index)[:, :, 0]

@@ -6,16 +6,15 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from innerloop.core.alone import folds
 from innerloop.core.device import device_of, find_device
 from innerloop.core.learner import Learner
+from innerloop.core.modes import evaluating
 from innerloop.data.digest import digest_of
-from innerloop.data.episodes import Episodes, Sampler
+from innerloop.data.episodes import Sampler
 from innerloop.data.fixed import Fixed
-from innerloop.data.pool import Pool
-from innerloop.evaluation.evaluate import embed_all, evaluate
+from innerloop.evaluation.evaluate import embed_once, evaluate
 from innerloop.evaluation.reports import Report
 
 
@@ -57,7 +56,7 @@ def judged(
         for names, encoder in _by_encoder(learners):
             place = find_device(device) if device is not None else device_of(learners[names[0]])
             given = {name: one for name, one in own.items() if isinstance(one, Fixed)}
-            table = _table(encoder, given, number, place) if given and encoder is not None else None
+            table = _embedded(learners[names[0]], given, number, place) if given and encoder is not None else None
             for name in names:
                 for what, sampler in own.items():
                     seen, learner = sampler, learners[name]
@@ -81,36 +80,12 @@ def _by_encoder(learners: Mapping[str, Learner]) -> Iterator[tuple[list[str], nn
     yield from known.values()
 
 
-def _table(
-    encoder: nn.Module, tasks: Mapping[str, Fixed], number: int, device: torch.device
+def _embedded(
+    learner: Learner, tasks: Mapping[str, Fixed], number: int, device: torch.device
 ) -> dict[str, Fixed] | None:
-    """The tasks over features, where the encoder sees each example alone."""
-    pool = next(iter(tasks.values())).pool
-    used = {name: one.episodes(torch.Generator(), number) for name, one in tasks.items()}
-    index = torch.cat([part.flatten() for episodes in used.values() for part in episodes[1:]]).unique()
-    modes = {part: part.training for part in encoder.modules()}
-    encoder.to(device).eval()
-    try:
-        with torch.no_grad():
-            if not folds(encoder, pool.get(index[:4]).to(device)):
-                return None
-            features = embed_all(encoder, pool, index, device)
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
-    table = _Table(features, torch.tensor([len(index)]), ("embedded",))
-    return {
-        name: Fixed(table, Episodes(one.classes, *(_moved(index, part) for part in one[1:])))
-        for name, one in used.items()
-    }
-
-
-def _moved(index: Tensor, rows: Tensor) -> Tensor:
-    return torch.searchsorted(index, rows.contiguous())
-
-
-class _Table(Pool):
-    """What an encoder gives; a few examples may overflow, which is then seen in the tasks that use them."""
-
-    def __post_init__(self) -> None:
-        """Nothing to check."""
+    """The tasks over features, where the learner's encoder sees each example alone."""
+    first = next(iter(tasks.values()))
+    used = [one.episodes(torch.Generator(), number) for one in tasks.values()]
+    with evaluating(learner.to(device)), torch.no_grad():
+        table, rest, moved = embed_once(learner, first, used, device)
+    return None if rest is learner else {name: Fixed(table.pool, one) for name, one in zip(tasks, moved, strict=True)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from html import escape
 
 import numpy as np
@@ -37,6 +38,20 @@ def intervals_of(values: Floats, bounds: tuple[float, float] | None = None) -> F
         array([[-0.48,  4.48]])
     """
     return np.array([interval(column[np.isfinite(column)], bounds=bounds) for column in values.T]).reshape(-1, 2)
+
+
+class Tabled(ABC):
+    """A result that is looked at as a table, in a terminal and in a notebook."""
+
+    @abstractmethod
+    def table(self) -> list[list[str]]:
+        """Rows of cells, the titles first."""
+
+    def __str__(self) -> str:
+        return as_text(self.table())
+
+    def _repr_html_(self) -> str:
+        return as_html(self.table())
 
 
 def as_text(table: list[list[str]]) -> str:

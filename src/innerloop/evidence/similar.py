@@ -62,3 +62,14 @@ def likeness(learner: Learner, known: Tensor, x: Tensor) -> Floats:
         return found
     apart: Floats = -torch.cdist(x, known, compute_mode="donot_use_mm_for_euclid_dist").numpy()
     return apart
+
+
+def nearness(near: Floats) -> Floats:
+    """Minus distances ``[Q, N]`` as shares between 0 and 1, in units of their mean.
+
+    Example:
+        >>> nearness(np.array([[0.0, -2.0]])).round(3).tolist()
+        [[1.0, 0.135]]
+    """
+    found: Floats = np.exp(near / max(1e-30, -float(near.mean())))
+    return found

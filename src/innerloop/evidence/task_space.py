@@ -18,11 +18,14 @@ from torch import Tensor
 from innerloop.core.inner import Parameters
 from innerloop.core.learner import Learner, State
 from innerloop.core.metric import roc_auc
+from innerloop.core.modes import evaluating
 from innerloop.core.swap import swapped
 from innerloop.core.task import Examples, InputError
 from innerloop.data.episodes import Sampler
+from innerloop.evidence.judging import answer_of
 from innerloop.evidence.layers import input_of_head, network_of
-from innerloop.evidence.tasks import each_task, evaluating
+from innerloop.evidence.plane import plane
+from innerloop.evidence.tasks import each_task
 from innerloop.learners.optimization.gradient import Adapted, GradientLearner
 
 Floats = npt.NDArray[np.float64]
@@ -50,19 +53,13 @@ class TaskSpace:
 
     @property
     def map(self) -> Floats:
-        """The points' first two principal components, ``[T, 2]``; each with its largest value above 0."""
-        left, sizes, _ = np.linalg.svd(self.points, full_matrices=False)
-        plane = np.zeros((len(self.points), 2))
-        count = min(2, len(sizes))
-        plane[:, :count] = left[:, :count] * sizes[:count]
-        signs = np.sign(plane[np.abs(plane).argmax(0), [0, 1]])
-        return plane * np.where(signs == 0, 1, signs)
+        """The points' first two principal components, ``[T, 2]``: see :func:`~innerloop.evidence.plane.plane`."""
+        return plane(self.points)[0]
 
     @property
     def explained(self) -> float:
         """The share of the points' variance that the map shows."""
-        sizes = np.linalg.svd(self.points, compute_uv=False) ** 2
-        return float(sizes[:2].sum() / sizes.sum()) if sizes.sum() > 0 else float("nan")
+        return plane(self.points)[1]
 
     @property
     def separation(self) -> float:
@@ -202,6 +199,5 @@ def _answers(
         mean = learner.likelihood.mean(raw)
         if not learner.likelihood.classifies:
             return [(value.new_ones(()), value) for value in mean.flatten()]
-        classes = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
-        log_p = torch.stack([-learner.likelihood.nll(raw, one.expand(len(x), -1)) for one in classes], 1)
+        log_p = answer_of(learner.likelihood, raw, mean.shape[1]).log_softmax(1)
     return list(zip(mean.detach().flatten(), log_p.flatten(), strict=True))

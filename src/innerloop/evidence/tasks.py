@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
@@ -36,28 +35,6 @@ def each_task(learner: Learner, sampler: Sampler, tasks: int, seed: int) -> Iter
         moved = like_inputs(move(batch, device_of(learner)))
         for number in range(count(moved)):
             yield take(moved, number)
-
-
-@contextmanager
-def evaluating(learner: Learner) -> Iterator[None]:
-    """Within, the learner is in evaluation mode; then each of its parts has the mode that it had.
-
-    Example:
-        >>> import innerloop as il
-        >>> learner = il.MAML(il.nets.mlp(1, 8, 1))
-        >>> with evaluating(learner):
-        ...     learner.training
-        False
-        >>> learner.training
-        True
-    """
-    modes = {part: part.training for part in learner.modules()}
-    learner.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def gradient_learner(learner: Learner, what: str) -> GradientLearner:

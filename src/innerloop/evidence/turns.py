@@ -23,6 +23,20 @@ def log_odds(raw: Tensor, answers: Tensor) -> Tensor:
     return own - rest
 
 
+def added_odds(raw: Tensor, without: Tensor, answers: Tensor) -> Tensor:
+    """What each example adds to the log odds of answers: those by all examples less those without it, ``[N, Q]``.
+
+    Infinite where a class is gone without the example: for the answer if it is the answer's, against it if another's.
+
+    Args:
+        raw: logits by all examples, ``[Q, D]``.
+        without: by all but each of them, ``[N, Q, D]``.
+        answers: the class of each query, int64 ``[Q]``.
+    """
+    odds, left = log_odds(raw, answers), log_odds(without, answers)
+    return torch.where(odds == left, 0.0, odds - left)
+
+
 def turning(refit: Refit, y: Tensor, answer: int, without: Tensor) -> tuple[tuple[int, ...], int] | None:
     """Examples to take away for another answer, and that one: the strongest at each step, then those that may stay.
 

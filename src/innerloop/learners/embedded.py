@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from innerloop.core import norm
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.learner import Learner, State
+from innerloop.core.modes import evaluating
 from innerloop.core.task import Examples, Task, count, take
 from innerloop.learners.arguments import document, parameters, signature
 from innerloop.learners.head import Head, feature_shape
@@ -100,11 +101,8 @@ class Embedded(Learner, Generic[AnyHead]):
     @torch.no_grad()
     def _embedded(self, tasks: Iterable[Task]) -> Iterator[Task]:
         for batch in tasks:
-            modes = {part: part.training for part in self.modules()}
-            self.eval()
-            each = [self.embed(take(batch, t)) for t in range(count(batch))]
-            for part, mode in modes.items():
-                part.training = mode
+            with evaluating(self):
+                each = [self.embed(take(batch, t)) for t in range(count(batch))]
             yield pytree.tree_map(lambda *leaves: torch.stack(leaves), *each)
 
     def train(self, mode: bool = True) -> Self:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from innerloop.core.learner import Learner
 from innerloop.core.task import InputError, Task
 from innerloop.data.episodes import Sampler
 from innerloop.evidence.judging import embedded, judging
-from innerloop.evidence.layers import network_of
+from innerloop.evidence.layers import input_of_head
+from innerloop.evidence.plane import plane
 from innerloop.report.plots import COLORS, INK, Plot, label, panel
 from innerloop.report.section import Section
 from innerloop.report.subject import Subject, letter, names_of, on_device, tasks_of
@@ -29,7 +32,9 @@ def embedding_section(subjects: list[Subject], sampler: Sampler, number: int = 0
         if found is None or task.query.y.shape[1] > _MOST:
             continue
         names = names_of(sampler, one.report, number, task.query.y.shape[1])
-        at, share = projected(torch.cat(found))
+        spread, share = plane(torch.cat(found).numpy())
+        # Points that are all alike lie on any map.
+        at, share = torch.from_numpy(spread), 1.0 if math.isnan(share) else share
         own = at[: len(found[0])], at[len(found[0]) :]
         plots.append(_map(f"map-{place}", one.name, task, own, share, names))
         facts[one.name] = {
@@ -62,58 +67,15 @@ def features_of(learner: Learner, task: Task) -> tuple[Tensor, Tensor] | None:
                 return None
             found = [support.x, x]
         else:
-            found = _last_inputs(learner, task)
+            try:
+                found = input_of_head(learner, learner.adapt(task.support), [task.support.x, task.query.x])
+            except InputError:
+                return None
     pairs = [part.detach().flatten(1).double().cpu() for part in found]
     sizes = {part.shape[1] for part in pairs}
     whole = [len(task.support.x), len(task.query.x)] == [len(part) for part in pairs]
     good = whole and len(sizes) == 1 and min(sizes) > 1 and all(bool(part.isfinite().all()) for part in pairs)
     return (pairs[0], pairs[1]) if good else None
-
-
-def _last_inputs(learner: Learner, task: Task) -> list[Tensor]:
-    """What enters the last layer with parameters as support and queries are predicted by the adapted learner."""
-    net = network_of(learner)
-    layers = [part for part in net.modules() if any(True for _ in part.parameters(recurse=False))]
-    seen: list[Tensor] = []
-
-    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(inputs[0])
-
-    if not layers or layers[-1] is net:
-        return []
-    try:
-        state = learner.adapt(task.support)
-        found = []
-        handle = layers[-1].register_forward_pre_hook(keep)
-        try:
-            for x in (task.support.x, task.query.x):
-                learner.predict(state, x)
-                found.append(seen[-1])
-        finally:
-            handle.remove()
-    except (InputError, RuntimeError, IndexError):
-        return []
-    return found
-
-
-def projected(x: Tensor) -> tuple[Tensor, float]:
-    """Points ``[N, H]`` along their first two principal components, ``[N, 2]``, and the share of the spread in these.
-
-    Example:
-        >>> at, share = projected(torch.tensor([[0.0, 0.0, 1.0], [2.0, 0.0, 1.0], [4.0, 1.0, 1.0]]))
-        >>> at.shape, round(share, 3)
-        (torch.Size([3, 2]), 1.0)
-    """
-    centered = x - x.mean(0)
-    u, s, v = torch.linalg.svd(centered, full_matrices=False)
-    # A direction has no sign of its own: the largest part of each is positive, on every machine.
-    at = u[:, :2] * s[:2]
-    biggest = v[:2].abs().argmax(1, keepdim=True)
-    at = at * v[:2].gather(1, biggest)[:, 0].sign()
-    if at.shape[1] < 2:
-        at = torch.cat((at, at.new_zeros(len(at), 2 - at.shape[1])), 1)
-    spread = float(s.square().sum())
-    return at, float(s[:2].square().sum()) / spread if spread > 0 else 1.0
 
 
 def _map(name: str, title: str, task: Task, at: tuple[Tensor, Tensor], share: float, names: tuple[str, ...]) -> Plot:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -13,8 +12,7 @@ from innerloop.core.files import write_text_atomically
 from innerloop.core.task import InputError
 from innerloop.evidence.domains import Matrix
 from innerloop.evidence.efficiency import Curve
-
-_COLORS = ("#2f7de1", "#d9730d", "#1a9a5c", "#b05ccc", "#c0392b", "#7f6a00", "#00838f", "#555555")
+from innerloop.report.plots import COLORS, drawing, label
 
 
 def curve_figure(curve: Curve, title: str = "") -> Figure:
@@ -26,8 +24,8 @@ def curve_figure(curve: Curve, title: str = "") -> Figure:
         scale = curve.metric.scale
         low, high = ([abs(end[k] - mean) * scale for end, mean in zip(ends, means, strict=True)] for k in (0, 1))
         axes.errorbar(
-            curve.shots, [mean * scale for mean in means], [low, high], label=_plain(name), capsize=2, marker="o",
-            markersize=4, color=_COLORS[i % len(_COLORS)], linestyle="--" if name in curve.baselines else "-",
+            curve.shots, [mean * scale for mean in means], [low, high], label=label(name), capsize=2, marker="o",
+            markersize=4, color=COLORS[i % len(COLORS)], linestyle="--" if name in curve.baselines else "-",
         )  # fmt: skip
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(list(curve.shots)))
@@ -35,7 +33,7 @@ def curve_figure(curve: Curve, title: str = "") -> Figure:
     axes.set_xticklabels(list(map(str, curve.shots)))
     axes.set_xlabel("examples a class")
     axes.set_ylabel(f"{curve.metric.called}{f', {curve.metric.unit}' if curve.metric.unit else ''}")
-    axes.set_title(_plain(title))
+    axes.set_title(label(title))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize="small")
     return figure
@@ -56,23 +54,13 @@ def matrix_figure(matrix: Matrix) -> Figure:
             axes.text(column + 0.5, row + 0.5, words, ha="center", va="center", fontsize=7, color="black")
     axes.set_xlim(0, len(names))
     axes.set_ylim(len(matrix.domains), 0)
-    axes.set_xticks([column + 0.5 for column in range(len(names))], [_plain(name) for name in names], fontsize=7)
-    axes.set_yticks([row + 0.5 for row in range(len(matrix.domains))], list(map(_plain, matrix.domains)), fontsize=7)
+    axes.set_xticks([column + 0.5 for column in range(len(names))], [label(name) for name in names], fontsize=7)
+    axes.set_yticks([row + 0.5 for row in range(len(matrix.domains))], list(map(label, matrix.domains)), fontsize=7)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("gap (learner / baseline); gray: the 95 % interval holds 0", fontsize=7)
     return figure
-
-
-def svg(figure: Figure) -> str:
-    """A figure as an SVG, the same bytes for the same figure."""
-    import matplotlib
-
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "innerloop"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
 
 
 def check_plot(path: Path) -> None:
@@ -91,9 +79,4 @@ def check_plot(path: Path) -> None:
 
 def write_svg(figure: Figure, path: Path) -> None:
     """Write a figure to a file, whole, at one moment."""
-    write_text_atomically(path, svg(figure))
-
-
-def _plain(text: str) -> str:
-    # A label that starts with an underscore would be left out of the legend, and $ starts a formula.
-    return text.lstrip("_").replace("$", r"\$")
+    write_text_atomically(path, drawing(figure))

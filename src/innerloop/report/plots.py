@@ -55,11 +55,7 @@ class Plot:
     @cached_property
     def svg(self) -> str:
         """As a drawing whose letters are letters."""
-        buffer = io.StringIO()
-        with mpl.rc_context(_CLEAN):
-            self.figure.savefig(buffer, format="svg", transparent=True, metadata=_NOTHING)
-        # Whatever font the reader has: the one that the plot was laid out with is wider than most.
-        return re.sub(r"(font: [^;\"]*?px) [^;\"]*", r"\1 system-ui, sans-serif", buffer.getvalue())
+        return drawing(self.figure, transparent=True)
 
     def save(self, folder: Path) -> list[Path]:
         """Write ``NAME.png`` (300 dots an inch, on white) and ``NAME.svg``.
@@ -72,6 +68,15 @@ class Plot:
         write_atomically(png, lambda temporary: self.figure.savefig(temporary, format="png", dpi=300, facecolor="w"))
         write_text_atomically(svg, self.svg.replace(INK, "#000000"))
         return [png, svg]
+
+
+def drawing(figure: Figure, *, transparent: bool = False) -> str:
+    """A figure as an SVG whose letters are letters, the same bytes for the same figure."""
+    buffer = io.StringIO()
+    with mpl.rc_context(_CLEAN):
+        figure.savefig(buffer, format="svg", transparent=transparent, metadata=_NOTHING)
+    # Whatever font the reader has: the one that the plot was laid out with is wider than most.
+    return re.sub(r"(font: [^;\"]*?px) [^;\"]*", r"\1 system-ui, sans-serif", buffer.getvalue())
 
 
 def image(x: Tensor, alt: str) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from innerloop.core.device import device_of
 from innerloop.core.learner import Learner
-from innerloop.core.task import Examples, Task, count, take
+from innerloop.core.task import Task, count, move, take
 from innerloop.data.episodes import Episodes, FewShot, Sampler
 from innerloop.evaluation.evaluate import evaluate
 from innerloop.evaluation.reports import Report
@@ -117,8 +118,7 @@ def letter(index: int) -> str:
 
 def on_device(learner: Learner, task: Task) -> Task:
     """A task where the learner is."""
-    place = next((p.device for p in learner.parameters()), torch.device("cpu"))
-    return Task(*(Examples(part.x.to(place), part.y.to(place)) for part in task))
+    return move(task, device_of(learner))
 
 
 def drawable(x: Tensor) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from innerloop.core.facts import Facts
 from innerloop.core.learner import Learner
+from innerloop.core.modes import evaluating
 from innerloop.core.random import generator
 from innerloop.core.task import InputError, Task, check, move, take
 from innerloop.data.episodes import Sampler
@@ -177,11 +178,5 @@ def check_learner(learner: Learner, tasks: Task, scored: bool = False) -> None:
 @contextmanager
 def _looking(learner: Learner) -> Iterator[None]:
     """Within, the learner is in evaluation mode and no random number is used up."""
-    modes = {part: part.training for part in learner.modules()}
-    try:
-        with torch.no_grad(), torch.random.fork_rng():
-            learner.eval()
-            yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
+    with evaluating(learner), torch.no_grad(), torch.random.fork_rng():
+        yield

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from innerloop.core.attention import plain_attention
 from innerloop.core.inner.base import InnerOptimizer, Parameters
 from innerloop.core.lazy import check_materialized
+from innerloop.core.modes import modes_kept
 from innerloop.core.norm import check_inner_loop, freeze_running
 from innerloop.core.swap import swapped
 from innerloop.core.task import InputError
@@ -115,10 +116,6 @@ def inner_loop(
     chosen = {k: p for k, p in known.items() if any(fnmatchcase(k, pattern) for pattern in patterns)}
     # A frozen parameter adapts all the same; no outer gradient reaches it.
     start = {k: p if p.requires_grad else p.detach().requires_grad_() for k, p in chosen.items()}
-    modes = {part: part.training for part in net.modules()}
-    freeze_running(net)
-    try:
+    with modes_kept(net):
+        freeze_running(net)
         yield InnerLoop(net, rule, start, first_order)
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
