@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from innerloop.evaluation.stats import ends, interval, quantile
+from innerloop.evaluation.stats import by_odds, ends, interval, quantile
 
 #: Episodes whose pairs are looked at.
 _PAIRED = 2000
@@ -34,7 +34,8 @@ def open_interval(
     Args:
         values: one an episode, ``[T]``; those that are not finite are left out.
         classes: of each episode, ``[T, ways]``.
-        bounds: between which every value lies.
+        bounds: between which every value lies; the interval is then made on the logistic scale, since the skewness that
+            a few hard classes make is badly known where few classes were drawn and lacks when none of these was hard.
         level: coverage.
 
     Returns:
@@ -62,7 +63,10 @@ def open_interval(
     if found.variance <= 0:
         # All alike: as many tries as episodes without a common class.
         return interval(values[: len(np.unique(classes)) // classes.shape[1]], level, bounds)
-    return ends(float(values.mean()), found.variance**0.5, found.skew, quantile(found.degrees, level), bounds)
+    mean, error, most = float(values.mean()), found.variance**0.5, quantile(found.degrees, level)
+    if bounds is None or not np.isfinite(bounds).all():
+        return ends(mean, error, found.skew, most, bounds)
+    return by_odds(mean, error, most, bounds)
 
 
 class Spread(NamedTuple):

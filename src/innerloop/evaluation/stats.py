@@ -92,6 +92,28 @@ def ends(
     return min(low, mean), max(high, mean)
 
 
+def by_odds(mean: float, error: float, most: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """The ends of an interval of a mean between bounds, on the logistic scale.
+
+    Args:
+        mean: the estimate, between the bounds and at neither.
+        error: its standard error.
+        most: how many standard errors it reaches to each side.
+        bounds: that the ends stay within.
+
+    Example:
+        >>> [tuple(round(end, 3) for end in by_odds(mean, 0.01, 1.96, (0, 1))) for mean in (0.5, 0.98)]
+        [(0.48, 0.52), (0.947, 0.993)]
+    """
+    from scipy.special import expit, logit
+
+    low, width = float(bounds[0]), float(bounds[1] - bounds[0])
+    share = (mean - low) / width
+    half = most * error / width / (share * (1 - share))
+    least, greatest = expit(logit(share) + np.array([-half, half]))
+    return low + width * float(least), low + width * float(greatest)
+
+
 def quantile(degrees: float, level: float = 0.95) -> float:
     """How many standard errors an interval reaches to each side, by Student's t of so many degrees of freedom.
 
