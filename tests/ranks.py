@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo  # Every optimizer imports it: once, before there are several processes.
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from cases import CASES, conv, episodes

@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
+from functools import cache
 from io import StringIO
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.main import get_command
 
 from innerloop.cli.browse import data, learners
 from innerloop.cli.check import check
@@ -57,6 +59,12 @@ def common(
     """Meta-learning: train on many small tasks, then learn a new one from a handful of examples."""
 
 
+@cache
+def program() -> Any:
+    """The commands as they are called, put together from their signatures once a process."""
+    return get_command(app)
+
+
 #: What typer raises for words that it does not understand: a class of click, which typer may bring along.
 _UsageError: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
 
@@ -70,7 +78,7 @@ def main() -> NoReturn:
         sys.path.insert(0, os.getcwd())
     try:
         with distributed.start(), redirect_stdout(StringIO()) if distributed.rank() > 0 else nullcontext():
-            code = app(standalone_mode=False)
+            code = program()(standalone_mode=False)
             sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output has gone, as `head` does: nothing is wrong, and there is nobody to tell.

@@ -11,6 +11,7 @@ import math
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -129,16 +130,22 @@ def glyphs(cache: bool = True) -> Pools:
 
 def _build() -> Pools:
     looks: dict[tuple[str, str, int], _Field] = {}
+    others: dict[tuple[str, int], Iterator[_Field]] = {}
     for split, scripts in _SCRIPTS.items():
         for script, ranges in scripts.items():
             for code in _letters(script, ranges):
-                if field := next(_fields(script, code), None):
-                    looks[split, script, code] = field
+                fields = _fields(script, code)
+                if field := next(fields, None):
+                    looks[split, script, code], others[script, code] = field, fields
     letters = [list(looks)[i] for i in _distinct(_draw(list(looks.values())))]
     pools = {}
     for split in _SCRIPTS:
         chosen = [(script, code) for part, script, code in letters if part == split]
-        x = torch.cat([_drawings(chosen[i : i + _CHUNK]) for i in range(0, len(chosen), _CHUNK)])
+        # The first face's form is there already.
+        forms = ([looks[split, *letter], *others[letter]] for letter in chosen)
+        codes = [code for _, code in chosen]
+        chunks = (codes[i : i + _CHUNK] for i in range(0, len(codes), _CHUNK))
+        x = torch.cat([_drawings(chunk, list(islice(forms, len(chunk)))) for chunk in chunks])
         names = tuple(f"{script}/U+{code:04X}" for script, code in chosen)
         pools[split] = Pool(x, torch.full((len(names),), _DRAWINGS), names)
     return Pools(pools["train"], pools["val"], pools["test"], "glyphs")
@@ -194,7 +201,10 @@ def _field(face: str, character: str) -> _Field | None:
     # The font's own box has room around the ink of some letters.
     rows, columns = numpy.flatnonzero(ink.any(1)), numpy.flatnonzero(ink.any(0))
     ink = numpy.roll(ink, [(_CANVAS - 1 - line[0] - line[-1]) // 2 for line in (rows, columns)], (0, 1))
-    distance = ndimage.distance_transform_edt(~ink) - ndimage.distance_transform_edt(ink)
+    distance = ndimage.distance_transform_edt(~ink)
+    # What paper is nearest to ink lies within the letter's box or beside it.
+    box = tuple(slice(line[0] - 1, line[-1] + 2) for line in map(numpy.flatnonzero, (ink.any(1), ink.any(0))))
+    distance[box] -= ndimage.distance_transform_edt(ink[box])
     # Small letters grow to the size of the others, within reason.
     scale = max(rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1, 0.45 * _EM) / _LETTER
     # A stroke of length l and half-width h has the area 2hl and the outline 2l.
@@ -202,14 +212,13 @@ def _field(face: str, character: str) -> _Field | None:
     return _Field(torch.from_numpy(distance.astype(numpy.float32)), float(scale), float(stroke))
 
 
-def _drawings(letters: Sequence[tuple[str, int]]) -> Tensor:
-    """The drawings of some letters, ``[len(letters) * _DRAWINGS, 1, _SIDE, _SIDE]``."""
-    forms = [list(_fields(script, code)) for script, code in letters]
+def _drawings(codes: Sequence[int], forms: Sequence[Sequence[_Field]]) -> Tensor:
+    """The drawings of some letters in their forms, ``[len(codes) * _DRAWINGS, 1, _SIDE, _SIDE]``."""
     same = _similarity(_draw([field for form in forms for field in form])) >= 0.65
     fields: list[_Field] = []
     numbers = []
     start = 0
-    for (_, code), form in zip(letters, forms, strict=True):
+    for code, form in zip(codes, forms, strict=True):
         generator = numpy.random.default_rng((_VERSION, code))
         # A few letters have another shape altogether in some faces.
         usable = same[start, start : start + len(form)].nonzero().flatten().numpy()
