@@ -43,10 +43,13 @@ def test_public_names_have_docstrings_with_an_example_or_a_reason() -> None:
         assert (getattr(il, name).__doc__ or "").strip(), f"{name} says nothing of itself"
 
 
-#: How a page's examples become short: two steps, five tasks, few examples. Every other word is run as it stands.
+#: How a page's examples become short: few steps, tasks and examples. Every other word is run as it stands.
 SHORTER = [
     (r"\bminutes=[\d.]+", "steps=2"),
     (r"\b(steps|updates)=[\d_]{3,}", r"\1=2"),
+    (r"\bsteps=50\b", "steps=10"),
+    (r"\btasks_per_step=(8|16)\b", "tasks_per_step=2"),
+    (r"\[::12\]", "[::20]"),
     (r"\btasks=\d{3,}", "tasks=5"),
     (r"\b(trials|episodes)=\d{2,}", r"\1=2"),
     (r"\b(size)=\d{2,}", r"\1=8"),
