@@ -45,12 +45,12 @@ def dying(call: Callable[..., Any], steps: list[int]) -> Callable[..., Any]:
     return counted
 
 
-def die(folder: str, replace: str) -> None:
+def die(path: Path, replace: str) -> list[Any]:
     """In one child after the other, save a bundle and die just before one more call that changes the disk.
 
-    Prints whether each child came to the end, and which learner is there afterwards (-1: none).
+    Gives whether each child came to the end and which learner is there afterwards (-1: none), and what is left.
     """
-    path, calls = Path(folder), ("replace", "rename", "unlink", "fsync", "mkdir", "chmod")
+    calls = ("replace", "rename", "unlink", "fsync", "mkdir", "chmod")
     found: list[tuple[bool, int]] = []
     while not (found and found[-1][0]):
         if replace == "new" and path.exists():
@@ -72,7 +72,12 @@ def die(folder: str, replace: str) -> None:
             continue
         same = [s for s in (1, 2) if all(torch.equal(p, weights[n]) for n, p in learner(s).named_parameters())]
         found.append((ended, same[0]))
-    print(json.dumps([found, sorted(p.name for p in path.parent.iterdir()), sorted(p.name for p in path.iterdir())]))
+    return [found, sorted(p.name for p in path.parent.iterdir()), sorted(p.name for p in path.iterdir())]
+
+
+def deaths(folder: str) -> None:
+    """Print what dying leaves where there is nothing yet, and where there is a bundle."""
+    print(json.dumps({replace: die(Path(folder) / replace / "a", replace) for replace in ("new", "over")}))
 
 
 def full(folder: str) -> None:
@@ -108,4 +113,4 @@ if __name__ == "__main__":
     if verb == "answers":
         answers(rest)
     else:
-        {"die": die, "full": full, "write": read_while_written}[verb](*rest)
+        {"die": deaths, "full": full, "write": read_while_written}[verb](*rest)

@@ -725,10 +725,16 @@ def test_arguments_of_another_version_are_refused(tmp_path: Path) -> None:
 # Whole at every moment.
 
 
+@pytest.fixture(scope="module")
+def deaths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What dying leaves, of one process that is started for both ways."""
+    return run("die", tmp_path_factory.mktemp("deaths"))
+
+
 @pytest.mark.parametrize("replace", ["new", "over"])
-def test_a_process_that_dies_at_any_moment_leaves_a_whole_bundle(replace: str, tmp_path: Path) -> None:
+def test_a_process_that_dies_at_any_moment_leaves_a_whole_bundle(replace: str, deaths: dict[str, Any]) -> None:
     """The old one or the new one (or none, where there was none), and the next save sweeps up what was left."""
-    found, beside, inside = run("die", tmp_path / "a", replace)
+    found, beside, inside = deaths[replace]
     before = -1 if replace == "new" else 1
     learners = [learner for _, learner in found]
     # First the old one, from some call on the new one; at least a file of weights and the record are written between.

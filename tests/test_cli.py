@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -244,13 +244,14 @@ def test_tables_to_classify_are_for_classifiers(cli: Cli, tmp_path: Path) -> Non
     assert "table_prior is classification" in err
 
 
-def test_a_run_becomes_weights_of_the_estimator(cli: Cli, tmp_path: Path) -> None:
+def test_a_run_becomes_weights_of_the_estimator(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = ["--set", "options.width=8", "--set", "options.heads=2", "--set", "options.depth=1"]
     words = ["--steps", 1, "--tasks-per-step", 2, "--set", "validation.tasks=2", *small, "--quiet"]
     assert cli("train", "incontext", *words, "--out", tmp_path / "run")[0] == 0
     script = Path(__file__).resolve().parents[1] / "benchmarks" / "bundle_incontext.py"
     weights = tmp_path / "weights"
-    subprocess.run([sys.executable, str(script), str(tmp_path / "run"), str(weights)], check=True, capture_output=True)
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "run"), str(weights)])
+    runpy.run_path(str(script), run_name="__main__")
     model = il.InContextClassifier(n_estimators=1, weights=weights).fit([[0.0], [1.0], [2.0]], ["a", "b", "a"])
     learner = load(tmp_path / "run")
     assert model.predict_proba([[0.5]]).sum() == pytest.approx(1, abs=1e-5)
@@ -429,10 +430,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(cli: C
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values() if tensor.is_floating_point())
 
 
-def test_help_names_every_verb() -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "innerloop", "--help"], check=True, capture_output=True, text=True,
-        env={**os.environ, "COLUMNS": "120"},
-    )  # fmt: skip
+def test_help_names_every_verb(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    code, out, _ = cli("--help")
+    assert code == 0
     for verb in ("train", "resume", "evaluate", "compare", "learners", "data", "demo"):
-        assert verb in result.stdout
+        assert verb in out

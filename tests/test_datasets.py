@@ -143,28 +143,24 @@ def test_cache_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytes
 
 
 def test_two_processes_may_build_at_once(own_cache: Path) -> None:
+    """Forked from one that has imported everything, and held until both are there."""
     code = (
-        "import sys, torch; from innerloop.core.cache import cached\n"
-        "print('ready', flush=True); sys.stdin.readline()\n"
-        "for i in range(20):\n"
-        "    x = cached('demo', {'i': i}, lambda: {'x': torch.full((100_000,), i)})['x']\n"
-        "    assert x.equal(torch.full((100_000,), i))\n"
+        "import multiprocessing, torch; from innerloop.core.cache import cached\n"
+        "def build(both):\n"
+        "    both.wait()\n"
+        "    for i in range(20):\n"
+        "        x = cached('demo', {'i': i}, lambda: {'x': torch.full((100_000,), i)})['x']\n"
+        "        assert x.equal(torch.full((100_000,), i))\n"
+        "fork = multiprocessing.get_context('fork')\n"
+        "both = fork.Barrier(2)\n"
+        "started = [fork.Process(target=build, args=(both,)) for _ in range(2)]\n"
+        "[process.start() for process in started]\n"
+        "[process.join() for process in started]\n"
+        "assert [process.exitcode for process in started] == [0, 0]\n"
     )
     command = [sys.executable, "-W", "error::RuntimeWarning", "-c", code]
-    both = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    for process in both:
-        assert process.stdout is not None
-        process.stdout.readline()
-    for process in both:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    for process in both:
-        _, errors = process.communicate(timeout=50)
-        assert process.returncode == 0, errors
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+    assert done.returncode == 0, done.stderr
     assert len(list(own_cache.iterdir())) == 20
 
 
