@@ -196,7 +196,7 @@ def calibration() -> il.learners.DistributionCalibration:
 
 
 SQUARES = {"likelihood": il.Gaussian(scale=1.0)}
-OUTER_SGD = {"optimizer": "SGD", "lr": 0.5, "steps": 60}
+OUTER_SGD = {"optimizer": "SGD", "lr": 0.5, "steps": 30}
 WEIGHTS = "a shift of all classes' weights alike changes no probability"
 SHIFT = "a shift of all features alike changes no distance"
 SHARED = "all classes start from it, and a shift of all their logits alike changes no probability"
@@ -246,7 +246,7 @@ PROTONETS = [
         folds=True,
         alone=False,
         exempt={"encoder.3.bias": SHIFT},
-        fit={"steps": 80, "lr": 1e-2},
+        fit={"steps": 40, "lr": 1e-2},
     ),
     *(
         Case(
@@ -305,7 +305,7 @@ FEATURE_HEADS = [
         margin=0.2,
         folds=True,
         exempt={"encoder.2.bias": SHIFT},
-        fit={"steps": 80, "lr": 1e-2},
+        fit={"steps": 40, "lr": 1e-2},
     ),
     Case(
         "primed",
@@ -315,7 +315,7 @@ FEATURE_HEADS = [
         **BLOBS,
         margin=0.2,
         folds=True,
-        fit={"steps": 80, "lr": 1e-2},
+        fit={"steps": 40, "lr": 1e-2},
     ),
     Case(
         "spans",
@@ -323,7 +323,7 @@ FEATURE_HEADS = [
         **BLOBS,
         margin=0.2,
         folds=True,
-        fit={"steps": 80, "lr": 1e-2},
+        fit={"steps": 40, "lr": 1e-2},
     ),
     Case(
         "scaled",
@@ -332,7 +332,7 @@ FEATURE_HEADS = [
         margin=0.2,
         folds=True,
         exempt={"encoder.2.bias": SHIFT},
-        fit={"steps": 100, "lr": 3e-2},
+        fit={"steps": 50, "lr": 3e-2},
     ),
     Case(
         "blocks",
@@ -373,7 +373,7 @@ FEATURE_HEADS = [
         **BLOBS,
         margin=0.3,
         folds=True,
-        fit={"steps": 60, "lr": 1e-2},
+        fit={"steps": 30, "lr": 1e-2},
     ),
     Case(
         "raw-or-learned",
@@ -382,7 +382,7 @@ FEATURE_HEADS = [
         margin=0.05,
         folds=True,
         exempt={"embedded.encoder.encoder.2.bias": SHIFT},
-        fit={"steps": 60, "lr": 1e-2},
+        fit={"steps": 30, "lr": 1e-2},
     ),
     Case(
         "tanimoto",
@@ -411,7 +411,7 @@ RELATIONNETS = [
         norm="group",
         folds=True,
         exempt={"head.relation.score.bias": SCORES},
-        fit={"steps": 80, "lr": 1e-2},
+        fit={"steps": 40, "lr": 1e-2},
     ),
     Case(
         "relationnet-features",
@@ -422,7 +422,7 @@ RELATIONNETS = [
         folds=True,
         alone=False,
         exempt={"head.relation.score.bias": SCORES},
-        fit={"steps": 80, "lr": 1e-2},
+        fit={"steps": 40, "lr": 1e-2},
     ),
     Case(
         "relationnet-squared-error",
@@ -442,7 +442,7 @@ MAMLS = [
         **BLOBS,
         margin=0.1,
         relabels=False,
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     ),
     Case(
         "maml-three-steps",
@@ -450,7 +450,7 @@ MAMLS = [
         **BLOBS,
         margin=0.1,
         relabels=False,
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     ),
     Case(
         "maml-first-order",
@@ -458,7 +458,7 @@ MAMLS = [
         **BLOBS,
         margin=0.1,
         relabels=False,
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     ),
     Case(
         "maml-shared-head",
@@ -466,7 +466,7 @@ MAMLS = [
         **BLOBS,
         margin=0.1,
         exempt={"net.2.weight": SHARED, "net.2.bias": SHARED},
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     ),
     Case(
         "maml-inner-adam",
@@ -474,7 +474,7 @@ MAMLS = [
         **BLOBS,
         margin=0.1,
         relabels=False,
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     ),
     Case(
         "maml-dropout",
@@ -483,7 +483,7 @@ MAMLS = [
         margin=0.1,
         relabels=False,
         alone=False,
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     ),
     Case(
         "maml-sinusoid",
@@ -501,7 +501,7 @@ MAMLS = [
             norm=norm,
             transductive=norm == "batch",
             relabels=False,
-            fit={"steps": 100, "lr": 1e-2},
+            fit={"steps": 50, "lr": 1e-2},
         )
         for norm in ("group", "support", "running", "batch")
     ),
@@ -531,7 +531,7 @@ REPTILES = [
         **SUPPORT_ONLY["blobs"],
         margin=0.05,
         relabels=False,
-        fit={"steps": 60, "lr": 1e-2},
+        fit={"steps": 30, "lr": 1e-2},
     ),
     Case(
         "reptile-shared-head",
@@ -547,7 +547,7 @@ REPTILES = [
         test=sines(),
         margin=1.0,
         relabels=None,
-        fit={**OUTER_SGD, "steps": 100},
+        fit={**OUTER_SGD, "steps": 50},
     ),
     *(
         Case(
@@ -571,7 +571,7 @@ TRANSFER = [
         train=batches("blobs"),
         test=episodes("blobs", "test"),
         margin=0.2,
-        fit={"steps": 150, "lr": 1e-2, "tasks_per_step": 1},
+        fit={"steps": 75, "lr": 1e-2, "tasks_per_step": 1},
     ),
     Case(
         "finetune-running",
@@ -581,7 +581,7 @@ TRANSFER = [
         margin=0.1,
         norm="running",
         alone=False,
-        fit={"steps": 100, "lr": 1e-2, "tasks_per_step": 1},
+        fit={"steps": 50, "lr": 1e-2, "tasks_per_step": 1},
     ),
     Case(
         "rotation",
@@ -600,7 +600,7 @@ TRANSFER = [
         margin=0.15,
         norm="running",
         alone=False,
-        fit={"steps": 100, "lr": 1e-2, "tasks_per_step": 1},
+        fit={"steps": 50, "lr": 1e-2, "tasks_per_step": 1},
     ),
 ]
 
@@ -624,7 +624,7 @@ GENERATED = [
         folds=True,
         alone=False,
         exempt={"head.mean.4.bias": WEIGHTS},
-        fit={"steps": 80, "lr": 1e-2},
+        fit={"steps": 40, "lr": 1e-2},
     ),
     Case(
         "statistician",
@@ -647,7 +647,7 @@ GENERATED = [
         norm="running",
         folds=True,
         alone=False,
-        fit={"steps": 80, "lr": 3e-3},
+        fit={"steps": 40, "lr": 3e-3},
     ),
     Case(
         "calibration",
@@ -655,7 +655,7 @@ GENERATED = [
         train=batches("blobs"),
         test=episodes("blobs", "test"),
         margin=0.1,
-        fit={"steps": 150, "lr": 1e-2, "tasks_per_step": 1},
+        fit={"steps": 75, "lr": 1e-2, "tasks_per_step": 1},
     ),
     Case(
         "hallucinator",
@@ -685,7 +685,7 @@ GENERATED = [
         norm="group",
         folds=True,
         alone=False,
-        fit={"steps": 80, "lr": 1e-2},
+        fit={"steps": 40, "lr": 1e-2},
     ),
 ]
 
@@ -708,14 +708,14 @@ class Edges(Sampler):
 
 OF_ONE_INPUT = {**SINES, "margin": 0.5, "folds": True}
 NEURAL_PROCESSES = [
-    Case("cnp", lambda: il.CNP(1, 1, width=32), **OF_ONE_INPUT, fit={"steps": 120, "lr": 3e-3}),
-    Case("canp", lambda: il.learners.CANP(1, 1, width=32, heads=4), **OF_ONE_INPUT, fit={"steps": 120, "lr": 3e-3}),
-    Case("tnp", lambda: il.TNP(1, 1, width=16, layers=2), **OF_ONE_INPUT, fit={"steps": 120, "lr": 1e-2}),
+    Case("cnp", lambda: il.CNP(1, 1, width=32), **OF_ONE_INPUT, fit={"steps": 60, "lr": 3e-3}),
+    Case("canp", lambda: il.learners.CANP(1, 1, width=32, heads=4), **OF_ONE_INPUT, fit={"steps": 60, "lr": 3e-3}),
+    Case("tnp", lambda: il.TNP(1, 1, width=16, layers=2), **OF_ONE_INPUT, fit={"steps": 60, "lr": 1e-2}),
     Case(
         "convcnp",
         lambda: il.ConvCNP(1, 1, lo=-5, hi=5, points_per_unit=4, width=16, layers=4),
         **OF_ONE_INPUT,
-        fit={"steps": 120, "lr": 1e-2},
+        fit={"steps": 60, "lr": 1e-2},
     ),
     Case(
         "gridconvcnp",
@@ -725,29 +725,29 @@ NEURAL_PROCESSES = [
         margin=0.5,
         relabels=None,
         folds=True,
-        fit={"steps": 80, "lr": 1e-2},
+        fit={"steps": 40, "lr": 1e-2},
     ),
-    Case("np", lambda: il.learners.NP(1, 1, width=32), **OF_ONE_INPUT, alone=False, fit={"steps": 120, "lr": 3e-3}),
+    Case("np", lambda: il.learners.NP(1, 1, width=32), **OF_ONE_INPUT, alone=False, fit={"steps": 60, "lr": 3e-3}),
     Case(
         "np-latent-only",
         lambda: il.learners.NP(1, 1, width=32, latent=8, deterministic=False, bound="importance", draws=(4, 20)),
         **OF_ONE_INPUT,
         alone=False,
-        fit={"steps": 120, "lr": 3e-3},
+        fit={"steps": 60, "lr": 3e-3},
     ),
     Case(
         "anp",
         lambda: il.learners.ANP(1, 1, width=32, heads=4, draws=(2, 20)),
         **OF_ONE_INPUT,
         alone=False,
-        fit={"steps": 120, "lr": 3e-3},
+        fit={"steps": 60, "lr": 3e-3},
     ),
     Case(
         "anp-likelihood",
         lambda: il.learners.ANP(1, 1, width=32, heads=4, latent=8, layers=0, bound="likelihood", draws=(2, 20)),
         **OF_ONE_INPUT,
         alone=False,
-        fit={"steps": 120, "lr": 3e-3},
+        fit={"steps": 60, "lr": 3e-3},
     ),
     Case(
         "recalibrated",
@@ -794,7 +794,7 @@ ADAPTING = [
         **BLOBS,
         margin=0.1,
         relabels=False,
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     ),
     Case(
         "anil-shared-head-first-order",
@@ -802,7 +802,7 @@ ADAPTING = [
         **BLOBS,
         margin=0.1,
         exempt={"net.2.weight": SHARED, "net.2.bias": SHARED},
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     ),
     Case(
         "boil-support",
@@ -811,7 +811,7 @@ ADAPTING = [
         margin=0.1,
         norm="support",
         relabels=False,
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     ),
     Case(
         "boil-first-order",
@@ -827,7 +827,7 @@ ADAPTING = [
         **BLOBS,
         margin=0.1,
         relabels=False,
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     ),
     Case(
         "metasgd-shared-head",
@@ -835,14 +835,14 @@ ADAPTING = [
         **BLOBS,
         margin=0.1,
         exempt={"net.2.weight": SHARED, "net.2.bias": SHARED},
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     ),
     Case(
         "cavia",
         lambda: il.learners.CAVIA(il.nets.mlp(1 + 4, 40, 40, 1), context=4, steps=2, lr=0.5),
         **SINES,
         margin=0.5,
-        fit={"steps": 150, "lr": 1e-2},
+        fit={"steps": 75, "lr": 1e-2},
     ),
     Case(
         "multitask",
@@ -850,7 +850,7 @@ ADAPTING = [
         train=known("blobs"),
         test=episodes("blobs", "test"),
         margin=0.1,
-        fit={"steps": 150, "lr": 1e-2, "tasks_per_step": 8},
+        fit={"steps": 75, "lr": 1e-2, "tasks_per_step": 8},
     ),
     Case(
         "multitask-sinusoid",
@@ -860,7 +860,7 @@ ADAPTING = [
         margin=0.5,
         folds=True,
         relabels=None,
-        fit={"steps": 150, "lr": 1e-2, "tasks_per_step": 20},
+        fit={"steps": 75, "lr": 1e-2, "tasks_per_step": 20},
     ),
 ]
 
@@ -873,7 +873,7 @@ ADAPTING.append(
         **BLOBS,
         margin=0.1,
         relabels=False,
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     )
 )
 
@@ -884,7 +884,7 @@ IMPLICIT = [
         **BLOBS,
         margin=0.1,
         relabels=False,
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     ),
     Case(
         "imaml-head",
@@ -892,7 +892,7 @@ IMPLICIT = [
         **BLOBS,
         margin=0.1,
         relabels=False,
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     ),
     Case(
         "imaml-shared-head",
@@ -900,14 +900,14 @@ IMPLICIT = [
         **BLOBS,
         margin=0.1,
         exempt={"net.2.weight": SHARED, "net.2.bias": SHARED},
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     ),
     Case(
         "imaml-sinusoid",
         lambda: il.learners.IMAML(il.nets.mlp(1, 40, 40, 1), steps=8, lr=0.01, proximal=0.5, cg_steps=3, **SQUARES),
         **SINES,
         margin=1.0,
-        fit={"steps": 150, "lr": 3e-3, "clip": 1.0},
+        fit={"steps": 75, "lr": 3e-3, "clip": 1.0},
     ),
     Case(
         "imaml-support",
@@ -916,7 +916,7 @@ IMPLICIT = [
         margin=0.1,
         norm="support",
         relabels=False,
-        fit={"steps": 100, "lr": 1e-2},
+        fit={"steps": 50, "lr": 1e-2},
     ),
 ]
 
@@ -939,7 +939,7 @@ LEARNED_OPTIMISERS = [
         margin=0.1,
         alone=False,
         order_free=False,
-        fit={"steps": 60, "lr": 1e-2},
+        fit={"steps": 30, "lr": 1e-2},
     ),
     Case(
         "maml-learned-optimizer",
@@ -959,7 +959,7 @@ CONTINUAL = [
         margin=0.2,
         folds=True,
         order_free=False,
-        fit={"steps": 60, "lr": 1e-2},
+        fit={"steps": 30, "lr": 1e-2},
     ),
     Case(
         "oml-remember",
@@ -969,7 +969,7 @@ CONTINUAL = [
         margin=0.2,
         folds=True,
         order_free=False,
-        fit={"steps": 200, "lr": 1e-2},
+        fit={"steps": 100, "lr": 1e-2},
     ),
     Case(
         "anml",
@@ -978,7 +978,7 @@ CONTINUAL = [
         margin=0.2,
         folds=True,
         order_free=False,
-        fit={"steps": 60, "lr": 1e-2},
+        fit={"steps": 30, "lr": 1e-2},
     ),
 ]
 
