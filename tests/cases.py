@@ -838,6 +838,32 @@ ADAPTING = [
         fit={"steps": 50, "lr": 1e-2},
     ),
     Case(
+        "mamlplusplus",
+        lambda: il.learners.MAMLPlusPlus(il.nets.mlp(8, 32, WAYS), steps=3, lr=0.2, tempered=True),
+        **BLOBS,
+        margin=0.1,
+        relabels=False,
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "mamlplusplus-support",
+        lambda: il.learners.MAMLPlusPlus(conv("support", out=1), steps=2, test_steps=3, lr=0.2, shared_head="out"),
+        **PICTURES,
+        margin=0.1,
+        norm="support",
+        exempt={"net.out.weight": SHARED, "net.out.bias": SHARED},
+        fit={"steps": 100, "lr": 1e-2},
+    ),
+    Case(
+        "mamlplusplus-sinusoid",
+        lambda: il.learners.MAMLPlusPlus(
+            il.nets.mlp(1, 40, 40, 1), steps=2, lr=0.02, multi_step_until=1.0, second_order_from=1.0, **SQUARES
+        ),
+        **SINES,
+        margin=1.0,
+        fit={"steps": 150, "lr": 1e-2},
+    ),
+    Case(
         "cavia",
         lambda: il.learners.CAVIA(il.nets.mlp(1 + 4, 40, 40, 1), context=4, steps=2, lr=0.5),
         **SINES,

@@ -19,7 +19,7 @@ from innerloop.acting.returns import advantages
 from innerloop.acting.train import train
 from innerloop.core.inner import SGD, InnerOptimizer, LearnedRates, Parameters, call
 from innerloop.core.task import InputError
-from innerloop.learners.optimization.gradient import names
+from innerloop.learners.optimization.adapting import names
 from innerloop.nets import mlp
 from innerloop.training.history import History
 

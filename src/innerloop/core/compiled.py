@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from innerloop.core.learner import stages
 from innerloop.core.swap import swapped
 from innerloop.core.task import InputError, Task
 
@@ -34,7 +35,7 @@ class Compiled:
         shapes = tuple((leaf.shape, leaf.dtype, leaf.device) for leaf in pytree.tree_leaves(tasks))
         modes = tuple(part.training for part in self.learner.modules())
         trained = tuple(p.requires_grad for p in self.learner.parameters())
-        key = (shapes, modes, trained, scale)
+        key = (shapes, modes, trained, scale, stages(self.learner))
         if key not in self._known:
             self._known[key] = self._compile(tasks, scale)
         with torch.no_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import wraps
 from typing import Any, ClassVar, Self
 
@@ -116,6 +116,25 @@ class Learner(Recorded, ABC):
         inputs = (fast_layout(torch.cat((t.support.x.flatten(0, 1), t.query.x.flatten(0, 1)))) for t in tasks)
         norm.calibrate(encoder, inputs, keep=norm.frozen(encoder))
 
+    def progress(self, used: float) -> None:
+        """Hear, before each outer step, which share of the run is done: here nothing follows from it.
+
+        What follows from it must follow from this number alone, so that a resumed run goes on as it was: numbers in
+        buffers, what else changes in :attr:`stage`. Learners within hear it themselves.
+
+        Args:
+            used: 0 at the first step, below 1 at the last.
+        """
+
+    @property
+    def stage(self) -> Hashable:
+        """What of the outer loss's computation changes in the course of a run, beside modes, parameters and buffers.
+
+        A way of running the learner is compared, and a step compiled, once for each stage. ``None``: nothing changes.
+        A learner that has heard of no progress computes all that it ever does.
+        """
+        return None
+
     def proba(self, state: State, x: Tensor) -> Tensor:
         """Class probabilities of queries, or their predictive means: ``[N, *F] -> [N, D]``, without a graph."""
         with torch.no_grad():
@@ -152,3 +171,16 @@ def _checking(adapt: Callable[..., State]) -> Callable[..., State]:
         return adapt(self, support, state)
 
     return checked
+
+
+def stages(module: nn.Module) -> tuple[Hashable, ...]:
+    """The stages of all learners within that have some."""
+    found = (part.stage for part in module.modules() if isinstance(part, Learner))
+    return tuple(stage for stage in found if stage is not None)
+
+
+def tell(learner: Learner, used: float) -> None:
+    """Let a learner and all learners within hear which share of the run is done (:meth:`Learner.progress`)."""
+    for part in learner.modules():
+        if isinstance(part, Learner):
+            part.progress(used)

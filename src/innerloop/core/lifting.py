@@ -7,7 +7,7 @@ the machine (``vmap`` for small networks, a loop for per-task convolutions on a 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Literal, cast
 
 import torch
@@ -19,7 +19,7 @@ from innerloop.core.compiled import Compiled
 from innerloop.core.fingerprint import key_of
 from innerloop.core.layout import fast_layout
 from innerloop.core.lazy import check_materialized
-from innerloop.core.learner import Learner
+from innerloop.core.learner import Learner, stages
 from innerloop.core.precision import computes
 from innerloop.core.swap import undisturbed
 from innerloop.core.task import Examples, InputError, Task, count, take
@@ -104,7 +104,8 @@ class Lifted:
         #: Why ``how`` was chosen, in words, once ``auto`` has chosen.
         self.why = "as asked"
         self._asked: dict[str, Any] = {"how": how, "chunk": chunk, "compiled": compiled, "precision": precision}
-        self._settled: set[str] = set()
+        #: Gradients or predictions, and the learner's stage.
+        self._settled: set[tuple[str, Hashable]] = set()
         self._remembered = False
         self._folds: bool | None = None
 
@@ -138,7 +139,7 @@ class Lifted:
         self.how, self.chunk, self.compiled = cast(How, choice.how), choice.chunk, choice.compiled
         self.precision, self.why = choice.precision, choice.why
         self._folds = self._folds if choice.folds is None else choice.folds
-        self._settled.add("gradient")
+        self._settled.add(("gradient", stages(self.learner)))
 
     def _run(self, tasks: Task, work: Work, run: Callable[[Task], Tensor]) -> Tensor:
         tasks = like_inputs(tasks)
@@ -170,7 +171,7 @@ class Lifted:
         Raises:
             InputError: for a way that was asked for and whose results are not the loop's.
         """
-        kind = "predict" if work == "predict" else "gradient"
+        kind = ("predict", ()) if work == "predict" else ("gradient", stages(self.learner))
         if kind in self._settled or torch.is_inference_mode_enabled() or torch._C._functorch.peek_interpreter_stack():
             return
         self._try_folding(tasks)
@@ -179,8 +180,11 @@ class Lifted:
             self._choose(tasks, work, afresh=False)
         elif self.how != "loop" or (self.compiled and work == "backward"):
             complaint, note = self._doubt(tasks, work)
-            if complaint is not None:
+            if complaint is not None and self._asked["how"] != "auto":
                 raise InputError(complaint)
+            if complaint is not None:
+                # Chosen at another stage of the learner, or by an earlier process.
+                self.how, self.compiled, self.why = "loop", False, complaint
             if note is not None:
                 self.why = f"{self.why}; {note}"
         self._settled.add(kind)
@@ -196,7 +200,7 @@ class Lifted:
 
         def lifted(choice: Choice) -> Lifted:
             other = Lifted(self.learner, cast(How, choice.how), choice.chunk, choice.precision, choice.compiled)
-            other._settled, other._folds = {"predict", "gradient"}, self._folds
+            other._settled, other._folds = {("predict", ()), ("gradient", stages(self.learner))}, self._folds
             return other
 
         def step(choice: Choice) -> Callable[[Task], Tensor]:

@@ -164,12 +164,12 @@ def _of_descent(learner: GradientLearner, support: Examples, x: Tensor, answers:
         return {}
     path = [{k: p.detach() for k, p in own.items()} for own in learner.path(support, learner.test_steps)]
     prior = Adapted(path[0], learner.statistics_of(path[0], support))
-    steps = [_inner(learner, own, support) for own in path[:-1]]
+    steps = [_inner(learner, learner.of_step(own, step), support, step) for step, own in enumerate(path[:-1])]
     taken = {k: torch.stack([step[k] for step in steps]).sum(0) for k in learner.adapts} if steps else None
     slopes = _slopes(learner, adapted, support, x, answers)
     found = {} if taken is None else {"inner steps": _products(slopes, taken)}
-    found["gradient"] = _products(slopes, _inner(learner, path[-1], support))
-    first = steps[0] if steps else _inner(learner, path[0], support)
+    found["gradient"] = _products(slopes, _inner(learner, path[-1], support, learner.test_steps))
+    first = steps[0] if steps else _inner(learner, path[0], support, 0)
     return {**found, "prior gradient": _products(_slopes(learner, prior, support, x, answers), first)}
 
 
@@ -272,11 +272,11 @@ def _slopes(learner: GradientLearner, state: Adapted, support: Examples, x: Tens
     return slope({k: own[k] for k in learner.adapts}, x, answers)
 
 
-def _inner(learner: GradientLearner, own: Parameters, support: Examples) -> Parameters:
-    """Of each example's inner loss by what adapts, times the rates where they are learned, ``[N, ...]`` by name."""
+def _inner(learner: GradientLearner, own: Parameters, support: Examples, step: int) -> Parameters:
+    """Of each example's inner loss by what adapts, times a step's learned rates, if any: ``[N, ...]`` by name."""
     found = example_gradients(learner, own, support)
     if isinstance(learner.inner, LearnedRates):
-        return {k: learner.inner.rates[k.replace(".", "/")].to(g) * g for k, g in found.items()}
+        return {k: learner.inner.rate(k, step).to(g) * g for k, g in found.items()}
     return found
 
 

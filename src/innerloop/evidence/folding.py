@@ -65,10 +65,12 @@ def head_alone(learner: GradientLearner, x: Tensor) -> tuple[GradientLearner, Te
     # Up to the rounding of batches of another size.
     if z.shape[1] != last.in_features or not torch.allclose(last(z[:2]), learner.net(x[:2]), rtol=1e-3, atol=1e-5):
         return None
-    key = (learner.inner, learner.test_steps, learner.batch_size, learner.likelihood, last)
+    temperature = None if learner.temperature is None else float(learner.temperature)
+    key = (learner.inner, learner.test_steps, learner.batch_size, learner.likelihood, last, temperature)
     known = _HEADS.get(learner)
     if known is None or known[0] != key:
         options = {"first_order": True, "batch_size": learner.batch_size, "likelihood": learner.likelihood}
         head = GradientLearner(last, inner=learner.inner, steps=learner.test_steps, **options).eval()  # type: ignore[arg-type]
+        head.temperature = learner.temperature
         known = _HEADS[learner] = (key, head)
     return known[1].eval(), z

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from innerloop.core.learner import Learner
 from innerloop.core.task import InputError
 from innerloop.data.episodes import Sampler
 from innerloop.evidence.answers import Answers, answers
-from innerloop.learners.tempered import Tempered
-
-#: The logarithm of the temperature is looked for within this.
-_WITHIN = 9.0
+from innerloop.learners.tempered import Tempered, fitted_temperature
 
 
 def tempered(
@@ -62,15 +57,8 @@ def temperature_of(found: Answers) -> float:
     Raises:
         InputError: where no query has a finite answer.
     """
-    from scipy.optimize import minimize_scalar
-
-    raw, y = found.own.raw.transpose(1, 2).flatten(0, 1), found.y.flatten(0, 1)
-    finite = ~raw.isnan().flatten(1).any(1)
-    if not bool(finite.any()):
+    raw, y = found.own.raw.transpose(0, 1).flatten(1, 2), found.y.flatten(0, 1)
+    best = fitted_temperature(found.likelihood, [(raw, y)])
+    if best is None:
         raise InputError("no query has a finite answer: the training diverged; there is no temperature to find")
-    raw, y = raw[finite].transpose(0, 1), y[finite]
-
-    def loss(log_t: float) -> float:
-        return float(found.likelihood.nll(raw / math.exp(log_t), y).mean())
-
-    return math.exp(minimize_scalar(loss, bounds=(-_WITHIN, _WITHIN), method="bounded", options={"xatol": 1e-4}).x)
+    return best

@@ -45,6 +45,7 @@ from innerloop.learners.optimization.cavia import CAVIA
 from innerloop.learners.optimization.gradient import GradientLearner
 from innerloop.learners.optimization.imaml import IMAML
 from innerloop.learners.optimization.maml import MAML
+from innerloop.learners.optimization.mamlplusplus import MAMLPlusPlus
 from innerloop.learners.optimization.metasgd import MetaSGD
 from innerloop.learners.optimization.reptile import Reptile
 from innerloop.learners.raw_or_learned import RawOrLearned
@@ -94,6 +95,7 @@ __all__ = [
     "LearnedKernel",
     "LinearHead",
     "LogisticRegression",
+    "MAMLPlusPlus",
     "MarginalGP",
     "MetaGAN",
     "MetaSGD",

@@ -1,18 +1,24 @@
 """Logits divided by one number, so that probabilities mean what they say (Guo et al., ICML 2017).
 
 What a learner answers stays the same, and so does how it adapts: a MAML's inner loop sees nothing of the temperature.
-It is found on validation tasks by :func:`innerloop.evidence.tempered`; it belongs to the ways and shots of these.
+It is found on validation tasks by :func:`innerloop.evidence.tempered`, or on meta-training tasks by learners that are
+built with ``tempered=True``; it belongs to the ways and shots of these.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from innerloop.core.learner import Learner, State
+from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import Examples, InputError, Task
+
+#: The logarithm of a temperature is looked for within this.
+_WITHIN = 9.0
 
 
 class Tempered(Learner):
@@ -41,11 +47,7 @@ class Tempered(Learner):
 
     def __init__(self, learner: Learner, temperature: float = 1.0) -> None:
         super().__init__(learner.likelihood)
-        if not learner.likelihood.classifies:
-            raise InputError(
-                f"{type(learner.likelihood).__name__} has no logits to divide by a temperature: give the learner "
-                f"likelihood=il.Categorical()"
-            )
+        check_logits(learner.likelihood)
         if not (math.isfinite(temperature) and temperature > 0):
             raise InputError(f"the temperature is {temperature}; it must be positive and finite")
         self.learner, self.temperature = learner, temperature
@@ -77,3 +79,56 @@ class Tempered(Learner):
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"temperature={self.temperature:g}"
+
+
+def check_logits(likelihood: Likelihood) -> None:
+    """Refuse a likelihood whose raw predictions are no logits.
+
+    Raises:
+        InputError: for one of real targets.
+    """
+    if not likelihood.classifies:
+        raise InputError(
+            f"{type(likelihood).__name__} has no logits to divide by a temperature: give the learner "
+            f"likelihood=il.Categorical()"
+        )
+
+
+def fitted_temperature(
+    likelihood: Likelihood, answers: Sequence[tuple[Tensor, Tensor]], prior: float = 0.0
+) -> float | None:
+    """The temperature under which answers have the greatest likelihood; ``None`` where no query has a finite answer.
+
+    Args:
+        likelihood: of classes.
+        answers: raw predictions ``[S, N, P]`` and target rows ``[N, D]``, for each of some tasks; queries whose answer
+            is not finite are left out.
+        prior: how many queries of each class, told at random, are added to all others: with 1 the temperature stays
+            above 0 where every answer is right (Platt's correction of targets).
+
+    Example:
+        >>> import innerloop as il
+        >>> raw, y = torch.tensor([[[1.0, 0.0]] * 4]), torch.eye(2)[[0, 0, 0, 1]]
+        >>> round(fitted_temperature(il.Categorical(), [(raw, y)]) * math.log(3), 3)
+        1.0
+
+    References:
+        Platt, *Probabilistic Outputs for Support Vector Machines*, 1999.
+    """
+    from scipy.optimize import minimize_scalar
+
+    finite = [~raw.isnan().flatten(2).any(2).any(0) for raw, _ in answers]
+    kept = [(raw[:, one], y[one]) for one, (raw, y) in zip(finite, answers, strict=True)]
+    number = sum(len(y) for _, y in kept)
+    if not number:
+        return None
+    soft = []
+    for raw, y in kept:
+        share = prior * y.shape[1] / (number + prior * y.shape[1])
+        soft.append((raw, y * (1 - share) + share / y.shape[1] if prior else y))
+
+    def loss(log_t: float) -> float:
+        return float(torch.cat([likelihood.nll(raw / math.exp(log_t), y) for raw, y in soft]).mean())
+
+    found = minimize_scalar(loss, bounds=(-_WITHIN, _WITHIN), method="bounded", options={"xatol": 1e-4})
+    return math.exp(found.x)

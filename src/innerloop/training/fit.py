@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from innerloop.core import checkpoint, distributed
 from innerloop.core.device import device_of, find_device
 from innerloop.core.duplicate import duplicate
-from innerloop.core.learner import Learner
+from innerloop.core.learner import Learner, stages, tell
 from innerloop.core.lifting import How, lift
 from innerloop.core.random import generator, mix
 from innerloop.core.task import InputError, check, move
@@ -167,13 +167,18 @@ def fit(
         )
         validation.check()
         ranks.settle(lifted, own)
+        if stages(learner):
+            # A way that is wrong for what it computes later is to be refused now.
+            learner.train()
+            lifted.settle(own)
         began = beginning(sampler, first, tasks_per_step, seed)
         with OuterLoop(
             update, budget, history, callbacks=callbacks, progress=progress,
             begin=lambda: store.begin(kept, began), kept=store.where,
         ) as loop:  # fmt: skip
             learner.train()
-            for step, _ in loop:
+            for step, used in loop:
+                tell(learner, used)
                 if step > history.resumed:
                     drawn = sampler.draw(generator(seed, "train", step), tasks_per_step)
                     own = move(ranks.own(drawn, tasks_per_step), place)

@@ -19,9 +19,11 @@ class LearnedRates(InnerOptimizer):
         parameters: the names of the parameters that are adapted; with their tensors for a rate for each number.
         lr: the rate that each one starts from.
         per: a rate for each ``"tensor"`` of parameters or for each ``"number"`` in them.
+        steps: inner steps that have rates of their own, the later ones those of the last; ``None``: all have the same.
 
     Raises:
-        InputError: for a rate that is not positive, an unknown ``per``, or names without tensors for ``"number"``.
+        InputError: for a rate that is not positive, an unknown ``per``, names without tensors for ``"number"``, or
+            fewer than 1 step.
 
     Example:
         >>> rates = LearnedRates(["w"], lr=0.5)
@@ -31,7 +33,7 @@ class LearnedRates(InnerOptimizer):
     References:
         Li et al., *Meta-SGD*, 2017, https://arxiv.org/abs/1707.09835 (a rate for each number).
         Antoniou, Edwards, Storkey, *How to Train Your MAML*, ICLR 2019, https://arxiv.org/abs/1810.09502 (for each
-        layer).
+        layer and step).
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class LearnedRates(InnerOptimizer):
         parameters: Iterable[str] | Mapping[str, Tensor],
         lr: float,
         per: Literal["tensor", "number"] = "tensor",
+        steps: int | None = None,
     ) -> None:
         super().__init__()
         positive("learning rate", lr)
@@ -46,17 +49,29 @@ class LearnedRates(InnerOptimizer):
             raise InputError(f"learned rates per {per!r} are unknown; choose 'tensor' or 'number'")
         if per == "number" and not isinstance(parameters, Mapping):
             raise InputError("a rate for each number needs the parameters and not only their names: pass a mapping")
+        if steps is not None and steps < 1:
+            raise InputError(f"learned rates of {steps} steps are none; give at least 1, or None for one rate for all")
+        self.steps = steps
+        times = () if steps is None else (steps,)
         # In the type and on the device of what they are rates of. ParameterDict takes no dots in its keys.
         like = parameters if isinstance(parameters, Mapping) else dict.fromkeys(parameters, torch.empty(0))
         rates = {
-            name.replace(".", "/"): nn.Parameter(p.new_full(p.shape if per == "number" else (), lr))
+            name.replace(".", "/"): nn.Parameter(p.new_full((*times, *(p.shape if per == "number" else ())), lr))
             for name, p in like.items()
         }
         self.rates = nn.ParameterDict(rates)
 
-    def init(self, parameters: Parameters) -> None:  # noqa: D102
-        return None
+    def rate(self, name: str, step: int = 0) -> Tensor:
+        """The rate of a parameter at an inner step, counted from 0."""
+        found: Tensor = self.rates[name.replace(".", "/")]
+        return found if self.steps is None else found[min(step, self.steps - 1)]
 
-    def update(self, gradients: Parameters, parameters: Parameters, memory: None) -> tuple[Parameters, None]:  # noqa: D102
-        rates = {k: self.rates[k.replace(".", "/")].to(p.dtype) for k, p in parameters.items()}
-        return {k: p - rates[k] * gradients[k] for k, p in parameters.items()}, memory
+    def init(self, parameters: Parameters) -> int | None:  # noqa: D102
+        return None if self.steps is None else 0
+
+    def update(  # noqa: D102
+        self, gradients: Parameters, parameters: Parameters, memory: int | None
+    ) -> tuple[Parameters, int | None]:
+        rates = {k: self.rate(k, memory or 0).to(p.dtype) for k, p in parameters.items()}
+        new = {k: p - rates[k] * gradients[k] for k, p in parameters.items()}
+        return new, None if memory is None else memory + 1

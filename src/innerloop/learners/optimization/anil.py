@@ -25,6 +25,8 @@ class ANIL(GradientLearner):
         test_steps: inner steps outside training; default ``steps``.
         inner: an inner optimizer in place of plain gradient descent.
         shared_head: name of a final one-output layer repeated for each class.
+        tempered: divide the logits of queries by a temperature that meta-training tasks tell, see
+            :class:`~innerloop.learners.GradientLearner`.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Example:
@@ -48,6 +50,7 @@ class ANIL(GradientLearner):
         test_steps: int | None = None,
         inner: InnerOptimizer | None = None,
         shared_head: str | None = None,
+        tempered: bool = False,
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(
@@ -58,5 +61,6 @@ class ANIL(GradientLearner):
             adapts="head",
             first_order=first_order,
             shared_head=shared_head,
+            tempered=tempered,
             likelihood=likelihood,
         )

@@ -24,6 +24,8 @@ class BOIL(GradientLearner):
         first_order: take the inner gradients for constants.
         test_steps: inner steps outside training; default ``steps``.
         inner: an inner optimizer in place of plain gradient descent.
+        tempered: divide the logits of queries by a temperature that meta-training tasks tell, see
+            :class:`~innerloop.learners.GradientLearner`.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Example:
@@ -46,6 +48,7 @@ class BOIL(GradientLearner):
         first_order: bool = False,
         test_steps: int | None = None,
         inner: InnerOptimizer | None = None,
+        tempered: bool = False,
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(
@@ -55,5 +58,6 @@ class BOIL(GradientLearner):
             test_steps=test_steps,
             adapts="body",
             first_order=first_order,
+            tempered=tempered,
             likelihood=likelihood,
         )

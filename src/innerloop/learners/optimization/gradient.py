@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from fnmatch import fnmatchcase
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -16,7 +15,10 @@ from innerloop.core.inner import InnerOptimizer, Parameters, call, gradient
 from innerloop.core.lazy import check_materialized
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Categorical, Likelihood, default_likelihood
-from innerloop.core.task import Examples, InputError
+from innerloop.core.modes import evaluating
+from innerloop.core.task import Examples, InputError, Task, count, take
+from innerloop.learners.optimization.adapting import names
+from innerloop.learners.tempered import check_logits, fitted_temperature
 
 
 class Adapted(NamedTuple):
@@ -43,11 +45,13 @@ class GradientLearner(Learner):
             the start of every task: any number of ways, and no class is special.
         inner_loss: what the inner loop descends, in place of the mean negative log likelihood: a function or module of
             raw predictions ``[N, P]`` and target rows ``[N, D]`` that gives a scalar.
+        tempered: outside training, divide the logits of queries by a temperature, which :meth:`calibrate` finds on
+            meta-training tasks. Neither the inner loop nor the outer one sees it, and no answer changes.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Raises:
         InputError: for fewer than 0 steps, a layer that an inner loop cannot run (it is named), a pattern that matches
-            no parameter, or a shared head that does not adapt.
+            no parameter, a shared head that does not adapt, or a temperature of real targets.
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("classification", "regression")
@@ -64,9 +68,12 @@ class GradientLearner(Learner):
         batch_size: int | None = None,
         shared_head: str | None = None,
         inner_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        tempered: bool = False,
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
+        if tempered:
+            check_logits(self.likelihood)
         for name, value, least in (("steps", steps, 0), ("test_steps", test_steps, 0), ("batch_size", batch_size, 1)):
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}; it must be at least {least}")
@@ -87,6 +94,9 @@ class GradientLearner(Learner):
                 f"shared_head={shared_head!r} starts every class from one row, so that only adapting tells them apart, "
                 f"and adapts={adapts!r} leaves it out: adapt it too, or give the network one output a class"
             )
+        #: What the logits of queries are divided by outside training; ``None`` where that was not asked for.
+        self.temperature: Tensor | None
+        self.register_buffer("temperature", torch.ones(()) if tempered else None)
         self.train()
 
     @classmethod
@@ -123,6 +133,7 @@ class GradientLearner(Learner):
         phi = {k: own[k] for k in self.adapts}
         memory = self.inner.init(phi)
         for step in range(steps):
+            own = self.of_step(own, step)
             # No gradient is to be had with respect to nothing.
             if phi:
                 known = first if step == 0 else None
@@ -130,9 +141,37 @@ class GradientLearner(Learner):
                 phi, memory = self.inner.update(gradients, phi, memory)
             yield {**own, **phi}
 
+    def of_step(self, own: Parameters, step: int) -> Parameters:
+        """What a task has of its own at an inner step, beside what adapts: the same at each.
+
+        Args:
+            own: at the step before.
+            step: from 0.
+        """
+        return own
+
     def predict(self, state: Adapted, x: Tensor) -> Tensor:  # noqa: D102
         with norm.replaying(state.statistics):
-            return self.raw(state.parameters, x)
+            raw = self.raw(state.parameters, x)
+        return raw if self.training or self.temperature is None else raw / self.temperature
+
+    def calibrate(self, tasks: Iterable[Task]) -> None:
+        """Find the temperature on meta-training tasks, where one was asked for (see :class:`Learner`).
+
+        Args:
+            tasks: batches of tasks, on the learner's device.
+        """
+        tasks = list(tasks)
+        super().calibrate(tasks)
+        if self.temperature is None:
+            return
+        with evaluating(self), torch.no_grad():
+            self.temperature.fill_(1.0)
+            each = [take(batch, index) for batch in tasks for index in range(count(batch))]
+            found = [(self.predict(self.adapt(task.support), task.query.x), task.query.y) for task in each]
+            # Of meta-training tasks all may be told right; the prior keeps the learner from being sure of others.
+            best = fitted_temperature(self.likelihood, found, prior=1.0)
+            self.temperature.fill_(1.0 if best is None else best)
 
     def initial(self, targets: int) -> Parameters:
         """theta: what a task with ``targets`` columns has of its own at the start, which is what adapts."""
@@ -150,10 +189,15 @@ class GradientLearner(Learner):
         """Raw predictions of the network with other parameters: ``[N, *F] -> [1, N, P]``."""
         return call(self.net, parameters, x).unsqueeze(0)
 
+    @property
+    def constant_gradients(self) -> bool:
+        """Whether the outer gradient takes the inner ones for constants, as it does from the start or for a time."""
+        return self.first_order
+
     def inner_gradient(self, phi: Parameters, own: Parameters, batch: Examples) -> Parameters:
         """The gradient of the support loss with respect to phi alone."""
         # First order: off before, not detached after, so that no graph of the inner gradient is built at all.
-        with torch.no_grad() if self.first_order else nullcontext():
+        with torch.no_grad() if self.constant_gradients else nullcontext():
             learned = self.inner_loss.parameters() if isinstance(self.inner_loss, nn.Module) else ()
             through = [*self.likelihood.parameters(), *learned]
             return gradient(self.support_loss, phi, self.fixed(phi, own), batch, through=through)
@@ -191,54 +235,3 @@ class GradientLearner(Learner):
         with norm.recording() as statistics:
             self.raw(parameters, support.x)
         return statistics
-
-
-def names(net: nn.Module, adapts: str | Sequence[str], shared_head: str | None = None) -> list[str]:
-    """The names of the parameters that ``adapts`` means (see :class:`GradientLearner`), in the network's order.
-
-    Raises:
-        InputError: for a pattern that no name matches, ``"body"`` of a network that is all head, or a parameter that
-            layers share of which only some adapt.
-
-    Example:
-        >>> import innerloop as il
-        >>> names(il.nets.mlp(1, 40, 1), "head")
-        ['2.weight', '2.bias']
-    """
-    known = [name for name, _ in net.named_parameters()]
-    if adapts in ("all", "none"):
-        return known if adapts == "all" else []
-    if adapts in ("head", "body"):
-        layers = [name for name, part in net.named_modules() if any(True for _ in part.parameters(recurse=False))]
-        last = shared_head or layers[-1]
-        head = [name for name in known if name.rpartition(".")[0] == last]
-        body = [name for name in known if name not in head]
-        if not body:
-            raise InputError(f"the network has a single layer with parameters ({', '.join(known)}): adapt 'all' of it")
-        chosen = head if adapts == "head" else body
-        _check_untied(net, adapts, lambda name: (name.rpartition(".")[0] == last) == (adapts == "head"))
-        return chosen
-    patterns = [adapts] if isinstance(adapts, str) else list(adapts)
-    _check_untied(net, adapts, lambda name: any(fnmatchcase(name, pattern) for pattern in patterns))
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in known):
-            raise InputError(
-                f"adapts={pattern!r} matches no parameter of the network: choose 'all', 'head', 'body', 'none', or a "
-                f"pattern of {', '.join(known)}"
-            )
-    return [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
-
-
-def _check_untied(net: nn.Module, adapts: str | Sequence[str], chosen: Callable[[str], bool]) -> None:
-    """Refuse to adapt one of several layers that share a parameter: the others would adapt with it, or none of them."""
-    # Each layer under its first name: the same layer under two names shares nothing.
-    owners: dict[int, list[str]] = {}
-    for prefix, part in net.named_modules():
-        for name, p in part.named_parameters(recurse=False, remove_duplicate=False):
-            owners.setdefault(id(p), []).append(f"{prefix}.{name}" if prefix else name)
-    for shared in owners.values():
-        if len({chosen(name) for name in shared}) > 1:
-            raise InputError(
-                f"{' and '.join(shared)} are one parameter, and adapts={adapts!r} means only some of these: give the "
-                f"layers weights of their own, or adapt all of them"
-            )

@@ -39,6 +39,8 @@ class IMAML(GradientLearner):
         inner: an inner optimizer in place of plain gradient descent; one with parameters of its own is refused, as the
             minimum does not depend on them.
         shared_head: name of a final one-output layer repeated for each class.
+        tempered: divide the logits of queries by a temperature that meta-training tasks tell, see
+            :class:`~innerloop.learners.GradientLearner`.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Raises:
@@ -69,6 +71,7 @@ class IMAML(GradientLearner):
         test_steps: int | None = None,
         inner: InnerOptimizer | None = None,
         shared_head: str | None = None,
+        tempered: bool = False,
         likelihood: Likelihood | None = None,
     ) -> None:
         if not (math.isfinite(proximal) and proximal > 0):
@@ -82,6 +85,7 @@ class IMAML(GradientLearner):
             test_steps=test_steps,
             adapts=adapts,
             shared_head=shared_head,
+            tempered=tempered,
             likelihood=likelihood,
         )
         if not self.adapts:

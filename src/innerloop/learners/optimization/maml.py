@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from innerloop.core.inner import SGD, InnerOptimizer, LearnedRates
 from innerloop.core.likelihood import Likelihood
-from innerloop.learners.optimization.gradient import GradientLearner, names
+from innerloop.learners.optimization.adapting import names
+from innerloop.learners.optimization.gradient import GradientLearner
 
 
 class MAML(GradientLearner):
@@ -33,6 +34,8 @@ class MAML(GradientLearner):
             https://arxiv.org/abs/2106.16245).
         inner_loss: what the inner loop descends, in place of the mean negative log likelihood: a function or module of
             raw predictions ``[N, P]`` and target rows ``[N, D]`` that gives a scalar.
+        tempered: divide the logits of queries by a temperature that meta-training tasks tell, see
+            :class:`~innerloop.learners.GradientLearner`.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Example:
@@ -60,6 +63,7 @@ class MAML(GradientLearner):
         inner: InnerOptimizer | None = None,
         shared_head: str | None = None,
         inner_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        tempered: bool = False,
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(
@@ -71,5 +75,6 @@ class MAML(GradientLearner):
             first_order=first_order,
             shared_head=shared_head,
             inner_loss=inner_loss,
+            tempered=tempered,
             likelihood=likelihood,
         )

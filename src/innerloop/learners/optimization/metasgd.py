@@ -12,7 +12,8 @@ from torch import nn
 
 from innerloop.core.inner import LearnedRates
 from innerloop.core.likelihood import Likelihood
-from innerloop.learners.optimization.gradient import GradientLearner, names
+from innerloop.learners.optimization.adapting import names
+from innerloop.learners.optimization.gradient import GradientLearner
 
 
 class MetaSGD(GradientLearner):
@@ -26,6 +27,8 @@ class MetaSGD(GradientLearner):
         first_order: take the inner gradients for constants.
         test_steps: inner steps outside training; default ``steps``.
         shared_head: name of a final one-output layer repeated for each class.
+        tempered: divide the logits of queries by a temperature that meta-training tasks tell, see
+            :class:`~innerloop.learners.GradientLearner`.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Example:
@@ -49,6 +52,7 @@ class MetaSGD(GradientLearner):
         first_order: bool = False,
         test_steps: int | None = None,
         shared_head: str | None = None,
+        tempered: bool = False,
         likelihood: Likelihood | None = None,
     ) -> None:
         chosen = names(net, adapts, shared_head)
@@ -60,5 +64,6 @@ class MetaSGD(GradientLearner):
             adapts=adapts,
             first_order=first_order,
             shared_head=shared_head,
+            tempered=tempered,
             likelihood=likelihood,
         )
