@@ -29,7 +29,7 @@ class MAMLPlusPlus(GradientLearner):
     those of the network's policy (see :mod:`innerloop.norm`). With ``"support"`` they are the support set's own at each
     inner step, and queries are normalized by those after the last one; the paper takes the statistics of the batch at
     hand, and running averages for each step. The scales and shifts of later steps are learned as differences from the
-    first step's, so that a pre-trained network serves all steps. Weights of the losses fall to 0 and not to a small rest.
+    first step's, so that a pre-trained network serves all steps. Weights of losses fall to 0, not to a small rest.
 
     Args:
         net: any module ``[N, *F] -> [N, P]``.
