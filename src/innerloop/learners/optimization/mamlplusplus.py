@@ -170,10 +170,10 @@ def importance(steps: int, used: float, until: float) -> Tensor:
 
     Example:
         >>> importance(4, used=0.05, until=0.1)
-        tensor([0.1250, 0.1250, 0.1250, 0.6250])
+        tensor([0.1250, 0.1250, 0.1250, 0.6250], dtype=torch.float64)
     """
     left = max(0.0, 1 - used / until) if until else 0.0
-    weights = torch.full((steps,), left / steps)
+    weights = torch.full((steps,), left / steps, dtype=torch.float64)
     weights[-1] = 1 - left * (steps - 1) / steps
     return weights
 

@@ -1,0 +1,281 @@
+"""MAML++ against hand-written sums and MAML, its stages within a run, and the temperature of gradient learners."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import laws
+import pytest
+import torch
+from cases import episodes
+from torch import Tensor, nn
+
+import innerloop as il
+from innerloop.core.learner import stages, tell
+from innerloop.evidence import answered
+from innerloop.learners import MAMLPlusPlus
+from innerloop.learners.optimization.mamlplusplus import importance
+from innerloop.learners.tempered import fitted_temperature
+
+LATER = {"multi_step_until": 0.0, "second_order_from": 0.0}
+
+
+def tasks(kind: str = "blobs", count: int = 2) -> il.Task:
+    drawn = episodes(kind, "train")().draw(torch.Generator().manual_seed(0), count)
+    return il.Task(*(il.Examples(part.x.double(), part.y.double()) for part in drawn))
+
+
+def net(**options: object) -> nn.Module:
+    torch.manual_seed(0)
+    return il.nets.conv4((1, 8, 8), width=6, out=3, pools=2, **{"norm": "support", **options})
+
+
+def gradients(learner: il.Learner, task: il.Task) -> dict[str, Tensor]:
+    loss = learner.loss(task)
+    found = torch.autograd.grad(loss, list(learner.parameters()), allow_unused=True, materialize_grads=True)
+    return {"loss": loss.detach(), **{name: g for (name, _), g in zip(learner.named_parameters(), found, strict=True)}}
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_with_one_step_it_is_maml_with_learned_rates(first_order: bool) -> None:
+    torch.manual_seed(0)
+    inner = il.nets.mlp(8, 16, 3)
+    options = {"steps": 1, "lr": 0.3, "first_order": first_order}
+    maml, learner = il.MAML(inner, learn_lr=True, **options), MAMLPlusPlus(inner, **options, **LATER).double()
+    maml.double()
+    found = gradients(learner, laws.one(tasks(), 0))
+    wanted = {name: g.view(1) if "rates" in name else g for name, g in gradients(maml, laws.one(tasks(), 0)).items()}
+    assert found.keys() == wanted.keys()
+    for name, g in wanted.items():
+        torch.testing.assert_close(found[name], g, rtol=1e-12, atol=1e-14)
+
+
+def naive(learner: MAMLPlusPlus, task: il.Task, weights: list[float], second: bool) -> Tensor:
+    """The outer loss by hand: each step has its rates, scales and shifts, and the queries are asked after it."""
+    theta = dict(learner.net.named_parameters())
+    rates = {name.replace("/", "."): rate for name, rate in learner.inner.rates.items()}
+    changes = {name.replace("/", "."): change for name, change in learner.changes.items()}
+    phi = {name: p for name, p in theta.items() if name not in changes}
+    total = torch.zeros(()).double()
+    for step, weight in enumerate(weights):
+        scales = {k: theta[k] + (change[step - 1] if step else 0) for k, change in changes.items()}
+        raw = torch.func.functional_call(learner.net, {**scales, **phi}, (task.support.x,))
+        loss = learner.likelihood.nll(raw[None], task.support.y).mean()
+        slopes = torch.autograd.grad(loss, list(phi.values()), create_graph=second, retain_graph=True)
+        phi = {k: p - rates[k][step] * g for (k, p), g in zip(phi.items(), slopes, strict=True)}
+        with il.norm.recording() as statistics:
+            torch.func.functional_call(learner.net, {**scales, **phi}, (task.support.x,))
+        with il.norm.replaying(statistics):
+            raw = torch.func.functional_call(learner.net, {**scales, **phi}, (task.query.x,))
+        total = total + weight * learner.likelihood.nll(raw[None], task.query.y).mean()
+    return total
+
+
+@pytest.mark.parametrize(
+    ("used", "weights", "second"),
+    [
+        (0.0, [1 / 3, 1 / 3, 1 / 3], False),
+        (0.1, [1 / 6, 1 / 6, 2 / 3], False),
+        (0.3, [0.0, 0.0, 1.0], False),
+        (1.0, [0.0, 0.0, 1.0], True),
+    ],
+)
+def test_losses_and_gradients_are_the_hand_written_ones(used: float, weights: list[float], second: bool) -> None:
+    """At the start first order and a mean over steps, later the last step alone, at the end second order."""
+    learner = MAMLPlusPlus(net(), steps=3, lr=0.2, multi_step_until=0.2, second_order_from=0.5).double()
+    with torch.no_grad():
+        for p in itertools.chain(learner.inner.parameters(), learner.changes.parameters()):
+            p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    task = laws.one(tasks("pictures"), 0)
+    learner.progress(used)
+    found, loss = gradients(learner, task), naive(learner, task, weights, second)
+    torch.testing.assert_close(found.pop("loss"), loss.detach(), rtol=1e-10, atol=1e-12)
+    wanted = torch.autograd.grad(loss, list(learner.parameters()), allow_unused=True, materialize_grads=True)
+    for g, other in zip(found.values(), wanted, strict=True):
+        torch.testing.assert_close(g, other, rtol=1e-8, atol=1e-11)
+
+
+def test_importance_starts_equal_and_ends_at_the_last_step() -> None:
+    torch.testing.assert_close(importance(5, 0.0, 0.1), torch.full((5,), 0.2).double())
+    assert importance(5, 0.1, 0.1).tolist() == importance(5, 0.0, 0.0).tolist() == [0, 0, 0, 0, 1]
+    rows = torch.stack([importance(5, used / 100, 0.1) for used in range(12)])
+    torch.testing.assert_close(rows.sum(1), torch.ones(12).double())
+    assert (rows[:, :-1].diff(dim=0) <= 0).all()
+    torch.testing.assert_close(rows[:10, 0].diff(), torch.full((9,), -0.02).double())
+
+
+def test_outside_training_nothing_depends_on_the_progress() -> None:
+    learner, task = MAMLPlusPlus(net(), steps=2, lr=0.2).double().eval(), laws.one(tasks("pictures"), 0)
+    before = learner.loss(task)
+    learner.progress(0.0)
+    assert torch.equal(learner.loss(task), before)
+
+
+def test_learners_within_hear_of_the_progress() -> None:
+    learner = MAMLPlusPlus(il.nets.mlp(8, 16, 3), steps=2)
+    around = il.learners.Tempered(learner)
+    assert stages(around) == ((True, True),)
+    tell(around, 0.0)
+    assert stages(around) == ((True, False),)
+    tell(around, 1.0)
+    assert stages(around) == ((False, True),)
+    assert learner.importance.tolist() == [0, 1]
+    assert stages(il.MAML(il.nets.mlp(8, 16, 3))) == ()
+
+
+def test_a_run_passes_through_the_stages_and_is_kept_as_a_bundle(tmp_path: Path) -> None:
+    heard: list[tuple[object, list[float]]] = []
+
+    class Watching(il.training.Callback):
+        def on_step(self, step: int, row: dict[str, float]) -> None:
+            heard.append((learner.stage, [round(w, 3) for w in learner.importance.tolist()]))
+
+    learner = MAMLPlusPlus(il.nets.mlp(8, 16, 3), steps=2, multi_step_until=0.5, second_order_from=0.25)
+    options = {"tasks_per_step": 2, "how": "vmap", "progress": False, "callbacks": [Watching()]}
+    il.fit(learner, episodes("blobs", "train")(), steps=4, out=tmp_path / "run", **options)
+    assert heard == [
+        ((True, False), [0.5, 0.5]),
+        ((True, True), [0.25, 0.75]),
+        ((False, True), [0, 1]),
+        ((False, True), [0, 1]),
+    ]
+    loaded = il.load(tmp_path / "run").eval()
+    task = laws.one(episodes("blobs", "test")().draw(torch.Generator(), 1), 0)
+    assert torch.equal(laws.predict(loaded, task), laws.predict(learner, task))
+
+
+def test_a_way_that_is_wrong_at_a_later_stage_is_refused_at_once(tmp_path: Path) -> None:
+    """First order is right with this layer under vmap, second order is not: no run is begun that would end there."""
+
+    def made() -> MAMLPlusPlus:
+        return MAMLPlusPlus(
+            nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, 3)), steps=1, norm_per_step=False
+        )
+
+    sampler = episodes("blobs", "train")()
+    with pytest.raises(il.InputError, match="wrong second-order gradient under vmap"):
+        il.fit(made(), sampler, steps=4, how="vmap", out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+    learner = made()
+    learner.progress(0.0)
+    lifted = il.lift(learner, "vmap")
+    lifted.backward(tasks())
+    learner.progress(1.0)
+    with pytest.raises(il.InputError, match="wrong second-order gradient under vmap"):
+        lifted.backward(tasks())
+
+
+def test_a_traced_step_follows_the_importance_and_the_stage() -> None:
+    from innerloop.core.compiled import Compiled
+
+    learner, batch = MAMLPlusPlus(il.nets.mlp(8, 16, 3), steps=2).double(), tasks()
+    lifted = il.lift(learner, "vmap")
+    for uses in ((0.02, 0.07), (0.2,), (0.5,)):
+        learner.progress(uses[0])
+        step = Compiled(learner, lifted._losses)
+        graph = step.trace(batch)
+        for used in uses:
+            learner.progress(used)
+            losses, slopes = graph(step.inputs(), batch)
+            learner.zero_grad()
+            wanted = lifted.backward(batch, "sum")
+            torch.testing.assert_close(losses, wanted)
+            for p, slope in zip(learner.parameters(), slopes, strict=True):
+                torch.testing.assert_close(p.grad, slope)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"multi_step_until": 1.5}, "multi_step_until is 1.5"),
+        ({"second_order_from": -0.1}, "second_order_from is -0.1"),
+        ({"steps": 0}, "steps is 0"),
+        ({"tempered": True, "likelihood": il.Gaussian(scale=1.0)}, "no logits"),
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict[str, object], says: str) -> None:
+    with pytest.raises(il.InputError, match=says):
+        MAMLPlusPlus(il.nets.mlp(8, 16, 3), **options)
+
+
+def test_rates_of_steps_that_were_not_learned_are_those_of_the_last() -> None:
+    rates = il.inner.LearnedRates(["w"], 0.5, steps=2)
+    with torch.no_grad():
+        rates.rates["w"].copy_(torch.tensor([0.5, 0.25]))
+    w, memory = {"w": torch.tensor([1.0])}, rates.init({})
+    seen = []
+    for _ in range(3):
+        w, memory = rates.update({"w": torch.tensor([1.0])}, w, memory)
+        seen.append(w["w"].item())
+    assert seen == [0.5, 0.25, 0.0]
+    with pytest.raises(il.InputError, match="0 steps"):
+        il.inner.LearnedRates(["w"], 0.5, steps=0)
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[il.MAML, il.FewShot]:
+    """A MAML of glyphs after a short run, and tasks of other scripts."""
+    pools = il.data.glyphs()
+    train, test = (il.FewShot(pool, ways=5, shots=1, queries=5) for pool in (pools.train, pools.test))
+    torch.manual_seed(0)
+    network = il.nets.conv4((1, 28, 28), width=8, out=1, pool="stride", norm="support")
+    learner = il.MAML(network, steps=2, lr=0.4, test_steps=1, shared_head="out", tempered=True)
+    il.fit(learner, train, steps=100, lr=1e-2, how="vmap", progress=False)
+    return learner, test
+
+
+def test_a_temperature_from_meta_training_tasks_mends_calibration_and_no_answer(
+    trained: tuple[il.MAML, il.FewShot], tmp_path: Path
+) -> None:
+    learner, test = trained
+    scoring = {"tasks": 60, "how": "vmap", "open": False}
+    found = learner.temperature.item()
+    after = il.evaluate(learner, test, **scoring)
+    learner.temperature.fill_(1.0)
+    before = il.evaluate(learner, test, **scoring)
+    learner.temperature.fill_(found)
+    assert found < 0.8
+    assert before.per_task["accuracy"].mean() > 0.4
+    assert (after.per_task["accuracy"] == before.per_task["accuracy"]).all()
+    assert after.calibration_error < 0.6 * before.calibration_error
+    il.save(tmp_path / "kept", learner)
+    loaded = il.load(tmp_path / "kept")
+    assert torch.equal(loaded.temperature, learner.temperature)
+    assert il.evaluate(loaded, test, **scoring).calibration_error == after.calibration_error
+
+
+def test_neither_loop_sees_the_temperature(trained: tuple[il.MAML, il.FewShot]) -> None:
+    learner, test = trained
+    task = laws.one(test.draw(torch.Generator().manual_seed(0), 1), 0)
+    found = learner.temperature.item()
+    learner.eval()
+    state, raw = learner.adapt(task.support), laws.predict(learner, task)
+    loss = learner.train().loss(task)
+    learner.temperature.fill_(1.0)
+    torch.testing.assert_close(laws.predict(learner.eval(), task), raw * found)
+    assert all(map(torch.equal, learner.adapt(task.support).parameters.values(), state.parameters.values()))
+    assert torch.equal(learner.train().loss(task), loss)
+    learner.temperature.fill_(found)
+    learner.eval()
+
+
+def test_a_head_that_is_refitted_alone_keeps_its_temperature() -> None:
+    """Where the head alone adapts its refits run on features, by the temperature that the learner has."""
+    torch.manual_seed(0)
+    learner = il.ANIL(il.nets.mlp(8, 16, 3), steps=2, tempered=True).double().eval()
+    task = laws.one(tasks(), 0)
+    for temperature in (0.5, 0.25):
+        learner.temperature.fill_(temperature)
+        kept = torch.arange(len(task.support.x))[None]
+        found = answered(learner, task.support, kept, task.query.x)
+        torch.testing.assert_close(found[0], laws.predict(learner, task)[0])
+
+
+def test_where_every_training_answer_is_right_the_temperature_stays_above_zero() -> None:
+    """Platt's correction: of n right answers among D classes the likeliest confidence is (n + 1) / (n + D)."""
+    raw, y = torch.tensor([[[1.0, 0.0, 0.0]] * 17]).double(), torch.eye(3).double()[[0] * 17]
+    temperature = fitted_temperature(il.Categorical(), [(raw, y)], prior=1.0)
+    assert (raw / temperature).softmax(-1)[0, 0, 0].item() == pytest.approx(18 / 20, rel=1e-3)
+    assert fitted_temperature(il.Categorical(), [(raw, y)]) < 0.01
+    assert fitted_temperature(il.Categorical(), [(raw * torch.nan, y)]) is None
