@@ -164,7 +164,7 @@ def test_compare_pairs_two_runs_on_the_same_tasks(cli: Cli, run_folder: Path, tm
 
 
 CLASSIFIERS = ["maml", "reptile", "relationnet", "finetune", "versa", "statistician", "hallucinator", "metagan"]
-CLASSIFIERS += ["anil", "boil", "metasgd", "multitask"]
+CLASSIFIERS += ["anil", "boil", "mamlplusplus", "metasgd", "multitask"]
 
 
 @pytest.mark.parametrize("learner", CLASSIFIERS)

@@ -44,6 +44,7 @@ GRADIENT: dict[str, tuple[Callable[[], il.Learner], Callable[[], il.data.Sampler
     "maml, shared head": (lambda: il.MAML(small(1), steps=3, lr=0.3, shared_head="out"), blobs),
     "anil": (lambda: il.ANIL(small(norm="group"), steps=3, lr=0.3), blobs),
     "boil": (lambda: il.learners.BOIL(small(norm="none"), steps=3, lr=0.3), blobs),
+    "maml++": (lambda: il.MAMLPlusPlus(small(), steps=3, lr=0.3), blobs),
     "meta-sgd": (lambda: il.learners.MetaSGD(small(), steps=3), blobs),
     "reptile, in turn, with momentum": (
         lambda: il.Reptile(small(), steps=3, inner=il.inner.SGD(0.1, momentum=0.9), batch_size=3),

@@ -149,15 +149,14 @@ def test_a_way_that_is_wrong_at_a_later_stage_is_refused_at_once(tmp_path: Path)
     """First order is right with this layer under vmap, second order is not: no run is begun that would end there."""
 
     def made() -> MAMLPlusPlus:
-        return MAMLPlusPlus(
-            nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, 3)), steps=1, norm_per_step=False
-        )
+        layers = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, 3))
+        return MAMLPlusPlus(layers, steps=1, norm_per_step=False)
 
     sampler = episodes("blobs", "train")()
     with pytest.raises(il.InputError, match="wrong second-order gradient under vmap"):
         il.fit(made(), sampler, steps=4, how="vmap", out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
-    learner = made()
+    learner = made().double()
     learner.progress(0.0)
     lifted = il.lift(learner, "vmap")
     lifted.backward(tasks())

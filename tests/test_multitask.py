@@ -578,7 +578,7 @@ def test_the_command_line_aggregates_and_weighs(tmp_path: Path) -> None:
     assert '"mse"' in result.output
 
 
-@pytest.mark.parametrize("learner", ["anil", "boil", "metasgd", "cavia", "multitask"])
+@pytest.mark.parametrize("learner", ["anil", "boil", "mamlplusplus", "metasgd", "cavia", "multitask"])
 def test_recipes_build_on_functions_and_on_pictures(learner: str) -> None:
     """What a recipe is like is what it does not change."""
     from innerloop.recipes import defaults
@@ -589,7 +589,7 @@ def test_recipes_build_on_functions_and_on_pictures(learner: str) -> None:
     task = recipe.validation_sampler(source).draw(torch.Generator(), 1)
     built = recipe.build(recipe.sampler(source).facts)
     assert laws.predict(built.eval(), laws.one(task, 0)).shape == (1, task.query.x.shape[1], 1)
-    if learner in ("anil", "boil", "metasgd"):
+    if learner in ("anil", "boil", "mamlplusplus", "metasgd"):
         maml = defaults("maml", "omniglot")
         assert defaults(learner, "omniglot").episodes == maml.episodes
         assert defaults(learner, "omniglot").options.get("shared_head") == ("" if learner == "boil" else "out")

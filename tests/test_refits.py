@@ -16,6 +16,7 @@ NAMES = [
     "protonet-euclidean", "protonet-support", "protonet-running", "relationnet-scores", "relationnet-squared-error",
     "maml", "maml-three-steps", "maml-inner-adam", "maml-sinusoid", "maml-group", "maml-support", "reptile-minibatches",
     "finetune", "versa", "statistician", "cnp", "np", "tnp", "in-context", "in-context-regression", "anil", "metasgd",
+    "mamlplusplus", "mamlplusplus-support",
     "cavia", "gradient-learner", "imaml",
 ]  # fmt: skip
 KNOWN = {case.name: case for case in CASES}
