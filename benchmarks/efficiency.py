@@ -342,7 +342,7 @@ def main() -> None:
         )
     else:
         parts = ["examples10", "examples25", "examples50", "all"]
-        text = shares(["omniglot"], parts, asked.seeds, asked.tasks or 100, 16, train)
+        text = shares(["omniglot"], parts, asked.seeds, asked.tasks or 100, 64, train)
     print(text)
     if asked.write:
         record(f"efficiency-{asked.table}", text)

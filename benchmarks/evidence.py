@@ -44,8 +44,9 @@ NAMES = {
     },
     "cifar_fs": {
         "protonet": ("curves-cifar_fs-protonet-all-seed0", ""),
-        # MAML is left out here: five inner steps for each of 25 refits take minutes a task.
         "relationnet": ("cifar_fs-relationnet-seed0", ""),
+        # Five inner steps for each of 25 refits: minutes a task.
+        "maml": ("cifar_fs-maml-seed0", ""),
         "incontext8": ("curves-cifar_fs-protonet-all-seed0", ""),
     },
 }
