@@ -5,8 +5,8 @@
 
 Tasks have 5 classes of 5 examples. Which evidence is best is picked on tasks of the validation classes and reported on
 those of the test classes. "In context" is the package's network for tables, which reads the features that the
-ProtoNet's encoder gives, along the support set's first principal components; their number is picked likewise. Scores of
-each part are kept in runs/evidence; the runs are those that `innerloop train` wrote, by the names below.
+ProtoNet's encoder gives, along the first principal components of meta-training images; their number is picked likewise.
+Scores of each part are kept in runs/evidence; the runs are those that `innerloop train` wrote, by the names below.
 """
 
 from __future__ import annotations
@@ -56,41 +56,55 @@ WORDS = {
 }  # fmt: skip
 #: Test tasks; there are half as many of the validation classes.
 TASKS = {"omniglot": 30, "cifar_fs": 16}
+#: Meta-training tasks of 25 images that tell the axes.
+FOR_AXES = 40
 EXACT = {"leave-one-out", "margin", "influence", "relabel"}
 Rows = list[dict[str, Any]]
 
 
 class Principal(Head):
-    """The package's in-context network on features along the support set's first principal components."""
+    """The package's in-context network on features along given axes.
 
-    def __init__(self, components: int) -> None:
+    Args:
+        mean: of the features, ``[F]``.
+        axes: orthonormal, ``[C, F]``. Not the support set's own: without one example those are others, and with them
+            every number that the network reads.
+    """
+
+    def __init__(self, mean: Tensor, axes: Tensor) -> None:
         super().__init__(il.Categorical())
-        self.components, self.head = components, InContextHead()
+        self.register_buffer("mean", mean)
+        self.register_buffer("axes", axes)
+        self.head = InContextHead()
 
-    def adapt(self, support: il.Examples, state: Any = None) -> tuple[Tensor, Tensor, il.Examples]:  # noqa: D102
-        z = support.x.flatten(1)
-        mean = z.mean(0)
-        _, _, axes = torch.linalg.svd(z - mean, full_matrices=False)
-        axes = axes[: self.components]
-        return mean, axes, self.head.adapt(il.Examples((z - mean) @ axes.mT, support.y))
+    def adapt(self, support: il.Examples, state: Any = None) -> il.Examples:  # noqa: D102
+        return self.head.adapt(il.Examples(self._along(support.x), support.y), state)
 
-    def predict(self, state: tuple[Tensor, Tensor, il.Examples], x: Tensor) -> Tensor:  # noqa: D102
-        mean, axes, table = state
-        return self.head.predict(table, (x.flatten(1) - mean) @ axes.mT)
+    def predict(self, state: il.Examples, x: Tensor) -> Tensor:  # noqa: D102
+        return self.head.predict(state, self._along(x))
 
     def numbers(self, examples: int, classes: int, features: int) -> int:
         """Those of the network, and the features."""
-        return self.head.numbers(examples, classes, self.components) + examples * features
+        return self.head.numbers(examples, classes, len(self.axes)) + examples * features
+
+    def _along(self, z: Tensor) -> Tensor:
+        return (z.flatten(1) - self.mean) @ self.axes.mT
 
 
-def learner_of(name: str, run: Path) -> il.Learner:
-    """A trained learner, or the in-context network behind its encoder."""
+def learner_of(name: str, run: Path, root: Path) -> il.Learner:
+    """A trained learner, or the in-context network behind its encoder, along components of meta-training features."""
     found = load(run)
     if not name.startswith("incontext"):
         return found
     encoder, _ = found.split()
     assert encoder is not None
-    return il.learners.Embedded(encoder, Principal(int(name.removeprefix("incontext")))).eval()
+    sampler, _ = judged_by(run, 5, 5, 1, "train", root=root)
+    images = sampler.draw(torch.Generator().manual_seed(0), FOR_AXES).support.x.flatten(0, 1)
+    with torch.no_grad():
+        z = encoder.eval()(images).flatten(1)
+    _, _, axes = torch.linalg.svd(z - z.mean(0), full_matrices=False)
+    head = Principal(z.mean(0), axes[: int(name.removeprefix("incontext"))].clone())
+    return il.learners.Embedded(encoder, head).eval()
 
 
 def part(data: str, name: str, split: str, tasks: int, runs: Path, device: str, seed: int) -> Rows:
@@ -99,11 +113,12 @@ def part(data: str, name: str, split: str, tasks: int, runs: Path, device: str, 
     if not kept.exists():
         run, again = NAMES[data][name]
         sampler, _ = judged_by(runs / run, 5, 5, 1, split, root=DATA / data)
-        other = learner_of(name, runs / again).to(device) if again and (runs / again).exists() else None
+        learner = learner_of(name, runs / run, DATA / data).to(device)
+        other = learner_of(name, runs / again, DATA / data).to(device) if again and (runs / again).exists() else None
         begun = time.monotonic()
         found = score_evidence(
-            learner_of(name, runs / run).to(device), sampler, tasks=tasks, seed=seed, deletion=data == "cifar_fs",
-            other=other, progress=partial(say, f"{data}/{name}/{split}", tasks, begun),
+            learner, sampler, tasks=tasks, seed=seed, deletion=data == "cifar_fs", other=other,
+            progress=partial(say, f"{data}/{name}/{split}", tasks, begun),
         )  # fmt: skip
         KEPT.mkdir(parents=True, exist_ok=True)
         write_text_atomically(kept, json_of(found.json()))
