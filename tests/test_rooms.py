@@ -30,6 +30,7 @@ STOREYS = [
     {"encoders"},
     {"acting", "continual", "estimators", "optimizers", "recipes", "report"},
     {"demo", "export", "reproduction", "sweep"},
+    {"serve"},
     {"cli"},
     # The root, which offers what the rooms hold, and `python -m innerloop`.
     {"", "__main__"},

@@ -1,0 +1,159 @@
+"""A task's examples to a classifier, and its answers as plain values."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from innerloop.core.task import InputError
+from innerloop.estimators.fewshot import FewShotClassifier
+from innerloop.serve.given import Given
+from innerloop.serve.problems import Problem
+
+#: Shares that are promised unless others are asked for: of sets that hold the true class, of known queries rejected.
+COVERAGE, ERROR = 0.9, 0.1
+#: Examples that an answer names as its evidence.
+_NAMED = 10
+#: One task is learned from or asked at a time: together they would take as long, and each of them longer.
+_turn = threading.Lock()
+
+
+class Adapted(NamedTuple):
+    """A task that was learned."""
+
+    model: FewShotClassifier
+    columns: tuple[str, ...] | None
+    """Of rows whose cells go by name."""
+
+
+def check_ready(labels: Sequence[str]) -> None:
+    """Whether there is something to tell apart.
+
+    Raises:
+        Problem: 409.
+    """
+    classes = sorted(set(labels))
+    if len(classes) < 2:
+        has = f"one class ({classes[0]!r})" if classes else "no example"
+        raise Problem(409, f"the task has {has}: add examples of two classes at least, then ask again")
+
+
+def adapted(inputs: Any, labels: Sequence[str], options: Mapping[str, Any], encoder: Given | str) -> Adapted:
+    """Learn a task.
+
+    Args:
+        inputs: features or vectors ``[N, H]``; or rows, all with names or all without.
+        labels: ``[N]``, of two classes at least.
+        options: ``head`` and ``class_names``.
+        encoder: of the features, or its name.
+
+    Raises:
+        InputError: for inputs that do not go together.
+    """
+    columns = None
+    if encoder == "table":
+        columns = columns_of(inputs)
+        inputs = cells_of(inputs, columns)
+    with _turn:
+        model = FewShotClassifier(encoder, options["head"], options["class_names"])
+        return Adapted(model.fit(inputs, np.array(labels)), columns)
+
+
+def columns_of(rows: Sequence[Any]) -> tuple[str, ...] | None:
+    """The names of the columns of rows, sorted; ``None`` where they have none.
+
+    Raises:
+        InputError: for rows of both kinds, or of several lengths.
+    """
+    named = {isinstance(row, dict) for row in rows}
+    if len(named) > 1:
+        raise InputError("some rows name their columns and others do not: give all rows alike")
+    if named == {True}:
+        return tuple(sorted({name for row in rows for name in row}))
+    sizes = sorted({len(row) for row in rows})
+    if len(sizes) > 1:
+        raise InputError(f"rows have {sizes[0]} to {sizes[-1]} cells: give all rows of one length")
+    return None
+
+
+def cells_of(rows: Sequence[Any], columns: tuple[str, ...] | None) -> list[list[Any]]:
+    """Rows as lists of cells; those that are not named are missing.
+
+    Raises:
+        InputError: for a column that no example has.
+    """
+    found = []
+    for place, row in enumerate(rows):
+        if (columns is None) == isinstance(row, dict):
+            how = "name their columns" if columns is not None else "do not name their columns"
+            raise InputError(f"row {place}: the examples {how}: give rows alike")
+        if columns is not None and (other := sorted(set(row) - set(columns))):
+            raise InputError(f"row {place} has the column {other[0][:60]!r}, which no example has")
+        found.append([row.get(name) for name in columns] if columns is not None else list(row))
+    return found
+
+
+def answers(
+    state: Adapted, inputs: Any, ids: Sequence[str], *, coverage: float | None, evidence: bool
+) -> dict[str, Any]:
+    """What a task says of queries.
+
+    Args:
+        state: the task.
+        inputs: Q of them, as it learned from.
+        ids: of the examples, in their order.
+        coverage: the share of sets that hold the true class; default 0.9, or what so many examples can promise.
+        evidence: whether to say what each example did to the answer.
+
+    Raises:
+        InputError: for inputs of another kind, or a coverage that so few examples cannot promise.
+    """
+    model = state.model
+    if model.encoder_ == "table":
+        inputs = cells_of(inputs, state.columns)
+    count = len(model.y_)
+    promised = min(COVERAGE, count / (count + 1)) if coverage is None else coverage
+    error = max(ERROR, _least(model))
+    with _turn:
+        proba = model.predict_proba(inputs)
+        sets = model.predict_set(inputs, promised)
+        strange = model.unknown_score(inputs)
+        rejected = [one is None for one in model.predict(inputs, "reject", error)] if error < 1 else [None] * len(proba)
+        reasons = list(model.explain(inputs, turn=False)) if evidence else [None] * len(proba)
+    classes = model.classes_.tolist()
+    items = []
+    for row, inside, score, out, reason in zip(proba, sets, strange, rejected, reasons, strict=True):
+        one = {
+            "label": classes[int(row.argmax())],
+            "probabilities": dict(zip(classes, row.tolist(), strict=True)),
+            "set": inside.tolist(),
+            "none_of_these": out,
+            "unknown": float(score),
+        }
+        if reason is not None:
+            one["evidence"] = _evidence(reason.evidence, reason.shift, ids)
+        items.append(one)
+    return {"items": items, "coverage": promised, "error": error if error < 1 else None}
+
+
+def _least(model: FewShotClassifier) -> float:
+    """The smallest share of rejected queries that the examples can promise."""
+    counts = np.unique(model.y_, return_counts=True)[1]
+    return float((counts == 1).sum() + 1) / (len(model.y_) + 1)
+
+
+def _evidence(amounts: npt.NDArray[Any], shifts: npt.NDArray[Any], ids: Sequence[str]) -> list[dict[str, Any]]:
+    """The examples that did most, those first; an amount without limit, where its class goes with it, is ``None``."""
+    order = np.argsort(-np.abs(shifts), kind="stable")[:_NAMED]
+    return [
+        {
+            "example": ids[place],
+            "amount": float(amounts[place]) if np.isfinite(amounts[place]) else None,
+            "probability": float(shifts[place]),
+        }
+        for place in order.tolist()
+    ]

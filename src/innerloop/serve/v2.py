@@ -1,0 +1,207 @@
+"""The Open Inference Protocol, version 2: each task is a model, so that clients and gateways of KServe ask it as it is.
+
+See https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import JSONResponse
+
+from innerloop.core.task import InputError
+from innerloop.core.version import VERSION
+from innerloop.serve.asking import ReplicaOf, Tenant, inputs_of
+from innerloop.serve.models import Item
+from innerloop.serve.problems import missing
+from innerloop.serve.routes_ops import ready as readyz
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+Model = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="a task")]
+Of = Annotated[str, Path(pattern="^[0-9]{1,9}$", description="the version that the task has")]
+_NUMBERS = ("FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")
+
+
+class Tensor(BaseModel):
+    """An input."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    name: str
+    shape: list[Annotated[int, Field(ge=1, le=2**31)]] = Field(min_length=1, max_length=2)
+    datatype: Literal["BYTES", "FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8"]
+    parameters: dict[str, Any] = {}
+    data: list[Any]
+
+
+class Named(BaseModel):
+    """An output that is wanted."""
+
+    name: str
+
+
+class Inference(BaseModel):
+    """A request for answers."""
+
+    model_config = ConfigDict(
+        allow_inf_nan=False,
+        json_schema_extra={
+            "examples": [{"inputs": [{"name": "vector", "shape": [1, 2], "datatype": "FP64", "data": [0.8, 0.2]}]}]
+        },
+    )
+
+    id: str | None = Field(None, max_length=128)
+    parameters: dict[str, Any] = {}
+    inputs: list[Tensor] = Field(min_length=1, max_length=1)
+    outputs: list[Named] | None = None
+
+
+@router.get("")
+def server() -> dict[str, Any]:
+    """What serves."""
+    return {"name": "innerloop", "version": VERSION, "extensions": []}
+
+
+@router.get("/health/live")
+async def live() -> dict[str, Any]:
+    """Whether the process answers."""
+    return {"live": True}
+
+
+@router.get("/health/ready")
+def healthy(replica: ReplicaOf) -> dict[str, Any]:
+    """Whether the database and the encoder answer."""
+    readyz(replica)
+    return {"ready": True}
+
+
+@router.get("/models/{model}")
+def metadata(replica: ReplicaOf, tenant: Tenant, model: Model) -> dict[str, Any]:
+    """What a task takes and gives."""
+    row = replica.store.task(tenant, model)
+    field = replica.reader(row.kind).field
+    numbers = field == "vector"
+    return {
+        "name": model,
+        "versions": [str(row.version)],
+        "platform": "innerloop",
+        "inputs": [{"name": field, "datatype": "FP64" if numbers else "BYTES", "shape": [-1, -1] if numbers else [-1]}],
+        "outputs": [
+            {"name": "label", "datatype": "BYTES", "shape": [-1]},
+            {"name": "classes", "datatype": "BYTES", "shape": [-1]},
+            {"name": "probabilities", "datatype": "FP64", "shape": [-1, -1]},
+            {"name": "set", "datatype": "BOOL", "shape": [-1, -1]},
+            {"name": "unknown", "datatype": "FP64", "shape": [-1]},
+            {"name": "none_of_these", "datatype": "BOOL", "shape": [-1]},
+        ],
+    }
+
+
+@router.get("/models/{model}/versions/{version}")
+def metadata_of(replica: ReplicaOf, tenant: Tenant, model: Model, version: Of) -> dict[str, Any]:
+    """The same, of the version that the task has."""
+    _check_version(replica, tenant, model, version)
+    return metadata(replica, tenant, model)
+
+
+@router.get("/models/{model}/ready")
+def ready(replica: ReplicaOf, tenant: Tenant, model: Model) -> dict[str, Any]:
+    """Whether a task can be asked."""
+    replica.ready(tenant, model)
+    return {"name": model, "ready": True}
+
+
+@router.get("/models/{model}/versions/{version}/ready")
+def ready_of(replica: ReplicaOf, tenant: Tenant, model: Model, version: Of) -> dict[str, Any]:
+    """The same, of the version that the task has."""
+    _check_version(replica, tenant, model, version)
+    return ready(replica, tenant, model)
+
+
+@router.post("/models/{model}/infer")
+def infer(replica: ReplicaOf, tenant: Tenant, model: Model, asked: Inference) -> dict[str, Any]:
+    """Answers to queries: the rows of the one input."""
+    kind = replica.store.task(tenant, model).kind
+    reader = replica.reader(kind)
+    inputs = inputs_of(reader, items_of(reader.field, asked.inputs[0]), replica.settings.items)
+    found = replica.predict(tenant, model, inputs, coverage=None, evidence=False)
+    outputs = _outputs(found["items"])
+    wanted = None if asked.outputs is None else {one.name for one in asked.outputs}
+    if wanted is not None and (other := sorted(wanted - {one["name"] for one in outputs})):
+        raise InputError(f"there is no output {other[0][:40]!r}: there are {', '.join(o['name'] for o in outputs)}")
+    return {
+        "model_name": model,
+        "model_version": str(found["version"]),
+        **({} if asked.id is None else {"id": asked.id}),
+        "outputs": [one for one in outputs if wanted is None or one["name"] in wanted],
+    }
+
+
+@router.post("/models/{model}/versions/{version}/infer")
+def infer_of(replica: ReplicaOf, tenant: Tenant, model: Model, version: Of, asked: Inference) -> dict[str, Any]:
+    """The same, of the version that the task has."""
+    _check_version(replica, tenant, model, version)
+    return infer(replica, tenant, model, asked)
+
+
+def items_of(field: str, given: Tensor) -> list[Item]:
+    """The queries in an input: texts, images as base64, rows as JSON; or vectors ``[Q, H]``.
+
+    Raises:
+        InputError: for another shape or type than the task takes.
+    """
+    shape, data = given.shape, given.data
+    if (given.datatype in _NUMBERS) != (field == "vector"):
+        raise InputError(f"the input has type {given.datatype}: give {'FP64' if field == 'vector' else 'BYTES'}")
+    if data and isinstance(data[0], list) and len(shape) == 2:
+        if any(not isinstance(row, list) or len(row) != shape[1] for row in data):
+            raise InputError(f"the input has the shape {shape}, and its data has another")
+        data = [one for row in data for one in row]
+    if len(data) != math.prod(shape) or (field != "vector" and len(shape) == 2 and shape[1] != 1):
+        raise InputError(f"the input has the shape {shape} and {len(data)} values: give as many as it has places")
+    if field == "vector":
+        width = shape[-1] if len(shape) == 2 else 1
+        data = [data[start : start + width] for start in range(0, len(data), width)]
+    elif field == "row":
+        data = [_row(one) for one in data]
+    return [Item.model_validate({field: one}) for one in data]
+
+
+def _row(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        raise InputError("a row is no JSON: give each row as a text of JSON") from None
+
+
+def _outputs(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    count, classes = len(items), list(items[0]["probabilities"])
+    shares = [share for one in items for share in one["probabilities"].values()]
+    inside = [label in one["set"] for one in items for label in classes]
+    found: list[tuple[str, str, list[int], list[Any]]] = [
+        ("label", "BYTES", [count], [one["label"] for one in items]),
+        ("classes", "BYTES", [len(classes)], classes),
+        ("probabilities", "FP64", [count, len(classes)], shares),
+        ("set", "BOOL", [count, len(classes)], inside),
+        ("unknown", "FP64", [count], [one["unknown"] for one in items]),
+    ]
+    if items[0]["none_of_these"] is not None:
+        found.append(("none_of_these", "BOOL", [count], [one["none_of_these"] for one in items]))
+    return [{"name": n, "datatype": kind, "shape": shape, "data": data} for n, kind, shape, data in found]
+
+
+def _check_version(replica: Any, tenant: str, model: str, version: str) -> None:
+    if replica.store.task(tenant, model).version != int(version):
+        raise missing("version")
+
+
+def in_its_words(made: JSONResponse, error: Exception) -> JSONResponse:
+    """A refusal as clients of the protocol read it: ``{"error": ...}``."""
+    words = json.loads(bytes(made.body))
+    status = 400 if isinstance(error, InputError | ValidationError) else made.status_code
+    known = {name: value for name, value in made.headers.items() if name in ("retry-after", "www-authenticate")}
+    return JSONResponse({"error": words["detail"], "request": words["request"]}, status, known)
