@@ -96,7 +96,7 @@ class Reader:
         if self.field == "image":
             return content
         found = content.decode() if self.field == "text" else json.loads(content)
-        return getattr(Item(**{self.field: found}), self.field)
+        return getattr(Item.model_validate({self.field: found}), self.field)
 
     def _image(self, value: Any, name: str) -> tuple[bytes, str]:
         from PIL import Image
@@ -139,9 +139,7 @@ class Reader:
             if isinstance(cell, str):
                 _encoded(cell, name)
                 if len(cell) > self._settings.text:
-                    raise InputError(
-                        f"{name} has a cell of {len(cell)} characters: {self._settings.text} are the limit"
-                    )
+                    raise InputError(f"{name} has a cell of more than {self._settings.text} characters, the limit")
             elif cell is not None and not isinstance(cell, bool):
                 _finite(cell, name)
         for column in value if isinstance(value, dict) else ():

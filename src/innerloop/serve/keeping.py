@@ -91,9 +91,7 @@ def task_of(content: bytes, limit: int, settings: Any) -> Kept:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
             infos = [one for one in file.infolist() if _NAMES.fullmatch(one.filename)]
             if sum(one.file_size for one in infos) > _GROWS * limit:
-                raise InputError(
-                    f"the file has more than {_GROWS * limit} bytes when it is unpacked, which is the limit"
-                )
+                raise InputError(f"the file has more than {_GROWS * limit} bytes when unpacked, which is the limit")
             # What a file says of its sizes may be wrong; it is read no further than that.
             parts = {one.filename: _read(file, one) for one in infos}
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:

@@ -188,7 +188,7 @@ class Store:
             ordered = asked.order_by(examples.c.digest, examples.c.label, examples.c.place)
             return Snapshot(row, list(connection.execute(ordered)))
 
-    def content(self, tenant: str, task: str, example: str) -> Row[Any]:
+    def content(self, tenant: str, task: str, example: str) -> Any:
         """What was sent as an example: ``content`` and ``media``."""
         with self._engine.connect() as connection:
             _found(connection, _own(tenant, task))
@@ -320,7 +320,7 @@ def _known(connection: Connection, tenant: str, once: Once) -> Plain | None:
 def _plain(connection: Connection, row: Row[Any]) -> Plain:
     """A task as clients see it."""
     asked = select(examples.c.label, func.count()).where(examples.c.task == row.id).group_by(examples.c.label)
-    counts = {label: count for label, count in sorted(tuple(one) for one in connection.execute(asked))}
+    counts: dict[str, int] = dict(sorted(map(tuple, connection.execute(asked))))
     return {
         "id": row.id,
         "name": row.name,

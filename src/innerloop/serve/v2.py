@@ -54,7 +54,7 @@ class Inference(BaseModel):
         },
     )
 
-    id: str | None = Field(None, max_length=128)
+    id: str | None = Field(default=None, max_length=128)
     parameters: dict[str, Any] = {}
     inputs: list[Tensor] = Field(min_length=1, max_length=1)
     outputs: list[Named] | None = None
