@@ -13,6 +13,7 @@ from innerloop.core.task import Examples
 from innerloop.estimators.fewshot import FewShotClassifier
 from innerloop.evidence import answered, leave_one_out
 from innerloop.evidence.plane import plane
+from innerloop.serve.learning import support_of
 
 #: Examples up to which refits are made, and draws of examples for each number of shots.
 _FEW, _DRAWS = 400, 20
@@ -45,7 +46,7 @@ def insights(model: FewShotClassifier, ids: Sequence[str]) -> dict[str, Any]:
     }
     if len(ids) > _FEW:
         return {**found, "suspects": None, "left_out": None, "confusion": None, "accuracy_by_shots": None}
-    support = Examples(torch.from_numpy(np.array(model.X_)), torch.eye(len(classes), dtype=torch.float64)[codes])
+    support = support_of(model)
     suspects = [
         {"example": ids[one.place], "label": one.label, "likelier": one.likelier, "suspicion": one.suspicion}
         for one in model.suspects()

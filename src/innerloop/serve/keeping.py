@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Row
 
 from innerloop.bundle import read
+from innerloop.bundle.names import class_with
 from innerloop.core.plain import json_of
 from innerloop.core.task import InputError
 from innerloop.estimators.fewshot import FewShotClassifier
@@ -137,7 +138,7 @@ def _bare(parts: dict[str, bytes]) -> Kept:
             bundle = read(place)
         except InputError:
             raise InputError("the file holds no whole bundle: export it again") from None
-        if bundle.kind != f"{FewShotClassifier.__module__}:{FewShotClassifier.__qualname__}":
+        if bundle.kind in ("learner", "adapted") or class_with("from_bundle", bundle.kind) is not FewShotClassifier:
             raise InputError(f"the bundle holds a {bundle.kind[:80]}: give that of a FewShotClassifier")
         state = bundle.state
     said, asked = state["encoder"], state["asked"]

@@ -8,9 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
-from innerloop.core.task import InputError
+from innerloop.core.task import Examples, InputError
 from innerloop.estimators.fewshot import FewShotClassifier
+from innerloop.estimators.unknown import strangeness
 from innerloop.serve.given import Given
 from innerloop.serve.problems import Problem
 
@@ -121,23 +124,36 @@ def answers(
     with _turn:
         proba = model.predict_proba(inputs)
         sets = model.predict_set(inputs, promised)
-        strange = model.unknown_score(inputs)
-        rejected = [one is None for one in model.predict(inputs, "reject", error)] if error < 1 else [None] * len(proba)
+        strange = strangeness(support_of(model), _features(model, inputs), model.transformer_)
+        rejected = strange.rejected(error).tolist() if error < 1 else [None] * len(proba)
         reasons = list(model.explain(inputs, turn=False)) if evidence else [None] * len(proba)
     classes = model.classes_.tolist()
     items = []
-    for row, inside, score, out, reason in zip(proba, sets, strange, rejected, reasons, strict=True):
+    for row, inside, score, out, reason in zip(proba, sets, strange.score.tolist(), rejected, reasons, strict=True):
         one = {
             "label": classes[int(row.argmax())],
             "probabilities": dict(zip(classes, row.tolist(), strict=True)),
             "set": inside.tolist(),
             "none_of_these": out,
-            "unknown": float(score),
+            "unknown": score,
         }
         if reason is not None:
             one["evidence"] = _evidence(reason.evidence, reason.shift, ids)
         items.append(one)
     return {"items": items, "coverage": promised, "error": error if error < 1 else None}
+
+
+def support_of(model: FewShotClassifier) -> Examples:
+    """What a model learned from: features ``[N, H]``, one-hot rows ``[N, D]``, float64."""
+    codes = np.searchsorted(model.classes_, model.y_)
+    rows = torch.eye(len(model.classes_), dtype=torch.float64)[torch.from_numpy(codes)]
+    return Examples(torch.from_numpy(np.array(model.X_)), rows)
+
+
+def _features(model: FewShotClassifier, inputs: Any) -> Tensor:
+    encoder = model.transformer_
+    x = np.asarray(inputs if encoder is None else encoder.transform(inputs), dtype=np.float64)
+    return torch.from_numpy(x)
 
 
 def _least(model: FewShotClassifier) -> float:

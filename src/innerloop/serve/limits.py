@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from innerloop.serve.logs import logged
@@ -170,7 +170,7 @@ class Visit:
             made = answer(error.status_code, error.detail, self.id, error.headers, error.more)
         elif isinstance(error, TimeoutError):
             made = answer(503, f"it took more than {deadline:g} s, and was given up: ask for less", self.id, again)
-        elif isinstance(error, DBAPIError | PoolTimeout):
+        elif isinstance(error, OperationalError | InterfaceError | PoolTimeout):
             self.error = type(error).__name__
             made = answer(503, "the database cannot answer now: try again in a moment", self.id, again)
         elif isinstance(error, MemoryError):

@@ -1,0 +1,144 @@
+"""How long the service takes: to learn a task of 5 classes with 5 drawings each and to answer for one more.
+
+    python benchmarks/serve.py latency --rounds 200
+
+Each round gives an example another label and asks the task about a drawing that was never seen, so that the task is learned
+anew. In process it is the replica's own function; over HTTP a server of its own process, asked by a client that keeps its
+connection. Features of the 25 examples lie in the database, as they do in service.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from innerloop.serve.replica import Replica
+from innerloop.serve.settings import Settings
+
+WAYS, SHOTS, SIDE = 5, 5, 105
+LIMITS = {"in process": 15.0, "over HTTP": 30.0}
+
+
+def drawings() -> Iterator[tuple[str, bytes]]:
+    """Digits 0 to 4 as PNG files, all classes in turn."""
+    images, labels = load_digits(return_X_y=True)
+    places = [np.flatnonzero(labels == label) for label in range(WAYS)]
+    for row in zip(*places, strict=False):
+        for place in row:
+            image = Image.fromarray((255 - images[place].reshape(8, 8) * 15.9).astype(np.uint8))
+            file = io.BytesIO()
+            image.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(file, "PNG")
+            yield f"digit {labels[place]}", file.getvalue()
+
+
+def timed(
+    rounds: int, relabel: Callable[[str], Any], predict: Callable[[bytes], Any], queries: Iterator[tuple[str, bytes]]
+) -> dict[str, list[float]]:
+    """Milliseconds of a change, of an answer that has to learn first, and of one that has not."""
+    found: dict[str, list[float]] = {"change": [], "adapt + predict": [], "predict": []}
+    for number in range(rounds + 5):
+        # The first rounds warm up.
+        kept = found if number >= 5 else {name: [] for name in found}
+        for name, act in (
+            ("change", lambda: relabel(f"digit {number % WAYS} {number}" if number % 2 else "digit 0")),
+            ("adapt + predict", lambda: predict(next(queries)[1])),
+            ("predict", lambda: predict(next(queries)[1])),
+        ):
+            begun = time.perf_counter()
+            act()
+            kept[name].append(1000 * (time.perf_counter() - begun))
+    return found
+
+
+def said(where: str, found: dict[str, list[float]]) -> None:
+    for name, times in found.items():
+        p50, p99 = np.percentile(times, (50, 99))
+        limit = f", limit {LIMITS[where]:g}" if name == "adapt + predict" else ""
+        print(f"{where:10}  {name:16} p50 {p50:6.1f} ms  p99 {p99:6.1f} ms  p99/p50 {p99 / p50:.1f}{limit}")
+
+
+def in_process(folder: Path, rounds: int, head: str) -> None:
+    replica = Replica(Settings(database=f"sqlite:///{folder}/in.db"))
+    queries = drawings()
+    reader = replica.reader("drawings")
+    made = replica.store.create("local", "digits", "drawings", replica.options("drawings", head, False))
+    task = made.answer["id"]
+    examples = [next(queries) for _ in range(WAYS * SHOTS)]
+    inputs = [reader.read(content, "image") for _, content in examples]
+    added = replica.store.add("local", task, replica.news("drawings", inputs, [label for label, _ in examples]))
+    first = added.answer["added"][0]["id"]
+
+    def predict(content: bytes) -> Any:
+        query = [replica.reader("drawings").read(content, "image")]
+        return replica.predict("local", task, query, coverage=None, evidence=False)
+
+    said("in process", timed(rounds, lambda label: replica.store.relabel("local", task, first, label), predict, queries))
+    replica.close()
+
+
+def over_http(folder: Path, rounds: int, head: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "innerloop", "serve", "--database", f"sqlite:///{folder}/http.db"]
+    command += ["--port", str(port), "--rate", "10000"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ) as server:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            while True:
+                try:
+                    client.get("/readyz").raise_for_status()
+                    break
+                except httpx.TransportError:
+                    time.sleep(0.1)
+            queries = drawings()
+            made = client.post("/v1/tasks", json={"kind": "drawings", "options": {"head": head}})
+            task = made.raise_for_status().json()["id"]
+            examples = [
+                {"label": label, "image": base64.b64encode(content).decode()}
+                for label, content in (next(queries) for _ in range(WAYS * SHOTS))
+            ]
+            added = client.post(f"/v1/tasks/{task}/examples", json={"examples": examples}).raise_for_status().json()
+            example = f"/v1/tasks/{task}/examples/{added['added'][0]['id']}"
+
+            def predict(content: bytes) -> Any:
+                body = {"items": [{"image": base64.b64encode(content).decode()}]}
+                return client.post(f"/v1/tasks/{task}/predict", json=body).raise_for_status()
+
+            def relabel(label: str) -> Any:
+                return client.patch(example, json={"label": label}).raise_for_status()
+
+            said("over HTTP", timed(rounds, relabel, predict, queries))
+        server.terminate()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["latency"])
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--head", default="ridge")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as place:
+        print(f"{WAYS} classes of {SHOTS} drawings, letters, head {asked.head}, {asked.rounds} rounds, one thread")
+        in_process(Path(place), asked.rounds, asked.head)
+        over_http(Path(place), asked.rounds, asked.head)
+
+
+if __name__ == "__main__":
+    main()
