@@ -88,7 +88,9 @@ def in_process(folder: Path, rounds: int, head: str) -> None:
         query = [replica.reader("drawings").read(content, "image")]
         return replica.predict("local", task, query, coverage=None, evidence=False)
 
-    said("in process", timed(rounds, lambda label: replica.store.relabel("local", task, first, label), predict, queries))
+    said(
+        "in process", timed(rounds, lambda label: replica.store.relabel("local", task, first, label), predict, queries)
+    )
     replica.close()
 
 

@@ -108,9 +108,7 @@ def test_rows_by_name_and_texts(client: TestClient) -> None:
 
 def test_changes_are_learned(client: TestClient) -> None:
     made = task(client, examples=vectors(8, 2))
-    first = next(
-        one for one in client.get(f"/v1/tasks/{made}/examples").json()["examples"] if one["label"] == "c0"
-    )
+    first = next(one for one in client.get(f"/v1/tasks/{made}/examples").json()["examples"] if one["label"] == "c0")
     changed = client.patch(f"/v1/tasks/{made}/examples/{first['id']}", json={"label": "other"})
     assert changed.json()["classes"] == {"c0": 3, "c1": 4, "other": 1}
     assert list(asked(client, made, {"vector": [4.0, 0.0]})["items"][0]["probabilities"]) == ["c0", "c1", "other"]

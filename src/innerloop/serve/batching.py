@@ -41,7 +41,7 @@ class Batcher:
     ) -> None:
         self.encoder = encoder
         self._size, self._patience, self._seen = size, patience, seen
-        self._waiting: deque[_Asked] = deque()
+        self.waiting: deque[_Asked] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"encoder {encoder.name}", daemon=True)
@@ -58,7 +58,7 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise busy("the service is stopping")
-            self._waiting.append(asked)
+            self.waiting.append(asked)
             self._changed.notify()
         try:
             return asked.done.result(self._patience)
@@ -103,10 +103,10 @@ class Batcher:
 
     def _next(self) -> list[_Asked]:
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
+            self._changed.wait_for(lambda: self.waiting or self._closed)
             found: list[_Asked] = []
             count = 0
-            while self._waiting and (not found or count + len(self._waiting[0].items) <= self._size):
-                found.append(self._waiting.popleft())
+            while self.waiting and (not found or count + len(self.waiting[0].items) <= self._size):
+                found.append(self.waiting.popleft())
                 count += len(found[-1].items)
             return found

@@ -108,6 +108,8 @@ class Reader:
                 warnings.simplefilter("ignore")
                 with Image.open(io.BytesIO(content), formats=[media.partition("/")[2].upper()]) as image:
                     width, height = image.size
+        except Image.DecompressionBombError:
+            raise InputError(f"{name} has very many pixels: {self._settings.pixels} are the limit") from None
         except Exception:
             # Pillow raises whatever a damaged header leads it to.
             raise InputError(f"{name} is damaged: its header cannot be read") from None

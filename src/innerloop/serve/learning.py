@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,19 @@ class Adapted(NamedTuple):
     model: FewShotClassifier
     columns: tuple[str, ...] | None
     """Of rows whose cells go by name."""
+
+
+@contextmanager
+def _in_words(what: str) -> Iterator[None]:
+    """What the mathematics refuses is the inputs', and no fault of ours."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, ArithmeticError, torch.linalg.LinAlgError):
+        raise InputError(
+            f"the task cannot be {what} with these numbers: give them in one unit, and not all alike"
+        ) from None
 
 
 def check_ready(labels: Sequence[str]) -> None:
@@ -61,7 +75,7 @@ def adapted(inputs: Any, labels: Sequence[str], options: Mapping[str, Any], enco
     if encoder == "table":
         columns = columns_of(inputs)
         inputs = cells_of(inputs, columns)
-    with _turn:
+    with _turn, _in_words("learned"):
         model = FewShotClassifier(encoder, options["head"], options["class_names"])
         return Adapted(model.fit(inputs, np.array(labels)), columns)
 
@@ -118,15 +132,19 @@ def answers(
     model = state.model
     if model.encoder_ == "table":
         inputs = cells_of(inputs, state.columns)
+    elif model.transformer_ is None and inputs.shape[1] != model.X_.shape[1]:
+        raise InputError(f"the vectors have {inputs.shape[1]} numbers, those of the examples {model.X_.shape[1]}")
     count = len(model.y_)
     promised = min(COVERAGE, count / (count + 1)) if coverage is None else coverage
     error = max(ERROR, _least(model))
-    with _turn:
+    with _turn, _in_words("answered"):
         proba = model.predict_proba(inputs)
         sets = model.predict_set(inputs, promised)
         strange = strangeness(support_of(model), _features(model, inputs), model.transformer_)
         rejected = strange.rejected(error).tolist() if error < 1 else [None] * len(proba)
         reasons = list(model.explain(inputs, turn=False)) if evidence else [None] * len(proba)
+    if not (np.isfinite(proba).all() and strange.score.isfinite().all()):
+        raise InputError("the numbers of examples and queries are too far apart to be compared: give them in one unit")
     classes = model.classes_.tolist()
     items = []
     for row, inside, score, out, reason in zip(proba, sets, strange.score.tolist(), rejected, reasons, strict=True):
