@@ -2,9 +2,13 @@
 
     python benchmarks/serve.py latency --rounds 200
 
-Each round gives an example another label and asks the task about a drawing that was never seen, so that the task is learned
-anew. In process it is the replica's own function; over HTTP a server of its own process, asked by a client that keeps its
-connection. Features of the 25 examples lie in the database, as they do in service.
+    python benchmarks/serve.py throughput --kind text
+
+Latency: each round gives an example another label and asks the task about a drawing that was never seen, so that the
+task is learned anew. In process it is the replica's own function; over HTTP a server of its own process, asked by a
+client that keeps its connection. Features of the 25 examples lie in the database, as they do in service.
+
+Throughput: 32 clients in threads ask one task about inputs that were never seen, encoded one by one and together.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +37,10 @@ from innerloop.serve.replica import Replica
 from innerloop.serve.settings import Settings
 
 WAYS, SHOTS, SIDE = 5, 5, 105
+#: Rounds before the clock runs.
+WARM = 5
+#: That ask at the same time.
+CLIENTS = 32
 LIMITS = {"in process": 15.0, "over HTTP": 30.0}
 
 
@@ -48,21 +57,19 @@ def drawings() -> Iterator[tuple[str, bytes]]:
 
 
 def timed(
-    rounds: int, relabel: Callable[[str], Any], predict: Callable[[bytes], Any], queries: Iterator[tuple[str, bytes]]
+    rounds: int, relabel: Callable[[Any], Any], predict: Callable[[Any], Any], queries: Iterator[tuple[str, bytes]]
 ) -> dict[str, list[float]]:
     """Milliseconds of a change, of an answer that has to learn first, and of one that has not."""
     found: dict[str, list[float]] = {"change": [], "adapt + predict": [], "predict": []}
-    for number in range(rounds + 5):
-        # The first rounds warm up.
-        kept = found if number >= 5 else {name: [] for name in found}
-        for name, act in (
-            ("change", lambda: relabel(f"digit {number % WAYS} {number}" if number % 2 else "digit 0")),
-            ("adapt + predict", lambda: predict(next(queries)[1])),
-            ("predict", lambda: predict(next(queries)[1])),
-        ):
+    for number in range(rounds + WARM):
+        label = f"odd {number}" if number % 2 else "digit 0"
+        steps = [("change", relabel, label)]
+        steps += [(name, predict, next(queries)[1]) for name in ("adapt + predict", "predict")]
+        for name, act, given in steps:
             begun = time.perf_counter()
-            act()
-            kept[name].append(1000 * (time.perf_counter() - begun))
+            act(given)
+            if number >= WARM:
+                found[name].append(1000 * (time.perf_counter() - begun))
     return found
 
 
@@ -129,14 +136,54 @@ def over_http(folder: Path, rounds: int, head: str) -> None:
         server.terminate()
 
 
+def asked_of(kind: str, count: int) -> list[tuple[str, bytes]]:
+    """Labelled inputs, none of them twice."""
+    if kind == "drawings":
+        drawn = drawings()
+        return [next(drawn) for _ in range(count)]
+    words = ("my card was lost", "send money to Anna", "what is my balance", "close the account", "change my address")
+    return [(words[n % 5], f"{words[n % 5]}, please, it is number {n}".encode()) for n in range(count)]
+
+
+def throughput(folder: Path, kind: str, queries: int) -> None:
+    given = asked_of(kind, 25 + 2 * queries)
+    seconds = {}
+    for batch in (1, 32):
+        replica = Replica(Settings(database=f"sqlite:///{folder}/{batch}.db", batch=batch, deadline=600))
+        task = replica.store.create("local", kind, kind, replica.options(kind, "ridge", False)).answer["id"]
+        reader = replica.reader(kind)
+        inputs = [reader.read(reader.parsed(content), "input") for _, content in given]
+        new = replica.news(kind, inputs[:25], [label for label, _ in given[:25]])
+        replica.store.add("local", task, new)
+        # Of each input the features are kept: every way has inputs of its own.
+        own = inputs[25 : 25 + queries] if batch == 1 else inputs[25 + queries :]
+
+        def ask(one: Any, replica: Replica = replica, task: str = task) -> None:
+            replica.predict("local", task, [one], coverage=None, evidence=False)
+
+        ask(inputs[0])
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            begun = time.perf_counter()
+            list(pool.map(ask, own))
+            seconds[batch] = time.perf_counter() - begun
+        print(f"{kind}, batch {batch:2}: {queries / seconds[batch]:6.1f} answers a second")
+        replica.close()
+    print(f"together {seconds[1] / seconds[32]:.2f} times as many; wanted 3")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["latency"])
+    parser.add_argument("what", choices=["latency", "throughput"])
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--head", default="ridge")
+    parser.add_argument("--kind", choices=["text", "drawings"], default="text")
+    parser.add_argument("--queries", type=int, default=400)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
+        if asked.what == "throughput":
+            throughput(Path(place), asked.kind, asked.queries)
+            return
         print(f"{WAYS} classes of {SHOTS} drawings, letters, head {asked.head}, {asked.rounds} rounds, one thread")
         in_process(Path(place), asked.rounds, asked.head)
         over_http(Path(place), asked.rounds, asked.head)

@@ -18,9 +18,9 @@ from innerloop.core.task import InputError
 from innerloop.serve import tables
 from innerloop.serve.app import create_app
 from innerloop.serve.database import opened
+from innerloop.serve.reading import digest_of
 from innerloop.serve.settings import Settings
 from innerloop.serve.states import Latest
-from innerloop.serve.store import digest_of
 
 CLIENTS = 50
 

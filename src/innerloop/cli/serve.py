@@ -24,7 +24,9 @@ def serve(
     batch: Annotated[int, typer.Option(help="inputs that an encoder takes at a time", min=1)] = 32,
     rate: Annotated[float, typer.Option(help="requests a second of a tenant", min=0.1)] = 200.0,
     deadline: Annotated[float, typer.Option(help="seconds after which a request is given up", min=0.1)] = 30.0,
-    tenant: Annotated[str | None, typer.Option(help="with keys: make a key for this tenant")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="whose tasks the bundles are; with keys: make a key for this tenant")
+    ] = None,
     revoke: Annotated[str | None, typer.Option(help="with keys: take back the key of this id")] = None,
 ) -> None:
     """Serve tasks over HTTP. `serve keys` lists the keys, and makes one or takes one back.
@@ -37,7 +39,7 @@ def serve(
 
         from innerloop.serve.app import create_app
         from innerloop.serve.database import opened
-        from innerloop.serve.keys import Keys
+        from innerloop.serve.keys import LOCAL, Keys
         from innerloop.serve.logs import to_stderr
         from innerloop.serve.settings import Settings
         from innerloop.serve.start import brought
@@ -48,8 +50,8 @@ def serve(
     if tasks == ["keys"]:
         _keys(Keys(opened(database)), tenant, revoke)
         return
-    if tenant is not None or revoke is not None:
-        raise InputError("--tenant and --revoke are for keys: innerloop serve keys --tenant NAME")
+    if revoke is not None:
+        raise InputError("--revoke is for keys: innerloop serve keys --revoke ID")
     here = _is_here(host)
     if not here and not Keys(opened(database)).any():
         raise InputError(
@@ -62,7 +64,7 @@ def serve(
     settings = Settings(database=database, hosts=hosts, states=states, batch=batch, rate=rate, deadline=deadline)
     app = create_app(settings)
     for path in tasks or ():
-        typer.echo(f"{path}: task {brought(app.state.replica, Path(path))}")
+        typer.echo(f"{path}: task {brought(app.state.replica, Path(path), tenant or LOCAL)}")
     to_stderr()
     uvicorn.run(app, host=host, port=port, access_log=False, log_level="warning", server_header=False)
 

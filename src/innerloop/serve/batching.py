@@ -1,10 +1,10 @@
-"""One encoder for many requests: whatever waits while it works is its next batch."""
+"""One worker for many requests: whatever waits while it works is its next batch."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from typing import Any, NamedTuple
@@ -20,41 +20,51 @@ Floats = npt.NDArray[np.float32]
 
 
 class _Asked(NamedTuple):
+    key: Hashable
     items: Sequence[Any]
-    done: Future[Floats]
+    done: Future[Sequence[Any]]
 
 
-class Batcher:
-    """Encodes the inputs of several requests together.
+class Together:
+    """Works on the items of several requests at once.
 
-    It waits for nobody: a request that comes alone is encoded at once, and those that come meanwhile go together.
+    It waits for nobody: a request that comes alone is worked on at once, and those that come meanwhile go together.
 
     Args:
-        encoder: of inputs.
-        size: inputs at a time, at most; a request with more goes alone.
-        patience: seconds that a request waits for its features.
-        seen: told the number of inputs of each batch.
+        name: of the worker.
+        work: from a key and items to a result for each.
+        size: items at a time, at most; a request with more goes alone.
+        patience: seconds that a request waits.
+        seen: told the number of items of each batch.
     """
 
     def __init__(
-        self, encoder: Encoder, size: int, patience: float, seen: Callable[[int], None] = lambda count: None
+        self,
+        name: str,
+        work: Callable[[Any, list[Any]], Any],
+        size: int,
+        patience: float,
+        seen: Callable[[int], None] = lambda count: None,
     ) -> None:
-        self.encoder = encoder
-        self._size, self._patience, self._seen = size, patience, seen
+        self._name, self._work, self._size, self._patience, self._seen = name, work, size, patience, seen
         self.waiting: deque[_Asked] = deque()
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name=f"encoder {encoder.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def encode(self, items: Sequence[Any]) -> Floats:
-        """Features ``[N, H]`` of inputs.
+    def ask(self, key: Hashable, items: Sequence[Any]) -> Sequence[Any]:
+        """The results of items, those of one request in one piece.
+
+        Args:
+            key: only requests of the same one go together.
+            items: of the request.
 
         Raises:
-            InputError: for an input that the encoder refuses.
+            InputError: for an item that is refused; other requests do not notice.
             Problem: 503, where it takes too long.
         """
-        asked = _Asked(items, Future())
+        asked = _Asked(key, items, Future())
         with self._changed:
             if self._closed:
                 raise busy("the service is stopping")
@@ -64,7 +74,7 @@ class Batcher:
             return asked.done.result(self._patience)
         except Late:
             asked.done.cancel()
-            raise busy(f"the encoder has not come to the request within {self._patience:g} s: try again") from None
+            raise busy(f"{self._name} has not come to the request within {self._patience:g} s: try again") from None
 
     def close(self) -> None:
         """Do what waits, and end."""
@@ -76,37 +86,72 @@ class Batcher:
     def _run(self) -> None:
         while batch := self._next():
             batch = [one for one in batch if one.done.set_running_or_notify_cancel()]
-            items = [item for one in batch for item in one.items]
-            if not items:
+            if not batch:
                 continue
-            self._seen(len(items))
+            self._seen(sum(len(one.items) for one in batch))
             try:
-                rows = self.encoder.transform(items)
+                found = self._work(batch[0].key, [item for one in batch for item in one.items])
             except InputError as error:
-                # One request's input must not spoil the others'.
-                self._alone(batch) if len(batch) > 1 else batch[0].done.set_exception(error)
+                if len(batch) == 1:
+                    batch[0].done.set_exception(error)
+                # One request's items must not spoil the others'.
+                for one in batch if len(batch) > 1 else ():
+                    self._alone(one)
             except BaseException as error:
                 for one in batch:
                     one.done.set_exception(error)
             else:
                 start = 0
                 for one in batch:
-                    one.done.set_result(rows[start : start + len(one.items)])
+                    one.done.set_result(found[start : start + len(one.items)])
                     start += len(one.items)
 
-    def _alone(self, batch: Sequence[_Asked]) -> None:
-        for one in batch:
-            try:
-                one.done.set_result(self.encoder.transform(list(one.items)))
-            except BaseException as error:
-                one.done.set_exception(error)
+    def _alone(self, one: _Asked) -> None:
+        try:
+            one.done.set_result(self._work(one.key, list(one.items)))
+        except BaseException as error:
+            one.done.set_exception(error)
 
     def _next(self) -> list[_Asked]:
+        """The first request, and those behind it that may go with it."""
         with self._changed:
             self._changed.wait_for(lambda: self.waiting or self._closed)
             found: list[_Asked] = []
+            left: deque[_Asked] = deque()
             count = 0
-            while self.waiting and (not found or count + len(self.waiting[0].items) <= self._size):
-                found.append(self.waiting.popleft())
-                count += len(found[-1].items)
+            for one in self.waiting:
+                count += len(one.items)
+                goes = not found or (one.key == found[0].key and count <= self._size)
+                (found if goes else left).append(one)
+            self.waiting = left
             return found
+
+
+class Batcher:
+    """An encoder of inputs for many requests.
+
+    Args:
+        encoder: of inputs.
+        size: inputs at a time.
+        patience: seconds that a request waits for its features.
+        seen: told the number of inputs of each batch.
+    """
+
+    def __init__(
+        self, encoder: Encoder, size: int, patience: float, seen: Callable[[int], None] = lambda count: None
+    ) -> None:
+        self.encoder = encoder
+        self.line = Together(f"encoder {encoder.name}", lambda _, items: encoder.transform(items), size, patience, seen)
+
+    def encode(self, items: Sequence[Any]) -> Floats:
+        """Features ``[N, H]`` of inputs.
+
+        Raises:
+            InputError: for an input that the encoder refuses.
+            Problem: 503, where it takes too long.
+        """
+        return np.asarray(self.line.ask(None, items))
+
+    def close(self) -> None:
+        """Do what waits, and end."""
+        self.line.close()

@@ -41,7 +41,7 @@ def _in_words(what: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (ValueError, ArithmeticError, torch.linalg.LinAlgError):
+    except (ValueError, ArithmeticError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
         raise InputError(
             f"the task cannot be {what} with these numbers: give them in one unit, and not all alike"
         ) from None
@@ -114,17 +114,36 @@ def cells_of(rows: Sequence[Any], columns: tuple[str, ...] | None) -> list[list[
     return found
 
 
-def answers(
-    state: Adapted, inputs: Any, ids: Sequence[str], *, coverage: float | None, evidence: bool
-) -> dict[str, Any]:
+class Promises(NamedTuple):
+    """What is promised of the answers of a task."""
+
+    coverage: float
+    """The share of sets that hold the true class."""
+    error: float | None
+    """The share of queries of known classes that are rejected, at most; ``None`` where nothing can be told."""
+
+
+def promises(model: FewShotClassifier, coverage: float | None) -> Promises:
+    """What so many examples can promise.
+
+    Args:
+        model: of the task.
+        coverage: that is asked for; default 0.9, or what the examples can promise.
+    """
+    counts = np.unique(model.y_, return_counts=True)[1]
+    among = len(model.y_) + 1
+    error = max(ERROR, float((counts == 1).sum() + 1) / among)
+    return Promises(min(COVERAGE, 1 - 1 / among) if coverage is None else coverage, error if error < 1 else None)
+
+
+def answers(state: Adapted, inputs: Any, promised: Promises, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """What a task says of queries.
 
     Args:
         state: the task.
         inputs: Q of them, as it learned from.
-        ids: of the examples, in their order.
-        coverage: the share of sets that hold the true class; default 0.9, or what so many examples can promise.
-        evidence: whether to say what each example did to the answer.
+        promised: of the answers.
+        ids: of the examples, in their order, to say what each of them did.
 
     Raises:
         InputError: for inputs of another kind, or a coverage that so few examples cannot promise.
@@ -134,15 +153,12 @@ def answers(
         inputs = cells_of(inputs, state.columns)
     elif model.transformer_ is None and inputs.shape[1] != model.X_.shape[1]:
         raise InputError(f"the vectors have {inputs.shape[1]} numbers, those of the examples {model.X_.shape[1]}")
-    count = len(model.y_)
-    promised = min(COVERAGE, count / (count + 1)) if coverage is None else coverage
-    error = max(ERROR, _least(model))
     with _turn, _in_words("answered"):
         proba = model.predict_proba(inputs)
-        sets = model.predict_set(inputs, promised)
+        sets = model.predict_set(inputs, promised.coverage)
         strange = strangeness(support_of(model), _features(model, inputs), model.transformer_)
-        rejected = strange.rejected(error).tolist() if error < 1 else [None] * len(proba)
-        reasons = list(model.explain(inputs, turn=False)) if evidence else [None] * len(proba)
+        rejected = [None] * len(proba) if promised.error is None else strange.rejected(promised.error).tolist()
+        reasons = [None] * len(proba) if ids is None else list(model.explain(inputs, turn=False))
     if not (np.isfinite(proba).all() and strange.score.isfinite().all()):
         raise InputError("the numbers of examples and queries are too far apart to be compared: give them in one unit")
     classes = model.classes_.tolist()
@@ -155,10 +171,10 @@ def answers(
             "none_of_these": out,
             "unknown": score,
         }
-        if reason is not None:
+        if reason is not None and ids is not None:
             one["evidence"] = _evidence(reason.evidence, reason.shift, ids)
         items.append(one)
-    return {"items": items, "coverage": promised, "error": error if error < 1 else None}
+    return items
 
 
 def support_of(model: FewShotClassifier) -> Examples:
@@ -172,12 +188,6 @@ def _features(model: FewShotClassifier, inputs: Any) -> Tensor:
     encoder = model.transformer_
     x = np.asarray(inputs if encoder is None else encoder.transform(inputs), dtype=np.float64)
     return torch.from_numpy(x)
-
-
-def _least(model: FewShotClassifier) -> float:
-    """The smallest share of rejected queries that the examples can promise."""
-    counts = np.unique(model.y_, return_counts=True)[1]
-    return float((counts == 1).sum() + 1) / (len(model.y_) + 1)
 
 
 def _evidence(amounts: npt.NDArray[Any], shifts: npt.NDArray[Any], ids: Sequence[str]) -> list[dict[str, Any]]:

@@ -178,3 +178,10 @@ class Problem(BaseModel):
     status: int
     detail: str
     request: str
+
+
+class Refused(BaseModel):
+    """What went wrong, in the words of the Open Inference Protocol."""
+
+    error: str
+    request: str

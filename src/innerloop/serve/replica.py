@@ -16,18 +16,19 @@ from innerloop.core.task import InputError, did_you_mean
 from innerloop.encoders.base import Encoder
 from innerloop.encoders.find import class_of
 from innerloop.estimators.choice import named_heads
-from innerloop.serve.batching import Batcher
+from innerloop.serve.batching import Batcher, Together
 from innerloop.serve.database import opened
 from innerloop.serve.given import Given
 from innerloop.serve.inputs import Input, Reader, decoded
 from innerloop.serve.keys import Keys
 from innerloop.serve.kinds import KINDS
-from innerloop.serve.learning import Adapted, adapted, answers, check_ready
+from innerloop.serve.learning import Adapted, Promises, adapted, answers, check_ready, promises
 from innerloop.serve.metrics import Metrics
 from innerloop.serve.problems import busy
+from innerloop.serve.reading import Snapshot
 from innerloop.serve.settings import Settings
 from innerloop.serve.states import Latest
-from innerloop.serve.store import Limits, New, Snapshot, Store
+from innerloop.serve.store import Limits, New, Store
 
 _TRIES = 5
 
@@ -57,14 +58,17 @@ class Replica:
         self.settings, self.metrics = settings, Metrics()
         self._engine = opened(settings.database)
         self.store = Store(self._engine, Limits(settings.examples, settings.classes, settings.tasks))
+        self.store.forget()
         self.keys = Keys(self._engine)
         self._states: Latest[Adapted] = Latest(settings.states)
         self._batchers: Latest[Batcher] = Latest(len(KINDS))
         self._open: list[Batcher] = []
+        self._answers = Together("the task", _answered, settings.batch, settings.deadline)
         self._slow = threading.Semaphore(settings.slow)
 
     def close(self) -> None:
         """Finish what was begun, and let go of the database."""
+        self._answers.close()
         for batcher in self._open:
             batcher.close()
         self._engine.dispose()
@@ -142,9 +146,14 @@ class Replica:
         ready = self.ready(tenant, task)
         kind = ready.row.kind
         queries = self.queries(kind, inputs)
-        found = answers(ready.state, queries, ready.ids, coverage=coverage, evidence=evidence)
+        promised = promises(ready.state.model, coverage)
+        if evidence or not KINDS[kind].alone:
+            items: Any = answers(ready.state, queries, promised, ready.ids if evidence else None)
+        else:
+            # Those of one task that were encoded together are answered together.
+            items = self._answers.ask((ready.state, promised), queries)
         self.metrics.predictions.labels(kind).inc(len(inputs))
-        return {"id": task, "version": ready.row.version, **found}
+        return {"id": task, "version": ready.row.version, "items": items, **promised._asdict()}
 
     def queries(self, kind: str, inputs: Sequence[Input]) -> Any:
         """Queries as a task takes them: features, vectors, or rows."""
@@ -222,6 +231,11 @@ class Replica:
 
     def _decoded(self, kind: str, contents: Sequence[bytes]) -> list[Any]:
         return [decoded(kind, one, f"input {place}", self.settings.pixels) for place, one in enumerate(contents)]
+
+
+def _answered(key: tuple[Adapted, Promises], queries: list[Any]) -> list[dict[str, Any]]:
+    state, promised = key
+    return answers(state, np.stack(queries), promised)
 
 
 def _matrix(vectors: Sequence[Sequence[float]]) -> Any:

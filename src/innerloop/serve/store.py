@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, Row, Select, and_, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, and_, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from innerloop.core.plain import json_of
 from innerloop.serve.problems import Problem, missing, stale
+from innerloop.serve.reading import Plain, Reading, digest_of, found, is_example, own, plain_of, same
 from innerloop.serve.tables import examples, requests, tasks
 
-Plain = dict[str, Any]
+#: Days for which a write is known by its key.
+_KNOWN = 7
 
 
 class Once(NamedTuple):
@@ -32,14 +32,6 @@ class Written(NamedTuple):
     answer: Plain
     again: bool
     """Whether it had been done before."""
-
-
-class Snapshot(NamedTuple):
-    """A task and its examples."""
-
-    row: Row[Any]
-    examples: list[Row[Any]]
-    """In an order that follows from what they are and not from when they came."""
 
 
 class New(NamedTuple):
@@ -61,7 +53,7 @@ class Limits(NamedTuple):
     tasks: int
 
 
-class Store:
+class Store(Reading):
     """Tasks in a database. Any number of replicas may have it open.
 
     Args:
@@ -70,12 +62,13 @@ class Store:
     """
 
     def __init__(self, engine: Engine, limits: Limits) -> None:
-        self._engine, self._limits = engine, limits
+        super().__init__(engine)
+        self._limits = limits
 
-    def alive(self) -> None:
-        """Ask the database for an answer."""
-        with self._engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+    def forget(self) -> None:
+        """Let go of the keys of writes that were done long ago."""
+        with self.engine.connect().execution_options(write=True) as connection, connection.begin():
+            connection.execute(delete(requests).where(requests.c.created < _now() - timedelta(days=_KNOWN)))
 
     def create(self, tenant: str, name: str, kind: str, options: Plain, once: Once | None = None) -> Written:
         """A new task without examples."""
@@ -120,7 +113,7 @@ class Store:
 
         def work(connection: Connection) -> Plain:
             self._locked(connection, tenant, task, version)
-            done = connection.execute(update(examples).where(_is(task, example)).values(label=label))
+            done = connection.execute(update(examples).where(is_example(task, example)).values(label=label))
             if not done.rowcount:
                 raise missing("example")
             self._checked(connection, task)
@@ -135,7 +128,7 @@ class Store:
 
         def work(connection: Connection) -> Plain:
             self._locked(connection, tenant, task, version)
-            if not connection.execute(delete(examples).where(_is(task, example))).rowcount:
+            if not connection.execute(delete(examples).where(is_example(task, example))).rowcount:
                 raise missing("example")
             return self._changed(connection, tenant, task)
 
@@ -152,72 +145,18 @@ class Store:
 
         return self._write(tenant, once, work)
 
-    def task(self, tenant: str, task: str) -> Row[Any]:
-        """A task.
-
-        Raises:
-            Problem: 404, where there is none, or it is somebody else's.
-        """
-        with self._engine.connect() as connection:
-            return _found(connection, _own(tenant, task))
-
-    def described(self, tenant: str, task: str) -> Plain:
-        """A task with the number of examples of each class."""
-        with self._engine.connect() as connection:
-            return _plain(connection, _found(connection, _own(tenant, task)))
-
-    def tasks(self, tenant: str, limit: int, after: str | None = None) -> list[Plain]:
-        """The tasks of a tenant, in the order of their ids."""
-        asked = select(tasks).where(tasks.c.tenant == tenant).order_by(tasks.c.id).limit(limit)
-        with self._engine.connect() as connection:
-            rows = connection.execute(asked if after is None else asked.where(tasks.c.id > after)).all()
-            return [_plain(connection, row) for row in rows]
-
-    def snapshot(self, tenant: str, task: str, *whole: str) -> Snapshot:
-        """A task with its examples, as they were at one moment.
-
-        Args:
-            tenant: whose it is.
-            task: its id.
-            whole: the large columns of the examples that are wanted: ``content``, ``features``.
-        """
-        columns = [examples.c.id, examples.c.label, examples.c.digest, examples.c.media, examples.c.encoder]
-        asked = select(*columns, *(examples.c[name] for name in whole)).where(examples.c.task == task)
-        with self._still().connect() as connection:
-            row = _found(connection, _own(tenant, task))
-            ordered = asked.order_by(examples.c.digest, examples.c.label, examples.c.place)
-            return Snapshot(row, list(connection.execute(ordered)))
-
-    def content(self, tenant: str, task: str, example: str) -> Any:
-        """What was sent as an example: ``content`` and ``media``."""
-        with self._engine.connect() as connection:
-            _found(connection, _own(tenant, task))
-            asked = select(examples.c.content, examples.c.media).where(_is(task, example))
-            row = connection.execute(asked).one_or_none()
-        if row is None:
-            raise missing("example")
-        if row.content is None:
-            raise Problem(404, "the example came as features alone, so that there is nothing to show")
-        return row
-
     def encoded(self, task: str, features: dict[str, bytes], encoder: str) -> None:
         """Keep features of examples that had none, for all replicas; where another one was first, its stay."""
-        with self._engine.connect().execution_options(write=True) as connection, connection.begin():
+        with self.engine.connect().execution_options(write=True) as connection, connection.begin():
             for example, row in features.items():
-                none = and_(_is(task, example), examples.c.features.is_(None))
+                none = and_(is_example(task, example), examples.c.features.is_(None))
                 connection.execute(update(examples).where(none).values(features=row, encoder=encoder))
-
-    def _still(self) -> Engine:
-        """The database as it is at one moment, whatever is written meanwhile: SQLite is so by itself."""
-        if self._engine.dialect.name != "postgresql":
-            return self._engine
-        return self._engine.execution_options(isolation_level="REPEATABLE READ")
 
     def _write(self, tenant: str, once: Once | None, work: Callable[[Connection], Plain]) -> Written:
         """Do a write, or give the answer that it had. It is durable when this returns."""
         for attempt in range(3):
             try:
-                with self._engine.connect().execution_options(write=True) as connection, connection.begin():
+                with self.engine.connect().execution_options(write=True) as connection, connection.begin():
                     if once is not None and (known := _known(connection, tenant, once)) is not None:
                         return Written(known, again=True)
                     answer = work(connection)
@@ -239,7 +178,7 @@ class Store:
         row = {"id": made, "tenant": tenant, "name": name, "kind": kind, "options": options, "version": 1}
         row |= {"digest": digest_of(kind, options, []), "created": now, "updated": now}
         connection.execute(insert(tasks).values(**row))
-        return _plain(connection, _found(connection, _own(tenant, made)))
+        return plain_of(connection, found(connection, own(tenant, made)))
 
     def _insert(self, connection: Connection, task: str, new: Sequence[New], place: int) -> list[str]:
         ids = [uuid.uuid4().hex for _ in new]
@@ -253,7 +192,7 @@ class Store:
 
     def _locked(self, connection: Connection, tenant: str, task: str, version: int | None) -> None:
         """A task that nobody else changes before this transaction ends, at the version that a client expects."""
-        row = _found(connection, _own(tenant, task).with_for_update())
+        row = found(connection, own(tenant, task).with_for_update())
         if version is not None and row.version != version:
             raise stale(row.version)
 
@@ -267,44 +206,14 @@ class Store:
 
     def _changed(self, connection: Connection, tenant: str, task: str) -> Plain:
         """The task at its next version."""
-        row = _found(connection, _own(tenant, task))
+        row = found(connection, own(tenant, task))
         pairs = connection.execute(select(examples.c.digest, examples.c.label).where(examples.c.task == task)).all()
         digest = digest_of(row.kind, row.options, [(one.digest, one.label) for one in pairs])
         values = {"version": row.version + 1, "digest": digest, "updated": _now()}
-        done = connection.execute(update(tasks).where(_same(tenant, task), tasks.c.version == row.version), values)
+        done = connection.execute(update(tasks).where(same(tenant, task), tasks.c.version == row.version), values)
         if done.rowcount != 1:
-            raise stale(_found(connection, _own(tenant, task)).version)
-        return _plain(connection, _found(connection, _own(tenant, task)))
-
-
-def digest_of(kind: str, options: Plain, pairs: Sequence[tuple[str, str]]) -> str:
-    """sha256 of what a task learns from.
-
-    Args:
-        kind: of the task.
-        options: of the task.
-        pairs: digest and label of each example, in any order.
-    """
-    return hashlib.sha256(json_of([kind, options, sorted(map(list, pairs))]).encode()).hexdigest()
-
-
-def _own(tenant: str, task: str) -> Select[Any]:
-    return select(tasks).where(_same(tenant, task))
-
-
-def _same(tenant: str, task: str) -> Any:
-    return and_(tasks.c.id == task, tasks.c.tenant == tenant)
-
-
-def _is(task: str, example: str) -> Any:
-    return and_(examples.c.task == task, examples.c.id == example)
-
-
-def _found(connection: Connection, asked: Select[Any]) -> Row[Any]:
-    row = connection.execute(asked).one_or_none()
-    if row is None:
-        raise missing()
-    return row
+            raise stale(found(connection, own(tenant, task)).version)
+        return plain_of(connection, found(connection, own(tenant, task)))
 
 
 def _known(connection: Connection, tenant: str, once: Once) -> Plain | None:
@@ -315,28 +224,6 @@ def _known(connection: Connection, tenant: str, once: Once) -> Plain | None:
     if row.digest != once.digest:
         raise Problem(422, "the Idempotency-Key belongs to another request: give each request a key of its own")
     return dict(row.answer)
-
-
-def _plain(connection: Connection, row: Row[Any]) -> Plain:
-    """A task as clients see it."""
-    asked = select(examples.c.label, func.count()).where(examples.c.task == row.id).group_by(examples.c.label)
-    counts: dict[str, int] = dict(sorted(map(tuple, connection.execute(asked))))
-    return {
-        "id": row.id,
-        "name": row.name,
-        "kind": row.kind,
-        "options": row.options,
-        "version": row.version,
-        "digest": row.digest,
-        "examples": sum(counts.values()),
-        "classes": counts,
-        "created": _iso(row.created),
-        "updated": _iso(row.updated),
-    }
-
-
-def _iso(moment: datetime) -> str:
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
 
 
 def _now() -> datetime:

@@ -16,11 +16,14 @@ from starlette.responses import JSONResponse
 from innerloop.core.task import InputError
 from innerloop.core.version import VERSION
 from innerloop.serve.asking import ReplicaOf, Tenant, inputs_of
-from innerloop.serve.models import Item
+from innerloop.serve.models import Item, Refused
 from innerloop.serve.problems import missing
 from innerloop.serve.routes_ops import ready as readyz
 
-router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+_CODES = (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
+router = APIRouter(
+    prefix="/v2", tags=["Open Inference Protocol"], responses={code: {"model": Refused} for code in _CODES}
+)
 Model = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="a task")]
 Of = Annotated[str, Path(pattern="^[0-9]{1,9}$", description="the version that the task has")]
 _NUMBERS = ("FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")
