@@ -58,26 +58,27 @@ def drawings() -> Iterator[tuple[str, bytes]]:
 
 def timed(
     rounds: int, relabel: Callable[[Any], Any], predict: Callable[[Any], Any], queries: Iterator[tuple[str, bytes]]
-) -> dict[str, list[float]]:
-    """Milliseconds of a change, of an answer that has to learn first, and of one that has not."""
-    found: dict[str, list[float]] = {"change": [], "adapt + predict": [], "predict": []}
+) -> dict[str, list[tuple[float, float]]]:
+    """Milliseconds, of the clock and of this process's processor time, of a change, of an answer that has to learn first, and of one that has not."""
+    found: dict[str, list[tuple[float, float]]] = {"change": [], "adapt + predict": [], "predict": []}
     for number in range(rounds + WARM):
         label = f"odd {number}" if number % 2 else "digit 0"
         steps = [("change", relabel, label)]
         steps += [(name, predict, next(queries)[1]) for name in ("adapt + predict", "predict")]
         for name, act, given in steps:
-            begun = time.perf_counter()
+            begun, used = time.perf_counter(), time.process_time()
             act(given)
             if number >= WARM:
-                found[name].append(1000 * (time.perf_counter() - begun))
+                found[name].append((1000 * (time.perf_counter() - begun), 1000 * (time.process_time() - used)))
     return found
 
 
-def said(where: str, found: dict[str, list[float]]) -> None:
+def said(where: str, found: dict[str, list[tuple[float, float]]]) -> None:
     for name, times in found.items():
-        p50, p99 = np.percentile(times, (50, 99))
+        (p50, own), (p99, _) = np.percentile(times, (50, 99), axis=0)
         limit = f", limit {LIMITS[where]:g}" if name == "adapt + predict" else ""
-        print(f"{where:10}  {name:16} p50 {p50:6.1f} ms  p99 {p99:6.1f} ms  p99/p50 {p99 / p50:.1f}{limit}")
+        processor = f", processor p50 {own:.1f} ms" if where == "in process" else ""
+        print(f"{where:10}  {name:16} p50 {p50:5.1f} ms  p99 {p99:5.1f} ms  {p99 / p50:.1f} x{limit}{processor}")
 
 
 def in_process(folder: Path, rounds: int, head: str) -> None:

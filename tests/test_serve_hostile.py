@@ -391,7 +391,7 @@ def test_one_bad_input_does_not_spoil_the_batch() -> None:
     for one in (first, *others):
         one.join()
     batcher.close()
-    assert sizes == [1, 2]
+    assert sizes == [1, 2, 1, 1]
     assert isinstance(found["bad"], InputError)
     assert (found["good"] == found["first"]).all()
     with pytest.raises(Problem):

@@ -1,13 +1,14 @@
-"""One worker for many requests: whatever waits while it works is its next batch."""
+"""Many requests together: whatever comes while some are worked on is the next batch."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as Late
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,8 @@ from innerloop.serve.problems import busy
 Floats = npt.NDArray[np.float32]
 
 
-class _Asked(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Asked:
     key: Hashable
     items: Sequence[Any]
     done: Future[Sequence[Any]]
@@ -28,10 +30,11 @@ class _Asked(NamedTuple):
 class Together:
     """Works on the items of several requests at once.
 
-    It waits for nobody: a request that comes alone is worked on at once, and those that come meanwhile go together.
+    It waits for nobody: a request that comes alone is worked on at once, by its own thread, and those that come
+    meanwhile go together, by the thread of one of them.
 
     Args:
-        name: of the worker.
+        name: what messages call it.
         work: from a key and items to a result for each.
         size: items at a time, at most; a request with more goes alone.
         patience: seconds that a request waits.
@@ -49,9 +52,7 @@ class Together:
         self._name, self._work, self._size, self._patience, self._seen = name, work, size, patience, seen
         self.waiting: deque[_Asked] = deque()
         self._changed = threading.Condition()
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._working = self._closed = False
 
     def ask(self, key: Hashable, items: Sequence[Any]) -> Sequence[Any]:
         """The results of items, those of one request in one piece.
@@ -65,66 +66,68 @@ class Together:
             Problem: 503, where it takes too long.
         """
         asked = _Asked(key, items, Future())
+        end = time.monotonic() + self._patience
         with self._changed:
             if self._closed:
                 raise busy("the service is stopping")
             self.waiting.append(asked)
-            self._changed.notify()
-        try:
-            return asked.done.result(self._patience)
-        except Late:
-            asked.done.cancel()
-            raise busy(f"{self._name} has not come to the request within {self._patience:g} s: try again") from None
+        while (batch := self._turn(asked, end)) is not None:
+            try:
+                self._do(batch)
+            finally:
+                with self._changed:
+                    self._working = False
+                    self._changed.notify_all()
+        return asked.done.result()
 
     def close(self) -> None:
-        """Do what waits, and end."""
+        """Take no more requests."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join()
 
-    def _run(self) -> None:
-        while batch := self._next():
-            batch = [one for one in batch if one.done.set_running_or_notify_cancel()]
-            if not batch:
-                continue
-            self._seen(sum(len(one.items) for one in batch))
-            try:
-                found = self._work(batch[0].key, [item for one in batch for item in one.items])
-            except InputError as error:
-                if len(batch) == 1:
-                    batch[0].done.set_exception(error)
-                # One request's items must not spoil the others'.
-                for one in batch if len(batch) > 1 else ():
-                    self._alone(one)
-            except BaseException as error:
-                for one in batch:
-                    one.done.set_exception(error)
-            else:
-                start = 0
-                for one in batch:
-                    one.done.set_result(found[start : start + len(one.items)])
-                    start += len(one.items)
-
-    def _alone(self, one: _Asked) -> None:
-        try:
-            one.done.set_result(self._work(one.key, list(one.items)))
-        except BaseException as error:
-            one.done.set_exception(error)
+    def _turn(self, asked: _Asked, end: float) -> list[_Asked] | None:
+        """The batch that the thread of a request is to work on; ``None`` where the request is done."""
+        with self._changed:
+            left = max(0.0, end - time.monotonic())
+            if not self._changed.wait_for(lambda: asked.done.done() or not self._working, left):
+                if asked in self.waiting:
+                    self.waiting.remove(asked)
+                raise busy(f"{self._name} has not come to the request within {self._patience:g} s: try again")
+            if asked.done.done():
+                return None
+            self._working = True
+            return self._next()
 
     def _next(self) -> list[_Asked]:
         """The first request, and those behind it that may go with it."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.waiting or self._closed)
-            found: list[_Asked] = []
-            left: deque[_Asked] = deque()
-            count = 0
-            for one in self.waiting:
-                count += len(one.items)
-                goes = not found or (one.key == found[0].key and count <= self._size)
-                (found if goes else left).append(one)
-            self.waiting = left
-            return found
+        found: list[_Asked] = []
+        left: deque[_Asked] = deque()
+        count = 0
+        for one in self.waiting:
+            count += len(one.items)
+            goes = not found or (one.key == found[0].key and count <= self._size)
+            (found if goes else left).append(one)
+        self.waiting = left
+        return found
+
+    def _do(self, batch: Sequence[_Asked]) -> None:
+        self._seen(sum(len(one.items) for one in batch))
+        try:
+            found = self._work(batch[0].key, [item for one in batch for item in one.items])
+        except InputError as error:
+            if len(batch) == 1:
+                batch[0].done.set_exception(error)
+            # One request's items must not spoil the others'.
+            for one in batch if len(batch) > 1 else ():
+                self._do([one])
+        except BaseException as error:
+            for one in batch:
+                one.done.set_exception(error)
+        else:
+            start = 0
+            for one in batch:
+                one.done.set_result(found[start : start + len(one.items)])
+                start += len(one.items)
 
 
 class Batcher:
@@ -153,5 +156,5 @@ class Batcher:
         return np.asarray(self.line.ask(None, items))
 
     def close(self) -> None:
-        """Do what waits, and end."""
+        """Take no more requests."""
         self.line.close()

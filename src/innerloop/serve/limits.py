@@ -82,7 +82,7 @@ class Door:
             self._inside += 1
             try:
                 visit.check_size()
-                async with asyncio.timeout(self._settings.deadline):
+                async with asyncio.timeout(self._settings.deadline) as visit.clock:
                     await self._app(scope, visit.receive, visit.send)
             finally:
                 self._inside -= 1
@@ -131,6 +131,7 @@ class Visit:
         self.begun = time.perf_counter()
         self.status, self.bytes_in, self.bytes_out = 0, 0, 0
         self.error: str | None = None
+        self.clock: asyncio.Timeout | None = None
         scope.setdefault("state", {})["request"] = self.id
 
     def check_size(self) -> None:
@@ -155,6 +156,9 @@ class Visit:
         """A part of the answer."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            # An answer that has begun is sent to its end.
+            if self.clock is not None:
+                self.clock.reschedule(None)
             message["headers"] = [*message["headers"], (b"x-request-id", self.id.encode())]
         else:
             self.bytes_out += len(message.get("body", b""))
