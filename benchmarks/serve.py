@@ -59,7 +59,10 @@ def drawings() -> Iterator[tuple[str, bytes]]:
 def timed(
     rounds: int, relabel: Callable[[Any], Any], predict: Callable[[Any], Any], queries: Iterator[tuple[str, bytes]]
 ) -> dict[str, list[tuple[float, float]]]:
-    """Milliseconds, of the clock and of this process's processor time, of a change, of an answer that has to learn first, and of one that has not."""
+    """Milliseconds of a change, of an answer that has to learn first, and of one that has not.
+
+    Of the clock, and of this process's processor time.
+    """
     found: dict[str, list[tuple[float, float]]] = {"change": [], "adapt + predict": [], "predict": []}
     for number in range(rounds + WARM):
         label = f"odd {number}" if number % 2 else "digit 0"

@@ -316,24 +316,33 @@ def test_a_rate_is_kept(tmp_path: Path) -> None:
         assert int(late.headers["retry-after"]) >= 1
 
 
-def test_late_and_busy_are_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with service(tmp_path, deadline=0.05, in_flight=1, slow=1) as client:
-        replica = client.app.state.replica  # type: ignore[attr-defined]
+def test_late_is_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with service(tmp_path, deadline=0.5) as client:
         go = threading.Event()
-        monkeypatch.setattr(replica.store, "tasks", lambda *given: go.wait(30))
+        store = client.app.state.replica.store  # type: ignore[attr-defined]
+        monkeypatch.setattr(store, "tasks", lambda *given: go.wait(30))
         late = client.get("/v1/tasks")
-        refused(late, 503, "more than 0.05 s")
-        assert late.headers["retry-after"]
         go.set()
+        refused(late, 503, "more than 0.5 s")
+        assert late.headers["retry-after"]
+
+
+def test_busy_and_without_its_database_are_503(tmp_path: Path) -> None:
+    with service(tmp_path, slow=1) as client:
+        replica = client.app.state.replica  # type: ignore[attr-defined]
         with replica.patience():
-            busy = client.get(f"/v1/tasks/{NOBODY}/insights")
-        refused(busy, 503)
+            refused(client.get(f"/v1/tasks/{NOBODY}/insights"), 503, "others are being made")
         replica.store.engine.dispose()
-        (tmp_path / "tasks.db").unlink()
+        for file in tmp_path.glob("tasks.db*"):
+            file.unlink()
         (tmp_path / "tasks.db").mkdir()
-        gone = client.get("/readyz")
-        refused(gone, 503)
-        assert gone.headers["retry-after"]
+        for path in ("/readyz", "/v1/tasks"):
+            gone = client.get(path)
+            refused(gone, 503, "database")
+            assert gone.headers["retry-after"]
+    with service(tmp_path / "full", in_flight=0) as client:
+        assert client.get("/healthz").status_code == 200
+        refused(client.get("/readyz"), 503, "too much to do")
 
 
 def test_a_fault_of_ours_says_nothing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

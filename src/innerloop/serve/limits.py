@@ -169,7 +169,7 @@ class Visit:
         if self.status:
             # The answer has begun: whoever reads it sees that it was cut off.
             raise error
-        again = {"Retry-After": "1"}
+        self.clock, again = None, {"Retry-After": "1"}
         if isinstance(error, Problem):
             made = answer(error.status_code, error.detail, self.id, error.headers, error.more)
         elif isinstance(error, TimeoutError):
