@@ -54,9 +54,9 @@ class View(NamedTuple):
 class Ensemble:
     """A table as every member sees it. It is encoded once, and each prediction reads that.
 
-    Every other member sees the quantiles of the features. Columns that are constant (or have no cell at all) say
-    nothing and are left out. Pickles and copies hold the table and not what was encoded, which the table gives again;
-    of a table so large that it would fill the memory none is kept.
+    By default every other member sees the quantiles of the features. Columns that are constant (or have no cell at
+    all) say nothing and are left out. Pickles and copies hold the table and not what was encoded, which the table
+    gives again; of a table so large that it would fill the memory none is kept.
 
     Args:
         weights: the bundle of the network.
@@ -65,6 +65,7 @@ class Ensemble:
         regression: which of the two.
         members: how many.
         random: chooses the members' rows and orders of the classes.
+        warped: whether all members see the quantiles of the features; ``None``: every other one.
         keep: whether the table is encoded at once, to be read often; or when it is read.
 
     Raises:
@@ -80,6 +81,7 @@ class Ensemble:
         regression: bool,
         members: int,
         random: np.random.RandomState,
+        warped: bool | None = None,
         keep: bool = True,
     ) -> None:
         if members < 1:
@@ -92,13 +94,14 @@ class Ensemble:
             )
         self.weights, self.regression = weights, regression
         self.x, self.y = x[:, self.varying], y
-        halves = (members + 1) // 2, members // 2
+        halves = ((members + 1) // 2, members // 2) if warped is None else (members * (not warped), members * warped)
         if len(x) <= MAX_ROWS:
             rows = np.arange(len(x))
             views = [self._view(rows, bool(i), half, random) for i, half in enumerate(halves) if half]
         else:
             strata = np.zeros(len(x), dtype=np.intp) if regression else y.argmax(1).numpy()
-            views = [self._view(_sample(random, strata), i % 2 == 1, 1, random) for i in range(members)]
+            sees = [i % 2 == 1 if warped is None else warped for i in range(members)]
+            views = [self._view(_sample(random, strata), quantiles, 1, random) for quantiles in sees]
         self.views = tuple(views)
         self._encoded: list[Encoded] = []
         if keep:
