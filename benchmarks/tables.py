@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--rows", nargs="+", default=["20", "50", "100", "half"])
     parser.add_argument("--tuned", action="store_true")
-    parser.add_argument("--members", type=int, default=4, help="of our ensemble")
+    parser.add_argument("--members", type=int, default=2, help="of our ensemble")
     parser.add_argument("--weights", help="a checkpoint in place of the package's")
     parser.add_argument("--methods", nargs="+", help="names of methods")
     parser.add_argument("--only", nargs="+", help="names of tables")

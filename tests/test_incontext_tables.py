@@ -12,13 +12,18 @@ import torch
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_iris
+from sklearn.linear_model import Ridge
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import innerloop as il
 from innerloop.encoders.pretrained import pretrained, shipped
 from innerloop.estimators import InContextClassifier, InContextRegressor
+from innerloop.estimators.coverage import held, left_out_levels, looked_at
+from innerloop.estimators.trend import Trend
 from innerloop.learners.generative.pfn import InContext, describe, joined
 
 RANDOM = np.random.default_rng(0)
@@ -95,6 +100,56 @@ def test_rows_without_a_label_are_refused_by_number(labels: list[object]) -> Non
 def test_labels_without_an_order_are_refused() -> None:
     with pytest.raises(il.InputError, match="int, str"):
         InContextClassifier().fit(X, np.array(["a", 1] * 45, dtype=object))
+
+
+def test_a_linear_trend_goes_on_where_rows_end() -> None:
+    x = np.linspace(-1, 1, 40)[:, None]
+    model = InContextRegressor().fit(x[5:35], 3 * x[5:35, 0])
+    assert model.score(x, 3 * x[:, 0]) > 0.99
+
+
+def test_what_a_trend_leaves_out_is_what_the_others_tell() -> None:
+    """Beside a regression without each row, whose penalty is known."""
+    trend = Trend.of(X[:20], Y[:20])
+    assert trend.share > 0.9
+    fits = []
+    for penalty in np.logspace(-2, 3, 21):
+        scores = 10 * np.tanh((X[:20] - X[:20].mean(0)) / X[:20].std(0) / 10)
+        left = [
+            Ridge(penalty).fit(scores[rows != i], Y[:20][rows != i]).predict(scores[[i]])[0]
+            for rows in [np.arange(20)]
+            for i in rows
+        ]
+        fits.append((np.square(left - Y[:20]).sum(), np.array(left)))
+    told = min(fits, key=lambda fit: fit[0])[1]
+    level = Y[:20].mean()
+    np.testing.assert_allclose(trend.left_out, level + trend.share * (told - level), atol=1e-9)
+
+
+def test_a_trend_that_chance_explains_is_none() -> None:
+    random = np.random.default_rng(0)
+    shares = [Trend.of(random.normal(size=(15, 8)), random.normal(size=15)).share for _ in range(40)]
+    assert np.mean(shares) < 0.15
+    assert Trend.of(np.ones((5, 0)), np.arange(5.0)).share == 0
+
+
+def test_intervals_hold_their_share() -> None:
+    """Of a skewed noise that differs along the first column."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(260, 2))
+    y = x[:, 1] + np.exp(0.7 * x[:, 0]) * random.exponential(size=260)
+    low, high = InContextRegressor().fit(x[:60], y[:60]).quantiles(x[60:], (0.05, 0.95)).T
+    assert ((low <= y[60:]) & (y[60:] <= high)).mean() == pytest.approx(0.9, abs=0.05)
+
+
+def test_levels_of_rows_left_out_are_their_own() -> None:
+    """Of targets that lie where a known distribution has them the shares stay, but for the rank among n + 1."""
+    y = np.arange(1, 100) / 100
+    levels = left_out_levels(y, lambda rows, asked: np.tile(looked_at(), (len(asked), 1)))
+    np.testing.assert_allclose(levels, np.sort(np.abs(2 * y - 1)), atol=1e-12)
+    np.testing.assert_allclose(held(np.array([0.05, 0.5, 0.95]), levels), [0.05, 0.5, 0.95], atol=0.011)
+    wide = left_out_levels(y, lambda rows, asked: np.tile(2 * looked_at() - 0.5, (len(asked), 1)))
+    np.testing.assert_allclose(held(np.array([0.05, 0.95]), wide), [0.275, 0.725], atol=0.011)
 
 
 # Features
@@ -305,6 +360,46 @@ def test_any_number_of_classes(count: int) -> None:
     np.testing.assert_array_equal(renamed.predict_proba(centers)[:, ::-1], p)
 
 
+def test_more_classes_than_the_network_reads_are_told_apart_better_than_by_their_means() -> None:
+    """Twenty-six classes that share two elongated clouds each, as strokes of letters do."""
+    random = np.random.default_rng(0)
+    y = np.arange(26 * 10) % 26
+    centers, sides = random.normal(size=(26, 6)), random.normal(size=(26, 6))
+    x = centers[y] + np.where(random.random(len(y)) < 0.5, 1, -1)[:, None] * sides[y]
+    x += 0.15 * random.normal(size=x.shape)
+    known, asked = slice(0, 182), slice(182, None)
+    model = InContextClassifier().fit(x[known], y[known])
+    proba = model.predict_proba(x[asked])
+    np.testing.assert_allclose(proba.sum(1), 1, atol=1e-5)
+    nearest = NearestCentroid().fit(x[known], y[known]).score(x[asked], y[asked])
+    assert model.score(x[asked], y[asked]) > nearest + 0.1
+
+
+def test_rare_classes_keep_their_rate() -> None:
+    """Where the columns tell nothing of a class of one in twenty, nothing is lost to its rate."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(600, 5)), (np.arange(600) % 20 == 0).astype(int)
+    proba = InContextClassifier().fit(x[:200], y[:200]).predict_proba(x[200:])
+    assert log_loss(y[200:], proba) < log_loss(y[200:], np.tile([0.95, 0.05], (400, 1))) + 0.02
+    assert proba[:, 1].mean() == pytest.approx(0.05, abs=0.02)
+
+
+def test_rows_that_come_twice_do_no_harm() -> None:
+    plain = InContextClassifier().fit(X[:60], LABELS[:60])
+    double = InContextClassifier().fit(np.repeat(X[:60], 2, 0), np.repeat(LABELS[:60], 2))
+    assert double.score(X[60:], LABELS[60:]) >= plain.score(X[60:], LABELS[60:]) - 0.05
+    assert (plain.predict_proba(X[60:]).argmax(1) == double.predict_proba(X[60:]).argmax(1)).mean() > 0.85
+
+
+def test_categories_of_many_levels_are_learned() -> None:
+    """Twelve words of no order, of which every third means yes."""
+    random = np.random.default_rng(0)
+    words = random.choice([f"word {letter}" for letter in "abcdefghijkl"], 300)
+    y = np.array([ord(word[-1]) % 3 == 0 for word in words])
+    x = np.stack((words.astype(object), random.normal(size=300)), 1)
+    assert InContextClassifier().fit(x[:200], y[:200]).score(x[200:], y[200:]) > 0.98
+
+
 # Weights, types and scikit-learn
 
 
@@ -434,10 +529,20 @@ def test_orders_of_the_classes_share_a_description_of_the_rows() -> None:
         torch.testing.assert_close(got, learner.predict(il.Examples(x[0], own), query[0])[0])
 
 
-def test_two_classes_are_read_in_both_orders() -> None:
-    model = InContextClassifier().fit(X[:60], Y[:60] > 0)
-    assert [sorted(view.orders.tolist()) for view in model._tree.top.views] == [[[0, 1], [1, 0]]] * 2
-    assert [view.counts for view in InContextRegressor(n_estimators=5).fit(X, Y)._ensemble.views] == [(3,), (2,)]
+def test_no_class_is_twice_in_one_place() -> None:
+    def orders(members: int, labels: object) -> list[list[list[int]]]:
+        views = InContextClassifier(n_estimators=members).fit(X[:60], labels)._tree.top.views
+        return [view.orders.tolist() for view in views]
+
+    two = Y[:60] > 0
+    (one,), (other,) = orders(2, two)
+    assert one == other[::-1]
+    assert [sorted(view) for view in orders(4, two)] == [[[0, 1], [1, 0]]] * 2
+    three = np.concatenate(orders(3, LABELS[:60]))
+    assert np.sort(three, 0).T.tolist() == [[0, 1, 2]] * 3
+    parts = InContextRegressor(n_estimators=5).fit(X, Y)._reading.parts
+    assert [part.ensemble.views[0].counts for part in parts] == [(3,), (2,)]
+    assert [part.ensemble.views[0].warp is None for part in parts] == [True, False]
 
 
 def test_fused_attention_is_attention() -> None:

@@ -11,9 +11,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.validation import validate_data
 
-from innerloop.encoders.columns import Column, cells
+from innerloop.encoders.columns import Cells, Column, cells
+from innerloop.estimators.ensemble import MAX_FEATURES
 
 Floats = npt.NDArray[np.float64]
+
+#: Fewest and most categories of a column each of which gets one of its own.
+_FEWEST, _MOST = 3, 20
 
 
 class InContextEstimator(BaseEstimator):  # type: ignore[misc]
@@ -25,7 +29,7 @@ class InContextEstimator(BaseEstimator):  # type: ignore[misc]
         weights: the bundle of an :class:`~innerloop.learners.InContext`; default the one of the package.
     """
 
-    def __init__(self, n_estimators: int = 4, random_state: int | None = 0, weights: str | Path | None = None) -> None:
+    def __init__(self, n_estimators: int = 2, random_state: int | None = 0, weights: str | Path | None = None) -> None:
         self.n_estimators = n_estimators
         self.random_state = random_state
         self.weights = weights
@@ -53,10 +57,24 @@ def learned(
     table = cells(X, estimator, reset=True)
     check_consistent_length(table[0].cells, y)
     columns = tuple(Column.of(column) for column in table)
-    return columns, np.stack([known.numbers(column) for known, column in zip(columns, table, strict=True)], 1), y
+    return columns, _numbers(columns, table), y
 
 
 def queried(estimator: InContextEstimator, columns: tuple[Column, ...], X: Any) -> Floats:
     """The numbers of queries ``[M, F]``, each column as the kind that it had at ``fit``."""
-    table = cells(X, estimator, reset=False)
-    return np.stack([known.numbers(column) for known, column in zip(columns, table, strict=True)], 1)
+    return _numbers(columns, cells(X, estimator, reset=False))
+
+
+def _numbers(columns: tuple[Column, ...], table: list[Cells]) -> Floats:
+    """The cells as numbers: a column each, and one for each category of a column of 3 to 20, as far as 100 reach.
+
+    The place of a category among the others says little where they have no order.
+    """
+    found = [known.numbers(column)[:, None] for known, column in zip(columns, table, strict=True)]
+    room = MAX_FEATURES - len(columns)
+    for known, codes in zip(columns, tuple(found), strict=True):
+        levels = len(known.codes or ())
+        if _FEWEST <= levels <= min(_MOST, room):
+            found.append(np.where(np.isnan(codes), np.nan, codes == np.arange(levels)))
+            room -= levels
+    return np.concatenate(found, 1)

@@ -40,10 +40,11 @@ class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[
     Columns are numbers, dates or categories, as they are at ``fit`` (:mod:`innerloop.encoders.columns` says how
     each is told and read). A missing cell (None, NaN, NaT, ``pandas.NA``, an empty string) may be anywhere; a
     category that ``fit`` has not seen counts as missing; a word in a column that held numbers or dates is refused.
+    Of 3 to 20 categories each gets a column of its own beside their places.
 
     Args:
         n_estimators: members of the ensemble; each sees the classes in an order of its own, and every other one the
-            features by their quantiles.
+            features by their quantiles. More of them gain about a thousandth of AUC, and take as much longer.
         random_state: of the members.
         weights: the bundle of an :class:`~innerloop.learners.InContext`; default the one of the package.
 

@@ -97,11 +97,16 @@ class Ensemble:
         halves = ((members + 1) // 2, members // 2) if warped is None else (members * (not warped), members * warped)
         if len(x) <= MAX_ROWS:
             rows = np.arange(len(x))
-            views = [self._view(rows, bool(i), half, random) for i, half in enumerate(halves) if half]
+            shifted = _shifted(y.shape[1], members, random)
+            views = [self._view(rows, bool(i), half, random, shifted[i::2]) for i, half in enumerate(halves) if half]
         else:
             strata = np.zeros(len(x), dtype=np.intp) if regression else y.argmax(1).numpy()
             sees = [i % 2 == 1 if warped is None else warped for i in range(members)]
-            views = [self._view(_sample(random, strata), quantiles, 1, random) for quantiles in sees]
+            shifted = _shifted(y.shape[1], members, random)
+            views = [
+                self._view(_sample(random, strata), quantiles, 1, random, shifted[i : i + 1])
+                for i, quantiles in enumerate(sees)
+            ]
         self.views = tuple(views)
         self._encoded: list[Encoded] = []
         if keep:
@@ -175,12 +180,21 @@ class Ensemble:
         for orders in torch.from_numpy(view.orders).split(self._orders_at_once(view)):
             yield learner.encode(Examples(x, self.y[view.rows][:, orders].transpose(0, 1)))
 
-    def _view(self, rows: npt.NDArray[np.intp], warped: bool, members: int, random: np.random.RandomState) -> View:
+    def _view(
+        self,
+        rows: npt.NDArray[np.intp],
+        warped: bool,
+        members: int,
+        random: np.random.RandomState,
+        shifted: npt.NDArray[np.intp],
+    ) -> View:
         warp = None
         if warped and self.x.shape[1]:
             warp = QuantileTransformer(n_quantiles=min(len(rows), 200), output_distribution="normal", subsample=None)
             with np.errstate(all="ignore"):
                 warp.fit(_standard(self.x[rows], self.x[rows]))
+        if len(shifted):
+            return View(rows, warp, shifted, (1,) * len(shifted))
         orders, counts = _orders(self.y.shape[1], members, random)
         return View(rows, warp, orders, counts)
 
@@ -230,6 +244,16 @@ def told_of(ensemble: Ensemble, x: Floats, asked: Floats, signs: Floats, shown: 
         "similarity": nearness(near) * signs,
     }
     return Shown(np.array([str(place) for place in range(len(x))]), near, cheap, shown)
+
+
+def _shifted(classes: int, members: int, random: np.random.RandomState) -> npt.NDArray[np.intp]:
+    """An order of the classes and its shifts, one for each member, as far apart as can be: no class is twice in one
+    place. So few orders tell nearly what all of them tell. None where there are more members than classes: ``[0, D]``.
+    """
+    if not 1 < members <= classes:
+        return np.empty((0, classes), dtype=np.intp)
+    order = random.permutation(classes)
+    return np.array([np.roll(order, member * classes // members) for member in range(members)], dtype=np.intp)
 
 
 def _orders(classes: int, members: int, random: np.random.RandomState) -> tuple[npt.NDArray[np.intp], tuple[int, ...]]:

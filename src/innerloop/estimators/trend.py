@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 #: Penalties beside the variances of the columns, for as many rows as there are.
 _PENALTIES = np.logspace(-2, 3, 21)
 #: How far a cell counts, in deviations, and how sure a slope must be: the square of its deviations from 0.
-_FAR, _SURE = 10.0, 4.0
+_FAR, _SURE = 10.0, 1.0
 
 
 @dataclass(frozen=True)
