@@ -106,6 +106,30 @@ def test_bfloat16_training_is_close_to_float32() -> None:
     torch.testing.assert_close(losses[1], losses[0], rtol=0.03, atol=0.03)
 
 
+class Table(torch.nn.Module):
+    """The estimators' fit and predict: a table is read once, and the queries beside it."""
+
+    def __init__(self, learner: InContext) -> None:
+        super().__init__()
+        self.learner = learner
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        return self.learner.read(self.learner.encode(il.Examples(x, y)), q)
+
+
+@pytest.mark.parametrize("regression", [False, True])
+def test_fit_and_predict_are_one_graph_for_tables_of_any_values(regression: bool) -> None:
+    learner, ((x, y), (q, _)) = small(regression=regression), table(regression=regression)
+    graph = torch.export.export(Table(learner), (x, y, q)).module()
+    (other, targets), (asked, _) = table(1, regression=regression, classes=max(2, y.shape[1]))
+    if targets.shape[1] != y.shape[1]:
+        targets = torch.eye(y.shape[1], dtype=y.dtype)[torch.arange(len(y)) % y.shape[1]]
+    other = other.clone()
+    other[3, 1] = torch.nan
+    wanted = predict(learner, il.Examples(other, targets), asked)
+    torch.testing.assert_close(graph(other, targets, asked), wanted)
+
+
 def test_borders_increase_and_cover() -> None:
     borders = standard_borders(50)
     assert len(borders) == 51
