@@ -133,13 +133,16 @@ def test_a_trend_that_chance_explains_is_none() -> None:
     assert Trend.of(np.ones((5, 0)), np.arange(5.0)).share == 0
 
 
+@pytest.mark.slow
 def test_intervals_hold_their_share() -> None:
-    """Of a skewed noise that differs along the first column."""
-    random = np.random.default_rng(0)
-    x = random.normal(size=(260, 2))
-    y = x[:, 1] + np.exp(0.7 * x[:, 0]) * random.exponential(size=260)
-    low, high = InContextRegressor().fit(x[:60], y[:60]).quantiles(x[60:], (0.05, 0.95)).T
-    assert ((low <= y[60:]) & (y[60:] <= high)).mean() == pytest.approx(0.9, abs=0.05)
+    """Of a skewed noise that differs along the first column, over four tables: their share has a deviation of .025."""
+    random, inside = np.random.default_rng(0), []
+    for _ in range(4):
+        x = random.normal(size=(180, 3))
+        y = x[:, 1] + np.exp(0.7 * x[:, 0]) * random.exponential(size=180)
+        low, high = InContextRegressor().fit(x[:60], y[:60]).quantiles(x[60:], (0.05, 0.95)).T
+        inside.append((low <= y[60:]) & (y[60:] <= high))
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.05)
 
 
 def test_levels_of_rows_left_out_are_their_own() -> None:
