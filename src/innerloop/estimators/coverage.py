@@ -49,7 +49,7 @@ def held(shares: Floats, levels: Floats) -> Floats:
         levels: what :func:`left_out_levels` gave.
 
     Example:
-        >>> held(np.array([0.1, 0.5, 0.9]), np.array([0.2, 0.4, 0.6, 0.9])).tolist()
+        >>> held(np.array([0.1, 0.5, 0.9]), np.array([0.2, 0.4, 0.6, 0.9])).round(6).tolist()
         [0.05, 0.5, 0.95]
     """
     ranks = np.arange(len(levels) + 2) / (len(levels) + 1)
