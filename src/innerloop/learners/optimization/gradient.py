@@ -161,10 +161,11 @@ class GradientLearner(Learner):
         Args:
             tasks: batches of tasks, on the learner's device.
         """
+        if self.temperature is None:
+            super().calibrate(tasks)
+            return
         tasks = list(tasks)
         super().calibrate(tasks)
-        if self.temperature is None:
-            return
         with evaluating(self), torch.no_grad():
             self.temperature.fill_(1.0)
             each = [take(batch, index) for batch in tasks for index in range(count(batch))]
