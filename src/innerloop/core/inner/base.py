@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from torch.func import grad
 from torch.utils import _pytree as pytree
 
+from innerloop.core import batched
 from innerloop.core.attention import plain_attention
 from innerloop.core.construction import Recorded
+from innerloop.core.patches import by_patches
 from innerloop.core.swap import swapped
 from innerloop.core.task import InputError
 
@@ -42,6 +44,9 @@ def gradient(loss: Callable[..., Tensor], at: Parameters, *rest: Any, through: I
         rest: further arguments.
         through: tensors that the loss reads beside its arguments and that an outer gradient may want.
     """
+    if by_patches() and batched.single():
+        with plain_attention():
+            return batched.gradient(loss, at, rest, through)
     if torch._C._functorch.peek_interpreter_stack() is not None or torch.is_inference_mode_enabled():
         with plain_attention():
             return grad(loss)(at, *rest)

@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from innerloop.core.construction import Recorded
 from innerloop.core.norm.replay import may_fuse, record, replayed
+from innerloop.core.norm.standard import standardized
+from innerloop.core.patches import by_patches
 from innerloop.core.task import InputError
 
 #: Batch norm of whatever kind.
@@ -42,6 +44,10 @@ def moved(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 def _normalized(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """``x [N, C, *F]`` by its own statistics, scaled and shifted where the layer does that."""
+    if by_patches() and x.ndim == 4 and weight is not None and bias is not None:
+        rows = x.permute(0, 2, 3, 1)
+        y = standardized(rows.flatten(0, 2), weight.unsqueeze(0), bias.unsqueeze(0), eps)
+        return y.unflatten(0, rows.shape[:3]).permute(0, 3, 1, 2)
     if may_fuse():
         return F.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
     x = F.batch_norm(x, None, None, training=True, eps=eps)
