@@ -108,7 +108,7 @@ def test_minutes_are_a_budget() -> None:
         ({"steps": 1, "optimizer": "Adamm"}, "no optimizer 'Adamm'"),
         ({"steps": 1, "optimizer": "Optimizer_"}, "no optimizer"),
         ({"steps": 1, "schedule": "stairs"}, "schedule 'stairs' is unknown"),
-        ({"steps": 1, "how": "magic"}, "choose auto, vmap, loop or chunk"),
+        ({"steps": 1, "how": "magic"}, "choose auto, vmap, loop, chunk or patches"),
         ({"steps": 1, "chunk": 0}, "it must be at least 1"),
     ],
 )

@@ -66,7 +66,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"validate": il.Pool.of(torch.zeros(4, 2), [0, 0, 1, 1])}, "validate is a Pool.*FewShot"),
     ({"schedule": "cosin"}, "did you mean cosine"),
     ({"schedule": None}, "schedule None is unknown"),
-    ({"how": "vmapp"}, "choose auto, vmap, loop or chunk"),
+    ({"how": "vmapp"}, "choose auto, vmap, loop, chunk or patches"),
     ({"chunk": -1}, "must be at least 1"),
     ({"chunk": 1.5}, "chunk=1.5"),
     ({"precision": "bf16"}, "precision"),

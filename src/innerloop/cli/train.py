@@ -61,7 +61,7 @@ def train(
     inner_lr: Annotated[float | None, typer.Option(help="inner learning rate (MAML, Reptile)")] = None,
     first_order: Annotated[bool, typer.Option("--first-order", help="first-order MAML")] = False,
     width: Width = None,
-    how: Annotated[str | None, typer.Option(help="auto, vmap, loop or chunk")] = None,
+    how: Annotated[str | None, typer.Option(help="auto, vmap, loop, chunk or patches")] = None,
     chunk: Annotated[int | None, typer.Option(help="tasks per backward pass")] = None,
     init: Init = None,
     freeze: Annotated[

@@ -1,7 +1,7 @@
 """Lifting: single-task code run over a batch of tasks.
 
 ``vmap``, a loop and chunks give the same losses, predictions and gradients; which is fastest depends on the network and
-the machine (``vmap`` for small networks, a loop for per-task convolutions on a CPU), so ``auto`` times them.
+the machine (``vmap`` for small networks, a loop or patches for per-task convolutions on a CPU), so ``auto`` times them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from innerloop.core.learner import Learner, stages
 from innerloop.core.precision import computes
 from innerloop.core.swap import undisturbed
 from innerloop.core.task import Examples, InputError, Task, count, take
-from innerloop.core.ways import like_inputs, mapped, predictor
+from innerloop.core.ways import like_inputs, mapped, predictor, worth_trying
 
-How = Literal["auto", "vmap", "loop", "chunk"]
+How = Literal["auto", "vmap", "loop", "chunk", "patches"]
 Work = Literal["loss", "predict", "backward"]
 
 
@@ -45,8 +45,9 @@ def lift(
     Args:
         learner: written for one task.
         how: ``"vmap"`` (all tasks in one vectorized call), ``"loop"`` (one after the other, the memory of one),
-            ``"chunk"`` (vectorized over ``chunk`` tasks at a time), or ``"auto"`` (the fastest on the first batch that
-            fits into memory; a later run of the same learner on the same machine remembers it).
+            ``"chunk"`` (vectorized over ``chunk`` tasks at a time), ``"patches"`` (vectorized, with convolutions as
+            matrix products: for small images), or ``"auto"`` (the fastest on the first batch that fits into memory; a
+            later run of the same learner on the same machine remembers it).
         chunk: tasks per backward pass; default all of them, 4 for ``"chunk"``.
         precision: ``"bfloat16"`` or ``"float16"`` runs the encoder of a metric-based learner in mixed precision; its
             features, the head and the loss keep the precision of the data. ``"auto"`` takes bfloat16 where the device
@@ -57,7 +58,7 @@ def lift(
         memory: GiB that ``"auto"`` may take for a batch; default half of what is free on the device.
 
     Raises:
-        InputError: for an unknown ``how`` or ``precision``, a ``chunk`` below 1, a ``memory`` of 0, a ``precision``
+        InputError: for an unknown ``how`` or ``precision``, patches that are to be compiled, a ``chunk`` below 1, a ``memory`` of 0, a ``precision``
             without an encoder that sees each example alone, or lazy layers that have seen no batch.
 
     Example:
@@ -67,8 +68,10 @@ def lift(
         >>> lift(maml, "vmap").loss(tasks).shape
         torch.Size([3])
     """
-    if how not in ("auto", "vmap", "loop", "chunk"):
-        raise InputError(f"lift(how={how!r}) is unknown; choose auto, vmap, loop or chunk")
+    if how not in ("auto", "vmap", "loop", "chunk", "patches"):
+        raise InputError(f"lift(how={how!r}) is unknown; choose auto, vmap, loop, chunk or patches")
+    if how == "patches" and compiled:
+        raise InputError("how='patches' cannot be compiled: leave compiled out, or give how='vmap'")
     if chunk is not None and chunk < 1:
         raise InputError(f"the chunk is {chunk} tasks; it must be at least 1")
     if memory is not None and not memory > 0:
@@ -197,6 +200,8 @@ class Lifted:
         if precision == "auto" and encoder is not None and work != "predict" and computes("bfloat16", device):
             precisions.append("bfloat16")
         notes: dict[str, None] = {}
+        rest = self.learner if encoder is None else self.learner.split()[1]
+        ways = worth_trying(rest, device, compiled) if how == "auto" else (how,)
 
         def lifted(choice: Choice) -> Lifted:
             other = Lifted(self.learner, cast(How, choice.how), choice.chunk, choice.precision, choice.compiled)
@@ -224,8 +229,11 @@ class Lifted:
                 step,
                 doubt,
                 tasks,
-                key_of(self.learner, tasks, work, {**self._asked, "memory": self.memory, "precisions": precisions}),
-                ways=("loop", "vmap") if how == "auto" else (how,),
+                key_of(
+                    self.learner, tasks, work,
+                    {**self._asked, "memory": self.memory, "precisions": precisions, "ways": ways},
+                ),
+                ways=ways,
                 chunk=self._asked["chunk"],
                 whole=encoder is not None and norm.couples(encoder),
                 compiled=(False, True) if compiled and how == "auto" and work == "backward" else (compiled,),
@@ -247,7 +255,9 @@ class Lifted:
                 learner, few = self._embedded(few)
             encoder = self.encoder()
             trained = encoder is not None and any(p.requires_grad for p in encoder.parameters())
-            found = trust.under_vmap(learner, few, by_inputs=trained, values=work == "predict")
+            found = trust.under_vmap(
+                learner, few, by_inputs=trained, values=work == "predict", patches=self.how == "patches"
+            )
         if found.complaint is None and self.compiled and work == "backward":
             part, loose = next(iter(self._parts(tasks))), self.precision is not None
             complaint = trust.compiled(self.learner, self._step, self._step_plain, part, 1 / count(tasks), loose)

@@ -33,11 +33,19 @@ class Geometry(NamedTuple):
     padding: tuple[int, int]
 
 
+class _Places(NamedTuple):
+    """What is read where, of some images whose pixels are numbered one after the other."""
+
+    pixels: Tensor
+    """The pixel under each place of the kernel, ``[N * H' * W' * kh * kw]``; one past the last is a zero."""
+    readers: Tensor
+    """The places that read a pixel, those of the first pixel first."""
+    starts: Tensor
+    """Where the readers of each pixel start, ``[N * H * W]``."""
+
+
 @lru_cache(64)
-def _readers(
-    images: int, height: int, width: int, geometry: Geometry, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """The places of the kernel that read each pixel of some images, and where those of a pixel start among them."""
+def _places(images: int, height: int, width: int, geometry: Geometry, device: torch.device) -> _Places:
     (kh, kw), (sh, sw), (ph, pw) = geometry
     rows = torch.arange(0, height + 2 * ph - kh + 1, sh)[:, None] - ph + torch.arange(kh)
     columns = torch.arange(0, width + 2 * pw - kw + 1, sw)[:, None] - pw + torch.arange(kw)
@@ -48,7 +56,7 @@ def _readers(
     found, order = pixels.sort(stable=True)
     count = int((found < total).sum())
     starts = torch.searchsorted(found[:count].contiguous(), torch.arange(total))
-    return order[:count].contiguous().to(device), starts.to(device)
+    return _Places(*(part.to(device, torch.int32) for part in (pixels, order[:count], starts)))
 
 
 class _Plan:
@@ -71,28 +79,22 @@ class _Plan:
             for start, stop in zip(edges, edges[1:], strict=False)
         ]
 
-    def padded(self, x: Tensor) -> Tensor:
-        ph, pw = self.geometry.padding
-        return F.pad(x, (0, 0, pw, pw, ph, ph)) if ph or pw else x.contiguous()
+    def places(self, block: tuple[int, int, int, int], device: torch.device) -> _Places:
+        images = (block[1] - block[0]) * (block[3] - block[2])
+        return _places(images, self.height, self.width, self.geometry, device)
 
-    def gathered(self, padded: Tensor, block: tuple[int, int, int, int]) -> Tensor:
+    def gathered(self, x: Tensor, block: tuple[int, int, int, int]) -> Tensor:
         """Pixels to patches, ``[t, n * H' * W', kh * kw * C]``."""
         first, last, start, stop = block
-        (kh, kw), (sh, sw), _ = self.geometry
-        by_task, by_image, by_row, by_column, _ = padded.stride()
-        patches = padded.as_strided(
-            (last - first, stop - start, *self.shape, kh, kw * self.channels),
-            (by_task, by_image, sh * by_row, sw * by_column, by_row, 1),
-            padded.storage_offset() + first * by_task + start * by_image,
-        )
-        return patches.reshape(last - first, -1, self.length)
+        pixels = x[first:last, start:stop].reshape(-1, self.channels)
+        rows = torch.cat((pixels, pixels.new_zeros(1, self.channels)))
+        return rows.index_select(0, self.places(block, x.device).pixels).view(last - first, -1, self.length)
 
     def scattered(self, patches: Tensor, block: tuple[int, int, int, int]) -> Tensor:
         """Patches added up by pixels, ``[t * n, H, W, C]``."""
-        images = (block[1] - block[0]) * (block[3] - block[2])
-        readers, starts = _readers(images, self.height, self.width, self.geometry, patches.device)
+        _, readers, starts = self.places(block, patches.device)
         rows = F.embedding_bag(readers, patches.view(-1, self.channels), starts, mode="sum")
-        return rows.view(images, self.height, self.width, self.channels)
+        return rows.view(-1, self.height, self.width, self.channels)
 
     def part(self, rows: Tensor, block: tuple[int, int, int, int]) -> Tensor:
         """The block's rows of ``[T, N * H' * W', O]``."""
@@ -103,13 +105,13 @@ class _Plan:
 def _forward(geometry: Geometry, *pairs: tuple[Tensor, Tensor]) -> Tensor:
     """The sum of images by kernels, each task's by its own."""
     plan = _Plan(*pairs[0], geometry)
-    read = [(plan.padded(x), kernels.flatten(2).mT) for x, kernels in pairs]
+    read = [(x, kernels.flatten(2).mT) for x, kernels in pairs]
     y = read[0][0].new_empty(plan.tasks, plan.images * plan.each, plan.outputs)
     for block in plan.blocks:
-        out, (padded, matrix) = plan.part(y, block), read[0]
-        torch.bmm(plan.gathered(padded, block), matrix[block[0] : block[1]], out=out)
-        for padded, matrix in read[1:]:
-            out.baddbmm_(plan.gathered(padded, block), matrix[block[0] : block[1]])
+        out, (x, matrix) = plan.part(y, block), read[0]
+        torch.bmm(plan.gathered(x, block), matrix[block[0] : block[1]], out=out)
+        for x, matrix in read[1:]:
+            out.baddbmm_(plan.gathered(x, block), matrix[block[0] : block[1]])
     return y.unflatten(1, (plan.images, *plan.shape))
 
 
@@ -124,11 +126,11 @@ def _by_inputs(g: Tensor, x: Tensor, kernels: Tensor, geometry: Geometry) -> Ten
 def _by_kernels(g: Tensor, x: Tensor, kernels: Tensor, geometry: Geometry) -> Tensor:
     """The slope by the kernels."""
     plan = _Plan(x, kernels, geometry)
-    g, padded = g.flatten(1, 3), plan.padded(x)
+    g = g.flatten(1, 3)
     out = x.new_empty(plan.tasks, plan.outputs, plan.length)
     for block in plan.blocks:
         whole = out[block[0] : block[1]]
-        whole.baddbmm_(plan.part(g, block).mT, plan.gathered(padded, block), beta=0 if block[2] == 0 else 1)
+        whole.baddbmm_(plan.part(g, block).mT, plan.gathered(x, block), beta=0 if block[2] == 0 else 1)
     return out.view(kernels.shape)
 
 

@@ -5,20 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from innerloop.core import norm
 from innerloop.core.layout import fast_layout
 from innerloop.core.learner import Learner
+from innerloop.core.patches import patched
 from innerloop.core.task import Examples, Task, count, take
 
 
 def mapped(how: str, function: Callable[[Task], Tensor], tasks: Task) -> Tensor:
-    """What a function gives for each task of a batch, with ``"vmap"`` (or ``"chunk"``) or else in a loop."""
+    """What a function gives for each task of a batch, with ``"vmap"``, ``"chunk"``, ``"patches"`` or else in a loop."""
+    if how == "patches":
+        with patched():
+            return torch.func.vmap(function, randomness="different")(tasks)
     if how in ("vmap", "chunk"):
         return torch.func.vmap(function, randomness="different")(map_inputs(Tensor.contiguous, tasks))
     with norm.fused():
         return torch.stack([function(map_inputs(fast_layout, take(tasks, t))) for t in range(count(tasks))])
+
+
+def worth_trying(learner: nn.Module, device: torch.device, compiled: bool) -> tuple[str, ...]:
+    """The ways that ``auto`` times, a loop first: patches where there are plain convolutions of images on the CPU.
+
+    Args:
+        learner: what is lifted: the part after an encoder that runs folded.
+        device: of the tasks.
+        compiled: whether a way is to be compiled, too.
+
+    Example:
+        >>> worth_trying(nn.Conv2d(1, 8, 3), torch.device("cpu"), compiled=False)
+        ('loop', 'vmap', 'patches')
+    """
+    plain = any(type(part) is nn.Conv2d and part.groups == 1 for part in learner.modules())
+    return ("loop", "vmap", "patches") if plain and device.type == "cpu" and not compiled else ("loop", "vmap")
 
 
 def predictor(learner: Learner) -> Callable[[Task], Tensor]:
