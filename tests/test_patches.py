@@ -15,13 +15,13 @@ from innerloop.core import patches
 from innerloop.core.norm.standard import standardized
 from innerloop.core.patches import Geometry, convolution, patched
 
-CHANNELS = (4, 8, 8, 8)
+CHANNELS = (4, 4, 4, 4)
 
 
 @pytest.fixture
 def tiny_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a few patches, so that an image set, and a batch of tasks, falls into several."""
-    monkeypatch.setattr(patches, "_CACHE", 20_000)
+    monkeypatch.setattr(patches, "_CACHE", 2_000)
 
 
 def tasks(count: int, queries: int = 3) -> il.Task:
@@ -62,9 +62,9 @@ def test_what_is_no_plain_convolution_stays_as_it_is() -> None:
 
 
 def test_a_convolution_has_its_second_derivative(tiny_cache: None) -> None:
-    x = torch.randn(3, 2, 5, 5, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(3, 2, 3, 3, dtype=torch.float64, requires_grad=True)
-    bias = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, 1, 4, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, 1, 3, 3, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(2, dtype=torch.float64, requires_grad=True)
 
     def run(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return convolution(x, weight, bias, Geometry((3, 3), (2, 2), (1, 1)))
@@ -91,7 +91,7 @@ def test_patches_are_the_loop(pool: Any, policy: str, first_order: bool, tiny_ca
     learner = il.MAML(net, steps=2, lr=0.1, first_order=first_order).double()
     batch = tasks(3)
     wanted = gradients(learner, batch, "loop")
-    for chunk in (None, 1, 2):
+    for chunk in (None, 2):
         found = gradients(learner, batch, "patches", chunk)
         assert found.keys() == wanted.keys()
         for name, tensor in wanted.items():
@@ -109,7 +109,7 @@ def test_patches_are_the_loop_for_its_relatives(kind: str) -> None:
         "anil": lambda: il.ANIL(net, steps=2, lr=0.1),
         "metasgd": lambda: il.MetaSGD(net, steps=1, lr=0.1),
         "reptile": lambda: il.Reptile(net, steps=2, lr=0.1),
-        "imaml": lambda: il.IMAML(net, steps=2, lr=0.1, cg_steps=2),
+        "imaml": lambda: il.learners.IMAML(net, steps=2, lr=0.1, cg_steps=2),
         "shared": lambda: il.MAML(net, steps=2, lr=0.1, shared_head="out"),
     }[kind]()
     learner.double()
@@ -118,13 +118,11 @@ def test_patches_are_the_loop_for_its_relatives(kind: str) -> None:
         assert torch.allclose(found[name], tensor, rtol=1e-9, atol=1e-10), name
 
 
-def test_auto_tries_patches_where_there_are_convolutions(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_tries_patches_where_there_are_convolutions(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INNERLOOP_CACHE", str(tmp_path))
     torch.manual_seed(0)
     net = il.nets.conv4((1, 16, 16), width=CHANNELS, out=3, norm="support", pool="stride")
-    lifted = il.lift(il.MAML(net, steps=1, lr=0.1))
+    lifted = il.lift(il.MAML(net, steps=1, lr=0.1).double())
     lifted.backward(tasks(2))
     assert "patches " in lifted.why
     assert "does not run" not in lifted.why

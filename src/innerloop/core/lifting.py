@@ -58,8 +58,9 @@ def lift(
         memory: GiB that ``"auto"`` may take for a batch; default half of what is free on the device.
 
     Raises:
-        InputError: for an unknown ``how`` or ``precision``, patches that are to be compiled, a ``chunk`` below 1, a ``memory`` of 0, a ``precision``
-            without an encoder that sees each example alone, or lazy layers that have seen no batch.
+        InputError: for an unknown ``how`` or ``precision``, patches that are to be compiled, a ``chunk`` below 1, a
+            ``memory`` of 0, a ``precision`` without an encoder that sees each example alone, or lazy layers that have
+            seen no batch.
 
     Example:
         >>> import innerloop as il
@@ -230,7 +231,9 @@ class Lifted:
                 doubt,
                 tasks,
                 key_of(
-                    self.learner, tasks, work,
+                    self.learner,
+                    tasks,
+                    work,
                     {**self._asked, "memory": self.memory, "precisions": precisions, "ways": ways},
                 ),
                 ways=ways,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +20,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
-
 
 #: Bytes of patches at a time.
 _CACHE = 600_000
@@ -76,7 +76,7 @@ class _Plan:
         self.blocks = [
             (task, min(task + together, self.tasks), start, stop)
             for task in range(0, self.tasks, together)
-            for start, stop in zip(edges, edges[1:], strict=False)
+            for start, stop in pairwise(edges)
         ]
 
     def places(self, block: tuple[int, int, int, int], device: torch.device) -> _Places:
@@ -213,7 +213,21 @@ class _Instead(TorchFunctionMode):
             if x.ndim == 4 and groups == 1 and _pair(dilation) == (1, 1) and not isinstance(padding, str):
                 geometry = Geometry(tuple(weight.shape[2:]), _pair(stride), _pair(padding))
                 return convolution(x, weight, bias, geometry)
+        if func is F.group_norm:
+            return _by_groups(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+
+def _by_groups(
+    x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """Group norm by plain operations: its kernel asks for the layout, which cannot be told under ``vmap``."""
+    h = x.reshape(len(x), num_groups, -1)
+    h = h - h.mean(-1, keepdim=True)
+    h = (h * (h.square().mean(-1, keepdim=True) + eps).rsqrt()).view(x.shape)
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    h = h if weight is None else h * weight.view(shape)
+    return h if bias is None else h + bias.view(shape)
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:
