@@ -28,10 +28,8 @@ from innerloop.core.lifting import How
 WAYS: dict[str, tuple[How, int | None]] = {
     "loop": ("loop", None),
     "vmap": ("vmap", None),
-    "vmap, 4 at a time": ("vmap", 4),
     "patches": ("patches", None),
     "patches, 4 at a time": ("patches", 4),
-    "patches, 1 at a time": ("patches", 1),
 }
 
 

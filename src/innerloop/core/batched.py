@@ -34,7 +34,8 @@ def gradient(
         rest: further arguments.
         through: tensors that the loss reads beside its arguments and that an outer gradient may want.
     """
-    level, tasks = functorch.current_level(), retrieve_current_functorch_interpreter().batch_size()
+    interpreter: Any = retrieve_current_functorch_interpreter()
+    level, tasks = functorch.current_level(), interpreter.batch_size()
     read = [leaf for leaf in pytree.tree_leaves((at, rest, list(through))) if isinstance(leaf, Tensor)]
     graph = torch.is_grad_enabled() and any(_whole(leaf, level)[0].requires_grad for leaf in read)
     inner: dict[str, Tensor] = {}

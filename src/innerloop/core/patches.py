@@ -21,6 +21,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from innerloop.core import batched
+
 #: Bytes of patches at a time.
 _CACHE = 600_000
 
@@ -181,7 +183,11 @@ class _Slopes(torch.autograd.Function):
         v, vk = slopes
         g, x, kernels = ctx.saved_tensors
         geometry, needs = ctx.geometry, ctx.needs_input_grad
-        pairs = [pair for pair in ((v, kernels), (x, vk)) if pair[0] is not None and pair[1] is not None]
+        pairs: list[tuple[Tensor, Tensor]] = []
+        if v is not None:
+            pairs.append((v, kernels))
+        if vk is not None:
+            pairs.append((x, vk))
         by_g = _forward(geometry, *pairs) if pairs and needs[0] else None
         by_x = _by_inputs(g, x, vk, geometry) if vk is not None and needs[1] else None
         by_k = _by_kernels(g, v, kernels, geometry) if v is not None and needs[2] else None
@@ -208,12 +214,13 @@ class _Instead(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func is torch.conv2d and not kwargs:
-            x, weight, bias, stride, padding, dilation, groups = (*args, *(None, 1, 0, 1, 1)[len(args) - 2 :])
+        if func is torch.conv2d and not kwargs and by_patches():
+            given: tuple[Any, ...] = (*args, *(None, 1, 0, 1, 1)[len(args) - 2 :])
+            x, weight, bias, stride, padding, dilation, groups = given
             if x.ndim == 4 and groups == 1 and _pair(dilation) == (1, 1) and not isinstance(padding, str):
                 geometry = Geometry(tuple(weight.shape[2:]), _pair(stride), _pair(padding))
                 return convolution(x, weight, bias, geometry)
-        if func is F.group_norm:
+        if func is F.group_norm and by_patches():
             return _by_groups(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
@@ -249,5 +256,5 @@ def patched() -> Iterator[None]:
 
 
 def by_patches() -> bool:
-    """Whether this runs within :func:`patched`."""
-    return _PATCHED.get()
+    """Whether this runs within :func:`patched`, and in no transform that differentiates: plain autograd does that."""
+    return _PATCHED.get() and (torch._C._functorch.peek_interpreter_stack() is None or batched.single())
