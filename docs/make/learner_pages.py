@@ -139,7 +139,7 @@ def figures(name: str, results: str) -> list[str]:
                 link = f"[{title}](../results.md#{slug(title)})"
                 found.append("\n".join([f"### {link}\n", head, rule, *own, ""]))
     words = (
-        "Rows of the [results](../results.md), where each column is explained. The last column names what trains the row "
+        "Rows of the [results](../results.md), where each column is explained. The last column names what trains it "
         "again: `innerloop reproduce NAME`."
     )
     return ["## Figures\n", f"{words}\n", *found] if found else []
