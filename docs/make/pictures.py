@@ -58,12 +58,12 @@ def sinusoids() -> dict[str, Figure]:
 
 
 def processes() -> dict[str, Figure]:
-    """A conditional neural process and the exact posterior on one draw."""
+    """A convolutional neural process and the exact posterior on one draw."""
     draws = il.data.GaussianProcess("rbf", lengthscale=0.25, scale=1.0, noise=0.02)
-    learner = il.CNP(1, 1)
-    il.fit(learner, draws, steps=4000, tasks_per_step=16, lr=1e-3, how="vmap", seed=SEED)
+    learner = il.ConvCNP(1, 1)
+    il.fit(learner, draws, steps=1500, tasks_per_step=16, lr=1e-3, how="vmap", seed=SEED)
     exact = il.learners.ExactGP("rbf", lengthscale=0.25, scale=1.0, noise=0.02)
-    subjects = [look_at(name, one, draws, tasks=20) for name, one in (("CNP", learner), ("exact posterior", exact))]
+    subjects = [look_at(name, one, draws, tasks=20) for name, one in (("ConvCNP", learner), ("exact posterior", exact))]
     return {"bands": plots_of(build(subjects, draws, title="Functions", protocol="draws"))["task-0"].figure}
 
 
