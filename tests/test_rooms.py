@@ -31,6 +31,7 @@ STOREYS = [
     {"acting", "continual", "estimators", "optimizers", "recipes", "report"},
     {"demo", "export", "reproduction", "sweep"},
     {"serve"},
+    {"studio"},
     {"cli"},
     # The root, which offers what the rooms hold, and `python -m innerloop`.
     {"", "__main__"},

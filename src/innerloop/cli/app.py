@@ -26,6 +26,7 @@ from innerloop.cli.reproduce import reproduce
 from innerloop.cli.score import compare, evaluate
 from innerloop.cli.serve import serve
 from innerloop.cli.stream import continual
+from innerloop.cli.studio import studio
 from innerloop.cli.task import add, export, learn
 from innerloop.cli.train import pretrain, resume, sweep, train
 from innerloop.cli.watch import watch
@@ -34,7 +35,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_e
 #: In the order in which help lists them.
 COMMANDS: dict[str, Callable[..., None]] = {
     "check": check, "learn": learn, "predict": predict, "add": add, "test": score_task, "export": export,
-    "serve": serve,
+    "serve": serve, "studio": studio,
     "pretrain": pretrain, "train": train, "sweep": sweep, "resume": resume, "watch": watch,
     "evaluate": evaluate, "compare": compare, "curve": curve, "matrix": matrix, "evidence": evidence,
     "reproduce": reproduce, "report": report, "continual": continual, "learners": learners, "data": data,

@@ -1,0 +1,1 @@
+"""A page on the service: teach classes by examples, ask, and see why."""

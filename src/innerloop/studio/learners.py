@@ -1,0 +1,156 @@
+"""Other learners on the same examples: two beside each other, an inner loop step by step, classes that keep coming."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from innerloop.core.task import Examples, InputError, did_you_mean
+from innerloop.estimators.choice import named_heads, ready
+from innerloop.estimators.fewshot import FewShotClassifier
+from innerloop.evidence import leave_one_out
+from innerloop.learners.head import Head
+from innerloop.learners.heads.linear import SoftmaxRegression
+from innerloop.learners.heads.scaled import Scaled
+from innerloop.serve.learning import support_of
+
+#: Gradient steps after which the inner loop is shown, and those that a class gets where classes keep coming.
+STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 35, 60, 100)
+_PASSES = 30
+#: Examples up to which a head that is left out by refits is judged.
+_FEW = 100
+
+
+def names_of(model: FewShotClassifier) -> list[str]:
+    """The heads that can be compared on a task."""
+    return [name for name in named_heads(model.transformer_) if name != "soft-means"]
+
+
+def compared(model: FewShotClassifier, names: Sequence[str], x: Tensor) -> list[dict[str, Any]]:
+    """What each of some heads says of queries ``[Q, H]``, and how well each tells the examples apart by leave-one-out.
+
+    Args:
+        model: fitted.
+        names: of heads.
+        x: features of queries.
+
+    Raises:
+        InputError: for a head that there is not.
+    """
+    support, known, found = support_of(model), names_of(model), []
+    every = named_heads(model.transformer_)
+    codes = support.y.argmax(1)
+    counts = support.y.sum(0)
+    shared = counts[codes] > 1
+    for name in names:
+        if name not in known:
+            raise InputError(f"head {name[:40]!r} is unknown{did_you_mean(name, known)}: choose of {', '.join(known)}")
+        head = ready(every[name]())
+        with torch.no_grad():
+            proba = head.proba(head.adapt(support), x)
+            right = leave_one_out(head, support).argmax(1) == codes if len(codes) <= _FEW and shared.any() else None
+        found.append(
+            {
+                "head": name,
+                "items": [dict(zip(model.classes_.tolist(), row, strict=True)) for row in proba.tolist()],
+                "accuracy": None if right is None else float(right[shared].double().mean()),
+            }
+        )
+    return found
+
+
+def stepped(model: FewShotClassifier, x: Tensor) -> list[dict[str, Any]]:
+    """The inner loop of a linear classifier on the features: what it says of a query after each of :data:`STEPS`.
+
+    Args:
+        model: fitted.
+        x: features of one query, or of none, ``[Q, H]``.
+
+    Returns:
+        for each number of steps the loss on the examples (nats), the share of them that are right, and the
+        probabilities of the query.
+    """
+    support, found = support_of(model), []
+    for steps in STEPS:
+        head = _gradient(model, steps)
+        with torch.no_grad():
+            state = head.adapt(support)
+            raw = head.predict(state, support.x)
+            found.append(
+                {
+                    "step": steps,
+                    "loss": float(head.likelihood.nll(raw, support.y).mean()),
+                    "accuracy": float((raw[0].argmax(1) == support.y.argmax(1)).double().mean()),
+                    "items": [
+                        dict(zip(model.classes_.tolist(), row, strict=True)) for row in head.proba(state, x).tolist()
+                    ],
+                }
+            )
+    return found
+
+
+def streamed(model: FewShotClassifier, order: Sequence[str]) -> dict[str, Any]:
+    """Classes that come one after the other: what two learners still know of the earlier ones.
+
+    One keeps the examples and learns from all that came so far (the task's head); the other takes gradient steps on
+    each new class alone and keeps its weights only. Of each class one example is held back for the test, and never
+    learned; each of up to five in turn.
+
+    Args:
+        model: fitted.
+        order: of the classes, those that came first first; classes with a single example are left out.
+
+    Returns:
+        the classes, and for each learner the share right of each class after each arrival, rows of growing length.
+    """
+    support = support_of(model)
+    codes = support.y.argmax(1)
+    classes = model.classes_.tolist()
+    arrived = [
+        classes.index(name) for name in order if name in classes and int((codes == classes.index(name)).sum()) > 1
+    ]
+    if len(arrived) < 2:
+        raise InputError(
+            "classes that keep coming are tested on examples held back: give two classes two each"
+        )
+    folds = min(int((codes == code).sum()) for code in arrived)
+    keeps, forgets = (torch.zeros(len(arrived), len(arrived), dtype=torch.float64) for _ in range(2))
+    for fold in range(min(folds, 5)):
+        held = torch.stack([(codes == code).nonzero()[fold, 0] for code in arrived])
+        out = torch.zeros(len(codes), dtype=torch.bool).scatter(0, held, True)
+        state: Any = None
+        for place, code in enumerate(arrived):
+            seen = ~out & torch.isin(codes, torch.tensor(arrived[: place + 1]))
+            now = ~out & (codes == code)
+            few = _narrow(support, seen, arrived[: place + 1])
+            head = ready(model.learner_) if place else None
+            for tested in range(place + 1):
+                x = support.x[held[tested]][None]
+                told = 0 if head is None else int(head.predict(head.adapt(few), x)[0].argmax())
+                keeps[place, tested] += told == tested
+            loop = _gradient(model, _PASSES)
+            state = loop.adapt(_narrow(support, now, arrived), state)
+            told_all = loop.predict(state, support.x[held])[0][:, : place + 1].argmax(1)
+            forgets[place, : place + 1] += told_all[: place + 1] == torch.arange(place + 1)
+    count = min(folds, 5)
+    return {
+        "classes": [classes[code] for code in arrived],
+        "tests": count,
+        "learners": [
+            {"name": name, "rows": [(grid[row, : row + 1] / count).tolist() for row in range(len(arrived))]}
+            for name, grid in (("keeps", keeps), ("forgets", forgets))
+        ],
+    }
+
+
+def _narrow(support: Examples, rows: Tensor, columns: Sequence[int]) -> Examples:
+    return Examples(support.x[rows], support.y[rows][:, list(columns)])
+
+
+def _gradient(model: FewShotClassifier, steps: int) -> Head:
+    """A linear classifier that is fitted by so many gradient steps from zero."""
+    head: Head = SoftmaxRegression(steps=steps)
+    return ready(Scaled(head) if model.encoder_ in ("table", "features") else head)
