@@ -64,7 +64,7 @@ function paint() {
 function said(found) {
   if (!found) return [h("strong", { text: t("ask_me") })];
   const share = percent(found.probabilities[found.label]);
-  if (found.none_of_these) return [h("strong", { text: t("none_of_these") }), h("span", { text: t("closest", { label: found.label }) })];
+  if (found.none_of_these) return [h("strong", { text: t("none_of_these"), "data-verdict": "" }), h("span", { text: t("closest", { label: found.label }) })];
   return [h("strong", { text: found.label, "data-verdict": found.label }), h("span", { class: "num", text: share })];
 }
 
