@@ -7,7 +7,7 @@ import { $, h, put } from "./dom.js";
 import { percent, t } from "./i18n.js";
 import { KINDS } from "./kinds.js";
 import { plot } from "./plot.js";
-import { colorOf, now, on, state } from "./state.js";
+import { colorOf, now, on, state, suspects } from "./state.js";
 
 let chosen = null;
 
@@ -22,7 +22,7 @@ function score(found) {
     h("h2", { text: t("told_by_others") }),
     h("p", { class: "huge num" }, told.length ? `${right} / ${told.length}` : "–"),
     h("p", { class: "note", text: found.accuracy === null || low === null ? t("told_none") : t("told_interval", { share: percent(found.accuracy), low: percent(low), high: percent(high) }) }),
-    h("p", { class: "note", text: t("head_is", { head: found.head }) }),
+    h("p", { class: "note", text: t("head_is", { head: t(`head_${found.head}`) }) }),
   );
 }
 
@@ -84,12 +84,12 @@ function curves(found) {
   return h("section", { class: "panel" }, h("h2", { text: t("curve") }), by, h("h2", { text: t("history") }), time);
 }
 
-function suspects(found) {
-  const list = (found.suspects ?? []).filter((one) => one.suspicion > 0.5);
+function doubted() {
+  const list = suspects();
   const line = (one) =>
     h(
       "li", { class: colorOf(one.label) }, thumb(one.example),
-      h("span", { text: t("suspect_line", { label: one.label, likelier: one.likelier, share: percent(one.suspicion) }) }),
+      h("span", { text: t("suspect_line", { label: one.label, likelier: one.likelier, share: percent(one.share) }) }),
       h("span", { class: "row" },
         h("button", { type: "button", text: t("relabel_as", { label: one.likelier }), on: { click: () => relabel(one.example, one.likelier) } }),
         h("button", { type: "button", class: "danger", text: t("delete_example"), on: { click: () => remove([one.example]) } })),
@@ -102,7 +102,7 @@ function paint() {
   if (state.view !== "check") return;
   const found = now().insights;
   if (!found) put(node, h("p", { class: "panel blank", text: t(taught().length < 2 ? "check_empty" : "a_moment") }));
-  else put(node, h("div", { class: "col" }, score(found), suspects(found)), matrix(found), curves(found));
+  else put(node, h("div", { class: "col" }, score(found), doubted()), matrix(found), curves(found));
 }
 
 /** Paint the check whenever it is looked at. */

@@ -6,7 +6,7 @@ import { droppable, filedAs } from "./files.js";
 import { t } from "./i18n.js";
 import { inWords, KINDS } from "./kinds.js";
 import { show } from "./example.js";
-import { colorOf, counts, now, on, pictureOf, state, valueOf } from "./state.js";
+import { colorOf, counts, now, on, pictureOf, state, suspects, valueOf } from "./state.js";
 
 /** A small picture or line of an example, as a button or as a mere picture. */
 export function thumb(id, { button = true, label } = {}) {
@@ -42,11 +42,11 @@ function card(label, members) {
   };
   name.addEventListener("change", change);
   name.addEventListener("keydown", (event) => event.key === "Enter" && name.blur());
-  const suspects = new Set((now().insights?.suspects ?? []).filter((one) => one.suspicion > 0.5).map((one) => one.example));
+  const doubted = new Set(suspects().map((one) => one.example));
   const list = h("ul", { class: `thumbs${pictures ? "" : " words"}`, "aria-label": t("examples_of", { label }) });
   for (const one of members) {
     const small = thumb(one.id, { label });
-    if (suspects.has(one.id)) {
+    if (doubted.has(one.id)) {
       small.setAttribute("data-suspect", "");
       small.title = t("suspect");
     }

@@ -5,7 +5,7 @@ import { thumb } from "./classes.js";
 import { $, h, put } from "./dom.js";
 import { percent, signed, t } from "./i18n.js";
 import { inWords, KINDS } from "./kinds.js";
-import { colorOf, emit, labelOf, now, pictureOf, state, valueOf } from "./state.js";
+import { colorOf, emit, labelOf, now, pictureOf, state, suspects, valueOf } from "./state.js";
 
 /** Open the example of an id. */
 export async function show(id) {
@@ -43,8 +43,8 @@ export async function show(id) {
 function facts(id) {
   const here = now();
   const found = [];
-  const suspect = here.insights?.suspects?.find((one) => one.example === id && one.suspicion > 0.5);
-  if (suspect) found.push(h("p", { class: "warnbox", text: t("suspect_more", { label: suspect.likelier, share: percent(suspect.suspicion) }) }));
+  const suspect = suspects().find((one) => one.example === id);
+  if (suspect) found.push(h("p", { class: "warnbox", text: t("suspect_more", { label: suspect.likelier, share: percent(suspect.share) }) }));
   const left = here.insights?.left_out?.find((one) => one.example === id);
   if (left) {
     const text = left.answer === null ? t("left_alone") : t(left.answer === left.label ? "left_right" : "left_wrong", { label: left.answer });

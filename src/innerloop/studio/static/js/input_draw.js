@@ -27,7 +27,7 @@ export function drawing() {
   const clear = h("button", { type: "button", text: t("clear"), on: { click: () => easel.clear() } });
   const node = h(
     "div", {}, easel.node,
-    h("div", { class: "inputbar" }, clear, picker(t("from_files"), true, filed), h("span", { class: "note keys", text: t("draw_keys") })),
+    h("div", { class: "inputbar" }, clear, picker(t("from_files"), true, filed)),
   );
   return {
     node,

@@ -4,7 +4,7 @@ import { $, h, put, s } from "./dom.js";
 import { show } from "./example.js";
 import { t } from "./i18n.js";
 import { inWords, KINDS } from "./kinds.js";
-import { colorOf, labelOf, now, on, pictureOf, state, valueOf } from "./state.js";
+import { colorOf, labelOf, now, on, pictureOf, state, suspects, valueOf } from "./state.js";
 
 const [WIDTH, HEIGHT, EDGE, SIDE] = [600, 300, 34, 34];
 let nodes = new Map();
@@ -104,7 +104,7 @@ function paint() {
   here.places = new Map(every.filter((one) => one.example !== null).map((one) => [one.example, [one.x, one.y]]));
   const fit = fitted(every);
   drawn = { places: new Map(), query: null };
-  const suspects = new Set((here.insights?.suspects ?? []).filter((one) => one.suspicion > 0.5).map((one) => one.example));
+  const doubted = new Set(suspects().map((one) => one.example));
   const there = new Set();
   const shown = [];
   for (const one of every) {
@@ -124,7 +124,7 @@ function paint() {
     const mark = nodes.get(one.example);
     mark.setAttribute("class", `spot ${colorOf(label)}`);
     mark.setAttribute("aria-label", t("example_of", { label }));
-    mark.toggleAttribute("data-suspect", suspects.has(one.example));
+    mark.toggleAttribute("data-suspect", doubted.has(one.example));
     mark.style.transform = `translate(${x}px, ${y}px)`;
     shown.push(mark);
   }

@@ -2,7 +2,7 @@
 
 import { h, s } from "./dom.js";
 
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [520, 240, 46, 40, 14, 96];
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, ROOM] = [520, 240, 46, 40, 18, 96];
 
 /**
  * A plot of lines `{name, class, points: [{x, y, low, high}], dashed}` whose y are between 0 and `top`.
@@ -11,6 +11,7 @@ const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [520, 240, 46, 40, 14, 96];
  */
 export function plot({ lines, ticks, top = 1, across, up, said, mark }) {
   const sheet = s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "plot", role: "img", "aria-label": said });
+  const RIGHT = lines.some((line) => line.name) ? ROOM : 16;
   const at = (x) => LEFT + ((WIDTH - LEFT - RIGHT) * (ticks.length > 1 ? x / (ticks.length - 1) : 0.5));
   const on = (y) => HEIGHT - BOTTOM - ((HEIGHT - BOTTOM - TOP) * Math.min(1, Math.max(0, y / top)));
   for (const share of [0, 0.5, 1]) {
@@ -25,7 +26,7 @@ export function plot({ lines, ticks, top = 1, across, up, said, mark }) {
     if (place % every === 0 || place === ticks.length - 1) sheet.append(s("text", { x: at(place), y: HEIGHT - BOTTOM + 18, class: "middle", text }));
   });
   sheet.append(s("text", { x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 4, class: "middle title", text: across }));
-  sheet.append(s("text", { x: LEFT, y: TOP - 3, class: "title", text: up }));
+  sheet.append(s("text", { x: LEFT, y: TOP - 7, class: "title", text: up }));
   if (mark !== undefined) sheet.append(s("line", { class: "mark", x1: at(mark), x2: at(mark), y1: TOP, y2: HEIGHT - BOTTOM }));
   const ends = [];
   for (const line of lines) {

@@ -20,15 +20,23 @@ const FRUIT = [
   ["lemon", 120, 6.3, "yellow"], ["plum", 45, 4.1, "violet"], ["plum", 52, 4.4, "violet"], ["plum", 39, 3.9, "red"],
 ];
 
+/** A stroke with points between its corners, which stay sharp. */
+const dense = (stroke) =>
+  stroke.flatMap(([x, y], place) => {
+    const [u, v] = stroke[place + 1] ?? [x, y];
+    const steps = place + 1 < stroke.length ? 8 : 1;
+    return Array.from({ length: steps }, (_, step) => [x + ((u - x) * step) / steps, y + ((v - y) * step) / steps]);
+  });
+
 /** The same sign by a hand that is never quite the same. */
 function written(strokes, turn) {
   const tilt = [0.1, -0.12, 0.04][turn % 3];
   const size = [0.92, 0.8, 1][turn % 3];
   return strokes.map((stroke) =>
-    stroke.flatMap(([x, y], place) => {
-      const wave = 0.012 * Math.sin(3 * place + 2 * turn);
+    dense(stroke).map(([x, y], place) => {
+      const wave = 0.012 * Math.sin(0.7 * place + 2 * turn);
       const [u, v] = [(x / 10 - 0.5) * size, (y / 10 - 0.5) * size];
-      return [[0.5 + u * Math.cos(tilt) - v * Math.sin(tilt) + wave, 0.5 + u * Math.sin(tilt) + v * Math.cos(tilt) - wave]];
+      return [0.5 + u * Math.cos(tilt) - v * Math.sin(tilt) + wave, 0.5 + u * Math.sin(tilt) + v * Math.cos(tilt) - wave];
     }),
   );
 }

@@ -39,6 +39,10 @@ export function emit(what) {
   for (const work of listeners.get(what) ?? []) work();
 }
 
+/** Examples whose label may be wrong, with the share of belief in the other one. */
+export const suspects = () =>
+  (now().insights?.suspects ?? []).filter((one) => one.suspicion > 0.5).map((one) => ({ ...one, share: 1 / (1 + Math.exp(-one.suspicion)) }));
+
 /** The place of a class among the colors. */
 export const colorOf = (label) => `k${Math.max(0, now().order.indexOf(label)) % 10}`;
 export const labelOf = (id) => now().examples.find((one) => one.id === id)?.label;
