@@ -29,7 +29,7 @@ def spaced(model: FewShotClassifier, x: Floats) -> Floats:
         model: fitted.
         x: features, of examples or of queries.
     """
-    if model.encoder_ in ("table", "features"):
+    if model.encoder_ == "table":
         known = np.asarray(model.X_, dtype=np.float64)
         mean, deviation = np.nanmean(known, 0), np.nanstd(known, 0)
         return np.nan_to_num((x - mean) / np.where(deviation > 0, deviation, 1))

@@ -113,9 +113,7 @@ def streamed(model: FewShotClassifier, order: Sequence[str]) -> dict[str, Any]:
         classes.index(name) for name in order if name in classes and int((codes == classes.index(name)).sum()) > 1
     ]
     if len(arrived) < 2:
-        raise InputError(
-            "classes that keep coming are tested on examples held back: give two classes two each"
-        )
+        raise InputError("classes that keep coming are tested on examples held back: give two classes two each")
     folds = min(int((codes == code).sum()) for code in arrived)
     keeps, forgets = (torch.zeros(len(arrived), len(arrived), dtype=torch.float64) for _ in range(2))
     for fold in range(min(folds, 5)):
@@ -153,4 +151,4 @@ def _narrow(support: Examples, rows: Tensor, columns: Sequence[int]) -> Examples
 def _gradient(model: FewShotClassifier, steps: int) -> Head:
     """A linear classifier that is fitted by so many gradient steps from zero."""
     head: Head = SoftmaxRegression(steps=steps)
-    return ready(Scaled(head) if model.encoder_ in ("table", "features") else head)
+    return ready(Scaled(head) if model.encoder_ == "table" else head)

@@ -43,12 +43,11 @@ function matrix(found) {
   };
   return h(
     "section", { class: "panel" },
-    h("h2", { text: t("confusion") }),
+    h("h2", { text: t("confusion") }), h("p", { class: "note", text: t("confusion_more") }),
     h(
       "div", { class: "scroll", tabindex: 0, role: "group", "aria-label": t("confusion") },
       h(
         "table", { class: "matrix" },
-        h("caption", { class: "note", text: t("confusion_more") }),
         h("thead", {}, h("tr", {}, h("td", { class: "corner", text: t("corner") }), classes.map((one) => h("th", { scope: "col", class: colorOf(one) }, h("span", { class: "dot" }), ` ${one}`)))),
         h("tbody", {}, classes.map((label) => h("tr", {}, h("th", { scope: "row", class: colorOf(label) }, h("span", { class: "dot" }), ` ${label}`), classes.map((answer) => cell(label, answer))))),
       ),

@@ -1,4 +1,4 @@
-/** Words of the page in the reader's language: `t("key", {n: 3})`. */
+/** Words of the page in the language of its reader. */
 
 const LANGUAGES = ["en", "zh"];
 let words = {};

@@ -1,12 +1,14 @@
 /** Examples and query in the plane, by the head's own distances. It turns as little as it can when something changes. */
 
-import { $, h, put, s } from "./dom.js";
+import { $, h, later, put, s } from "./dom.js";
 import { show } from "./example.js";
 import { t } from "./i18n.js";
 import { inWords, KINDS } from "./kinds.js";
 import { colorOf, labelOf, now, on, pictureOf, state, suspects, valueOf } from "./state.js";
 
-const [WIDTH, HEIGHT, EDGE, SIDE] = [600, 300, 34, 34];
+const [HEIGHT, EDGE, SIDE] = [290, 34, 34];
+/** As wide as its panel, so that pictures have the same size on a desk and on a phone. */
+let width = 600;
 let nodes = new Map();
 let links = s("g");
 let drawn = null;
@@ -37,8 +39,8 @@ export function aligned(points, before) {
 function fitted(points) {
   const spread = (axis) => [Math.min(...points.map((one) => one[axis])), Math.max(...points.map((one) => one[axis]))];
   const [[left, right], [low, high]] = [spread("x"), spread("y")];
-  const scale = Math.min((WIDTH - 2 * EDGE) / Math.max(right - left, 1e-9), (HEIGHT - 2 * EDGE) / Math.max(high - low, 1e-9));
-  return ({ x, y }) => [WIDTH / 2 + scale * (x - (left + right) / 2), HEIGHT / 2 - scale * (y - (low + high) / 2)];
+  const scale = Math.min((width - 2 * EDGE) / Math.max(right - left, 1e-9), (HEIGHT - 2 * EDGE) / Math.max(high - low, 1e-9));
+  return ({ x, y }) => [width / 2 + scale * (x - (left + right) / 2), HEIGHT / 2 - scale * (y - (low + high) / 2)];
 }
 
 function spot(id) {
@@ -99,6 +101,7 @@ function paint() {
     put(node, h("p", { class: "blank", text: t("map_empty") }));
     return;
   }
+  width = Math.max(240, node.clientWidth - 30);
   const { points, query } = here.around;
   const every = aligned([...points, ...(query ? [{ ...query, example: null }] : [])], here.places ?? new Map());
   here.places = new Map(every.filter((one) => one.example !== null).map((one) => [one.example, [one.x, one.y]]));
@@ -131,10 +134,11 @@ function paint() {
   for (const key of nodes.keys()) if (!there.has(key)) nodes.delete(key);
   let sheet = node.querySelector("svg");
   if (!sheet) {
-    sheet = s("svg", { class: "map", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-labelledby": "title-map" });
+    sheet = s("svg", { class: "map", role: "group", "aria-labelledby": "title-map" });
     put(node, sheet, h("p", { class: "note", text: t("map_more") }));
   }
   const focused = sheet.contains(document.activeElement) ? document.activeElement : null;
+  sheet.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
   put(sheet, links, ...shown);
   focused?.focus();
   linked(null);
@@ -143,6 +147,7 @@ function paint() {
 /** Paint the map whenever it changes. */
 export function map() {
   on("answer insights", paint);
+  addEventListener("resize", later(paint, 150));
   on("opened", () => {
     nodes = new Map();
     paint();
