@@ -150,6 +150,8 @@ def test_files_name_only_what_is_there() -> None:
         assert (STATIC / address).is_file(), address
     used = {name for text in scripts.values() for name in re.findall(r'from "\./([\w.]+)"', text)}
     assert used | {"main.js"} == scripts.keys()
+    # All are asked for at once, and not one after another as they name each other.
+    assert set(re.findall(r'modulepreload" href="js/([^"]+)"', page)) == used
     for text in (page, *scripts.values(), *(path.read_text() for path in (STATIC / "css").glob("*.css"))):
         assert set(re.findall(r"https?://[^\s\"'`)]+", text)) <= {"http://www.w3.org/2000/svg"}
         assert not re.search(r"innerHTML|\beval\(|style=\"|onclick=", text)
@@ -234,7 +236,7 @@ def test_a_phone(browser: Any, address: str) -> None:
     visit = Visit(browser, address, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = visit.page
     page.tap("#sample")
-    visit.count(6)
+    visit.count(9)
     visit.draw("B", size=0.8)
     page.wait_for_selector(".because li")
     for view in ("teach", "check", "compare", "stream"):
@@ -250,7 +252,7 @@ def test_everything_can_be_undone(browser: Any, address: str) -> None:
     visit = Visit(browser, address)
     page = visit.page
     page.click("#sample")
-    visit.count(6)
+    visit.count(9)
 
     def seen() -> list[Any]:
         page.wait_for_selector(".map")
@@ -263,30 +265,30 @@ def test_everything_can_be_undone(browser: Any, address: str) -> None:
             page.locator("#classes article").nth(place).locator(".thumb").nth(count - 1).wait_for()
         assert seen() == wanted
 
-    start = [("✓", 2), ("△", 2), ("卄", 2)]
+    start = [("✓", 3), ("△", 3), ("卄", 3)]
     waited(start)
     page.locator("#classes .thumb").first.focus()
     page.keyboard.press("Delete")
-    waited([("✓", 1), ("△", 2), ("卄", 2)])
-    page.locator("#classes .thumb").nth(1).click()
+    waited([("✓", 2), ("△", 3), ("卄", 3)])
+    page.locator("#classes .thumb").nth(2).click()
     page.select_option("dialog select", "卄")
-    waited([("✓", 1), ("△", 1), ("卄", 3)])
+    waited([("✓", 2), ("△", 2), ("卄", 4)])
     page.fill("#classes article:nth-child(2) .name", "roof")
     page.keyboard.press("Enter")
-    waited([("✓", 1), ("roof", 1), ("卄", 3)])
+    waited([("✓", 2), ("roof", 2), ("卄", 4)])
     page.click("#classes article:nth-child(3) header button")
-    waited([("✓", 1), ("roof", 1)])
+    waited([("✓", 2), ("roof", 2)])
     for back in (
-        [("✓", 1), ("roof", 1), ("卄", 3)],
-        [("✓", 1), ("△", 1), ("卄", 3)],
-        [("✓", 1), ("△", 2), ("卄", 2)],
+        [("✓", 2), ("roof", 2), ("卄", 4)],
+        [("✓", 2), ("△", 2), ("卄", 4)],
+        [("✓", 2), ("△", 3), ("卄", 3)],
         start,
     ):
         page.click("#undo")
         waited(back)
     for _ in range(2):
         page.click("#redo")
-    waited([("✓", 1), ("△", 1), ("卄", 3)])
+    waited([("✓", 2), ("△", 2), ("卄", 4)])
     assert visit.wrong == []
 
 
@@ -373,7 +375,7 @@ def test_all_views_are_accessible(browser: Any, address: str, scheme: str, langu
     assert page.evaluate("document.documentElement.lang") == {"en-US": "en", "zh-CN": "zh-Hans"}[language]
     assert visit.serious() == []
     page.click("#sample")
-    visit.count(6)
+    visit.count(9)
     visit.draw("B", size=0.8)
     page.wait_for_selector(".because li")
     page.locator("#classes .thumb").first.click()

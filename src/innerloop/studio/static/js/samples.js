@@ -46,7 +46,7 @@ async function found() {
   if (state.kind === "rows") return FRUIT.map(([label, grams, centimeters, color]) => ({ label, value: { grams, centimeters, color } }));
   const made = [];
   for (const [label, strokes] of Object.entries(SIGNS)) {
-    for (let turn = 0; turn < 2; turn++) {
+    for (let turn = 0; turn < 3; turn++) {
       const value = await pictured(written(strokes, turn));
       made.push({ label, value });
     }

@@ -39,7 +39,9 @@ export function table(text) {
 
 /** Lines `label<TAB or comma>sentence` as examples. */
 export function sentences(text) {
-  return cells(text)
+  return text
+    .split("\n")
+    .flatMap((line) => cells(line))
     .filter((row) => row.length > 1 && row[0] && row.slice(1).join("").trim())
     .map(([label, ...rest]) => ({ label, value: rest.join(", ") }));
 }
