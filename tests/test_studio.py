@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,10 @@ from serving import task, vectors
 from sklearn.decomposition import PCA
 from starlette.testclient import TestClient
 from torch.nn import functional as F
+from typer.testing import CliRunner
 
 import innerloop as il
+from innerloop.cli.app import app
 from innerloop.core.task import InputError
 from innerloop.serve.app import create_app
 from innerloop.serve.learning import support_of
@@ -76,7 +80,7 @@ def test_learners_beside_each_other_are_the_heads() -> None:
         alone = il.FewShotClassifier("features", name).fit(few.X_, few.y_)
         assert [max(one, key=one.__getitem__) for one in found["items"]] == alone.predict(x.numpy()).tolist()
         assert found["accuracy"] == 1.0
-    with pytest.raises(InputError, match="'rigde' is unknown .did you mean ridge"):
+    with pytest.raises(InputError, match=r"'rigde' is unknown \(did you mean ridge"):
         compared(few, ["rigde"], x)
 
 
@@ -125,9 +129,19 @@ def test_routes(client: TestClient) -> None:
     assert [max(one["items"][0], key=one["items"][0].__getitem__) for one in both["learners"]] == ["c0", "c0"]
     assert len(client.post(f"/studio/tasks/{made}/steps", json={"items": [item]}).json()["steps"]) == len(STEPS)
     assert client.post(f"/studio/tasks/{made}/stream", json={"order": ["c0", "c1"]}).json()["classes"] == ["c0", "c1"]
-    for two in (client.post(f"/studio/tasks/{made}/around", json={"items": [item, item]}),):
-        assert two.status_code == 422
+    assert client.post(f"/studio/tasks/{made}/around", json={"items": [item, item]}).status_code == 422
     assert client.post(f"/studio/tasks/{'0' * 32}/around", json={}).status_code == 404
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        words = ["studio", "--no-browser", "--port", str(port), "--database", f"sqlite:///{tmp_path}/tasks.db"]
+        done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception) == f"port {port} is taken: give another one, or --port 0 for one that is free"
 
 
 def test_the_page_lets_nothing_in(client: TestClient) -> None:
@@ -293,7 +307,7 @@ def test_everything_can_be_undone(browser: Any, address: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_link_and_a_file_bring_it_back(browser: Any, address: str, tmp_path: Any) -> None:
+def test_a_link_and_a_file_bring_it_back(browser: Any, address: str, tmp_path: Path) -> None:
     visit = Visit(browser, address, permissions=["clipboard-read", "clipboard-write"])
     page = visit.page
     taught(visit)

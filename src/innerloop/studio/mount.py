@@ -45,9 +45,7 @@ def mount(app: FastAPI) -> FastAPI:
         app: as :func:`innerloop.serve.app.create_app` makes it.
 
     Example:
-        >>> from innerloop.serve.app import create_app
-        >>> from innerloop.serve.settings import Settings
-        >>> app = mount(create_app(Settings(database="sqlite://")))
+        >>> app = mount(FastAPI())
         >>> app.url_path_for("studio", path="/index.html")
         '/studio/index.html'
     """

@@ -1,6 +1,18 @@
 /** The service: its routes as functions. What is refused is thrown, with the service's own words. */
 
+import { t } from "./i18n.js";
+
 const key = () => sessionStorage.getItem("studio.key");
+
+/** Where the service has keys, the page asks for one, and forgets it with the tab. */
+function keyed(sent) {
+  if (key() === sent) {
+    const given = prompt(t("key_needed"));
+    if (!given) return false;
+    sessionStorage.setItem("studio.key", given.trim());
+  }
+  return true;
+}
 
 /** A refusal: its status, and what the service says. */
 export class Refused extends Error {
@@ -12,7 +24,8 @@ export class Refused extends Error {
 
 async function call(method, path, { json, body, headers = {}, raw = false } = {}, again = 3) {
   const sent = { ...headers };
-  if (key()) sent.Authorization = `Bearer ${key()}`;
+  const known = key();
+  if (known) sent.Authorization = `Bearer ${key()}`;
   if (json !== undefined) sent["Content-Type"] = "application/json";
   const response = await fetch(path, { method, headers: sent, body: json === undefined ? body : JSON.stringify(json) });
   if ((response.status === 503 || response.status === 429) && again > 0) {
@@ -20,6 +33,7 @@ async function call(method, path, { json, body, headers = {}, raw = false } = {}
     await new Promise((go) => setTimeout(go, 1000 * seconds));
     return call(method, path, { json, body, headers, raw }, again - 1);
   }
+  if (response.status === 401 && again > 0 && keyed(known)) return call(method, path, { json, body, headers, raw }, again - 1);
   if (!response.ok) {
     const problem = await response.json().catch(() => ({}));
     throw new Refused(response.status, problem.detail ?? response.statusText);
