@@ -8,12 +8,14 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -67,6 +69,44 @@ def drawing(kind: int, seed: int) -> bytes:
     file = io.BytesIO()
     page.save(file, "PNG")
     return file.getvalue()
+
+
+class Server(subprocess.Popen[bytes]):
+    """A replica in a process of its own.
+
+    Args:
+        database: its address.
+        options: of ``innerloop serve``.
+    """
+
+    def __init__(self, database: str, *options: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "innerloop", "serve", "--database", database, "--port", str(port)]
+        super().__init__([*command, "--rate", "1e6", *options], stderr=subprocess.DEVNULL)
+
+    def wait_ready(self) -> None:
+        """Until it answers."""
+        while self.poll() is None:
+            try:
+                if httpx.get(f"{self.url}/healthz").is_success:
+                    return
+            except httpx.TransportError:
+                continue
+        raise AssertionError(f"the server ended with {self.returncode}")
+
+
+@contextmanager
+def running(database: str, *options: str) -> Iterator[Server]:
+    """A replica in a process of its own, which answers."""
+    with Server(database, *options) as server:
+        try:
+            server.wait_ready()
+            yield server
+        finally:
+            server.kill()
 
 
 @contextmanager

@@ -87,8 +87,14 @@ def test_another_tenants_tasks_do_not_exist(tmp_path: Path) -> None:
             )
             refused(there, 404)
             assert there.json()["detail"] == nowhere.json()["detail"]
+            for malformed in ("x", "Z" * 32, NOBODY + "0", "%00", "\u00e9"):
+                none = client.request(method, f"/v1/tasks/{malformed}{path}", json=sent, headers=ben)
+                refused(none, 404)
+                assert none.json()["detail"] == nowhere.json()["detail"]
         infer = {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}
-        assert client.post(f"/v2/models/{made}/infer", json=infer, headers=ben).status_code == 404
+        others = [client.post(f"/v2/models/{one}/infer", json=infer, headers=ben) for one in (made, NOBODY, "x")]
+        assert [one.status_code for one in others] == [404] * 3
+        assert len({one.json()["error"] for one in others}) == 1
         assert client.get("/v1/tasks", headers=ben).json()["tasks"] == []
         assert client.get(f"/v1/tasks/{made}", headers=anna).json()["examples"] == 12
         # An Idempotency-Key is the tenant's too.

@@ -52,6 +52,7 @@ from innerloop.training.fit import fit
 if TYPE_CHECKING:
     from innerloop.estimators import FewShotClassifier, FewShotRegressor, InContextClassifier, InContextRegressor
     from innerloop.evidence import explain
+    from innerloop.serve.client import Client
 
 __version__ = VERSION
 
@@ -62,6 +63,7 @@ __all__ = [
     "TNP",
     "Batches",
     "Categorical",
+    "Client",
     "ConvCNP",
     "Examples",
     "FewShot",
@@ -124,4 +126,8 @@ def __getattr__(name: str) -> Any:
         from innerloop.evidence import explain
 
         return explain
+    if name == "Client":
+        from innerloop.serve.client import Client
+
+        return Client
     raise AttributeError(f"module 'innerloop' has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from innerloop.serve import routes_examples, routes_keep, routes_ops, routes_pre
 from innerloop.serve.asking import wrong
 from innerloop.serve.limits import Door, Rate
 from innerloop.serve.models import Problem as Said
-from innerloop.serve.problems import MEDIA, answer
+from innerloop.serve.problems import MEDIA, answer, missing
 from innerloop.serve.replica import Replica
 from innerloop.serve.settings import Settings
 
@@ -85,5 +85,15 @@ async def _refused(request: Request, error: Any) -> JSONResponse:
     elif isinstance(error, HTTPException):
         made = answer(error.status_code, str(error.detail), named, error.headers, getattr(error, "more", {}))
     else:
-        made = answer(422, wrong(error.errors()), named)
+        made = _unread(error.errors(), named)
     return v2.in_its_words(made, error) if request.url.path.startswith("/v2") else made
+
+
+def _unread(errors: Sequence[Any], named: str) -> JSONResponse:
+    """Of what a request has wrong; an id that can be none is as unknown as any other."""
+    others = [one for one in errors if one["loc"][0] != "path"]
+    if others:
+        return answer(422, wrong(others), named)
+    what = str(errors[0]["loc"][1])
+    said = missing("task" if what == "model" else what)
+    return answer(said.status_code, said.detail, named)
