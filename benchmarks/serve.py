@@ -175,15 +175,43 @@ def throughput(folder: Path, kind: str, queries: int) -> None:
     print(f"together {seconds[1] / seconds[32]:.2f} times as many; wanted 3")
 
 
+def real(asked: argparse.Namespace, stores: list[str]) -> bool:
+    """What needs servers of their own; whether all went well."""
+    if asked.what == "load":
+        from serve_load import load
+
+        return load(stores, asked.seconds)
+    if asked.what == "hostile":
+        from serve_hostile import hostile
+
+        return min([hostile(store, asked.requests, asked.seed) for store in stores])
+    if asked.what == "size":
+        from serve_size import size
+
+        size(stores)
+        return True
+    from serve_kill import kill, replicas
+
+    return kill(stores, asked.kills, asked.seed) if asked.what == "kill" else replicas(asked.kills, asked.seed)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["latency", "throughput"])
+    parser.add_argument("what", choices=["latency", "throughput", "load", "kill", "replicas", "hostile", "size"])
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--head", default="ridge")
     parser.add_argument("--kind", choices=["text", "drawings"], default="text")
     parser.add_argument("--queries", type=int, default=400)
+    parser.add_argument("--store", choices=["sqlite", "postgres", "both"], default="both")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    stores = ["sqlite", "postgres"] if asked.store == "both" else [asked.store]
+    if asked.what not in ("latency", "throughput"):
+        sys.exit(not real(asked, stores))
     with tempfile.TemporaryDirectory() as place:
         if asked.what == "throughput":
             throughput(Path(place), asked.kind, asked.queries)

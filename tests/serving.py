@@ -71,6 +71,13 @@ def drawing(kind: int, seed: int) -> bytes:
     return file.getvalue()
 
 
+def free_port() -> int:
+    """A port of this machine that nobody has."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 class Server(subprocess.Popen[bytes]):
     """A replica in a process of its own.
 
@@ -80,9 +87,7 @@ class Server(subprocess.Popen[bytes]):
     """
 
     def __init__(self, database: str, *options: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "innerloop", "serve", "--database", database, "--port", str(port)]
         super().__init__([*command, "--rate", "1e6", *options], stderr=subprocess.DEVNULL)
@@ -125,9 +130,7 @@ def postgres() -> Iterator[str]:
             pytest.skip("Postgres does not run as root, and there is no user postgres: run the tests as another user")
         os.chown(folder, other.pw_uid, other.pw_gid)
         user = {"user": other.pw_uid, "group": other.pw_gid, "extra_groups": []}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder, **user}
     make = [programs / "initdb", "-D", f"{folder}/data", "-U", "me", "-A", "trust", "-N", "--locale=C", "-E", "UTF8"]
     subprocess.run(list(map(str, make)), check=True, **quiet)

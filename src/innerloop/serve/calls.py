@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 #: Not now, by the service or by what stands before it: asked again.
 _AGAIN = (429, 502, 503, 504)
+_TASKS = "/v1/tasks/"
 #: Seconds before the second try, and the most before any.
 _FIRST, _LAST = 0.2, 10.0
 
@@ -95,6 +96,9 @@ class Calls:
 
     def _sent(self, method: str, path: str, headers: dict[str, str], body: dict[str, Any] | None) -> dict[str, Any]:
         said, wait = "", _FIRST
+        if path.startswith(_TASKS):
+            # Ray Serve brings the requests of a task to a replica that has it at hand; others take no notice.
+            headers = {**headers, "serve_multiplexed_model_id": path.removeprefix(_TASKS).partition("/")[0]}
         for left in reversed(range(self._tries)):
             pause = wait
             try:
