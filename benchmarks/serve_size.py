@@ -41,7 +41,7 @@ def size(stores: Sequence[str]) -> None:
             print(f"| {name} | {together} | {1000 * (time.process_time() - begun) / len(fresh):.1f} |", flush=True)
     print()
     print(
-        "| store | MB at start | KB a learned task of 25 drawings | bytes on disk an example | writes/s of 1 client | of 8 |"
+        "| store | MB at start | KB a learned task (25 drawings) | bytes on disk an example | writes/s, 1 client | 8 |"
     )
     print("|---|---:|---:|---:|---:|---:|")
     for store in stores:

@@ -19,6 +19,8 @@ from innerloop.core.task import InputError
 from innerloop.data.images import LIMIT, Fit, image_tensor, read_image
 
 _CHANNELS = (1, 3, 4)
+#: Bytes of pixels that a picture keeps, at most.
+_SMALL = 2**18
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,11 @@ class Picture:
                     return hashlib.file_digest(file, "sha256").digest()
             except OSError as error:
                 raise InputError(f"{self.name} cannot be read ({error.strerror}): check the path") from None
-        return hashlib.sha256(self.pixels(channels=3).numpy().data).digest()
+        pixels = self.pixels(channels=3)
+        if pixels.numel() <= _SMALL:
+            # The encoder asks for them next.
+            self.__dict__["_held"] = pixels
+        return hashlib.sha256(pixels.numpy().data).digest()
 
     def pixels(
         self, *, size: int | None = None, channels: Literal[1, 3] = 3, fit: Fit = "squash", quick: bool = False
@@ -51,6 +57,8 @@ class Picture:
         """As :func:`~innerloop.data.images.read_image` gives them: uint8 ``[channels, H, W]``."""
         if isinstance(self.source, (str, os.PathLike)):
             return read_image(self.source, size=size, channels=channels, fit=fit, quick=quick, name=self.name)
+        if size is None and channels == 3 and "_held" in self.__dict__:
+            return self.__dict__["_held"]
         return image_tensor(self.image(), size=size, channels=channels, fit=fit, name=self.name)
 
     def image(self) -> Image.Image:
@@ -78,14 +86,19 @@ def _from_pixels(source: Any, name: str) -> Image.Image:
         )
     if pixels.dtype.kind not in "buif":
         raise InputError(f"{name} has pixels of type {pixels.dtype}: give bytes, or floats from 0 to 1")
+    if pixels.dtype != np.uint8:
+        pixels = _as_bytes(pixels, name)
+    gray = pixels.ndim == 3 and pixels.shape[2] == 1
+    return Image.fromarray(pixels[..., 0] if gray else np.ascontiguousarray(pixels))
+
+
+def _as_bytes(pixels: np.ndarray, name: str) -> np.ndarray:
     low, high = float(pixels.min()), float(pixels.max())
     if not (0 <= low <= high <= 255):
         raise InputError(f"{name} has pixels from {low:g} to {high:g}: give bytes from 0 to 255, or floats from 0 to 1")
     if pixels.dtype.kind == "b" or (pixels.dtype.kind == "f" and high <= 1):
         pixels = pixels.astype(np.float64) * 255
-    pixels = np.rint(pixels).astype(np.uint8)
-    gray = pixels.ndim == 3 and pixels.shape[2] == 1
-    return Image.fromarray(pixels[..., 0] if gray else np.ascontiguousarray(pixels))
+    return np.rint(pixels).astype(np.uint8)
 
 
 def column(X: Any) -> list[Any]:
