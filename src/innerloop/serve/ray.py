@@ -87,9 +87,9 @@ def application(given: Mapping[str, Any]) -> Any:
         app.add_middleware(ByTask, load=remembered, task=serve.get_multiplexed_model_id)
         return app
 
-    @serve.deployment(name="innerloop", num_replicas=replicas, max_ongoing_requests=settings.in_flight)
-    @serve.ingress(build)
     class Service:
         """A replica."""
 
-    return Service.bind()
+    made: Any = serve.ingress(build)(Service)
+    options = {"name": "innerloop", "num_replicas": replicas, "max_ongoing_requests": settings.in_flight}
+    return serve.deployment(made, **options).bind()
