@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from innerloop.core.task import InputError
+from innerloop.core.task import InputError, did_you_mean
 from innerloop.serve.database import opened
 from innerloop.serve.keys import Keys
 from innerloop.serve.limits import App, Receive, Scope, Send
@@ -60,10 +60,12 @@ def application(given: Mapping[str, Any]) -> Any:
         from ray import serve
     except ModuleNotFoundError:
         raise InputError("Ray Serve is not installed: pip install 'innerloop[serve,ray]'") from None
-    fields = dict(given)
+    fields, known = dict(given), ("replicas", *Settings.__dataclass_fields__)
+    if other := sorted(set(fields) - set(known)):
+        raise InputError(f"{other[0]} is unknown{did_you_mean(other[0], known)}: choose of {', '.join(known)}")
     try:
         replicas = TypeAdapter(int).validate_python(fields.pop("replicas", 2))
-        settings = TypeAdapter(Settings, config={"extra": "forbid"}).validate_python(fields)
+        settings = TypeAdapter(Settings).validate_python(fields)
     except ValidationError as error:
         (first, *_) = error.errors()
         raise InputError(f"{'.'.join(map(str, first['loc'])) or 'replicas'}: {first['msg']}") from None
