@@ -12,24 +12,34 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import httpx
 import ray
 from ray import serve
-from ray.util.state import list_actors
 from serving import free_port, running, vectors
 
 import innerloop as il
 from innerloop.serve.ray import application
 
+#: Of this run alone, whatever other Ray there is on the machine.
+APPLICATION = f"run{os.getpid()}"
+NAME = f"ray::ServeReplica:{APPLICATION}:".encode()
 QUERIES = [[1.0, 2.0, 3.0], [4.0, 0.5, 0.0], [0.0, 0.0, 0.1]]
 
 
-def replicas() -> dict[str, int]:
-    """Process ids of the replicas that live, by their names."""
-    found = list_actors(filters=[("state", "=", "ALIVE")], detail=True)
-    return {one.name: one.pid for one in found if one.class_name.startswith("ServeReplica")}
+def replicas() -> list[int]:
+    """Process ids of the replicas that this process's Ray started, by what Ray calls them."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (place / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if words.startswith(NAME):
+            found.append(int(place.name))
+    return sorted(found)
 
 
 def main(database: str, alone: str) -> dict[str, Any]:
@@ -37,7 +47,7 @@ def main(database: str, alone: str) -> dict[str, Any]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(application({"replicas": 2, "database": database, "rate": 1e6}))
+    serve.run(application({"replicas": 2, "database": database, "rate": 1e6}), name=APPLICATION)
     url = f"http://127.0.0.1:{port}"
     X, y = [one["vector"] for one in vectors()], [one["label"] for one in vectors()]
     with il.Client(url) as client:
@@ -64,7 +74,7 @@ def main(database: str, alone: str) -> dict[str, Any]:
         writer.start()
         while len(told) < 5:
             done.wait(0.01)
-        os.kill(min(before.values()), signal.SIGKILL)
+        os.kill(before[0], signal.SIGKILL)
         count = len(told)
         while len(told) < count + 20 and writer.is_alive():
             done.wait(0.01)
