@@ -182,6 +182,14 @@ def test_what_the_service_says(app: TestClient, monkeypatch: pytest.MonkeyPatch)
     ):
         client.fit(X, y)
     assert waited == [3.0, 3.0, 3.0]
+    waited.clear()
+    # Of the service a fault, which stays one; of a proxy a replica that died.
+    for media, tries in (("application/problem+json", 0), ("text/plain", 3)):
+        fault = httpx.Response(500, headers={"content-type": media}, content=b'{"detail": "a fault", "request": "r"}')
+        wire = Wire(app, lambda request, number, fault=fault: fault)
+        with il.Client(URL, tries=4, transport=wire) as client, pytest.raises((Refused, Unavailable), match="a fault"):
+            client.fit(X, y)
+        assert len(waited) == tries
     page = httpx.Response(200, text="<html>")
     with (
         il.Client(URL, transport=Wire(app, lambda request, number: page)) as client,

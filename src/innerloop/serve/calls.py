@@ -106,7 +106,7 @@ class Calls:
             except self._errors as error:
                 said = f"{type(error).__name__}: {error}"
             else:
-                if answer.status_code not in _AGAIN:
+                if not _again(answer):
                     return _read(answer)
                 said = str(_refused(answer))
                 after = answer.headers.get("retry-after", "")
@@ -115,6 +115,12 @@ class Calls:
                 time.sleep(min(pause, _LAST))
             wait *= 2
         raise Unavailable(f"{self.url} did not do it in {self._tries} tries, the last one: {said}")
+
+
+def _again(answer: httpx.Response) -> bool:
+    """Whether to ask again: a 500 of what stands before the service is a replica that died, and none of its faults."""
+    ours = answer.headers.get("content-type", "").startswith("application/problem+json")
+    return answer.status_code in _AGAIN or (answer.status_code == 500 and not ours)
 
 
 def _read(answer: httpx.Response) -> dict[str, Any]:
