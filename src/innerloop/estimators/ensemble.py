@@ -104,7 +104,7 @@ class Ensemble:
             sees = [i % 2 == 1 if warped is None else warped for i in range(members)]
             shifted = _shifted(y.shape[1], members, random)
             views = [
-                self._view(_sample(random, strata), quantiles, 1, random, shifted[i : i + 1])
+                self._view(sample(random, strata), quantiles, 1, random, shifted[i : i + 1])
                 for i, quantiles in enumerate(sees)
             ]
         self.views = tuple(views)
@@ -297,7 +297,7 @@ def varying(x: Floats) -> npt.NDArray[np.bool_]:
     )
 
 
-def _sample(random: np.random.RandomState, strata: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+def sample(random: np.random.RandomState, strata: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     """``MAX_ROWS`` rows, of every stratum its share and at least one."""
     shuffled = random.permutation(len(strata))
     # Rank of each row within its stratum, as a share: the rows with the smallest shares, one of each stratum first.
