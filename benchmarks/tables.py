@@ -40,7 +40,7 @@ from innerloop.encoders.pretrained import shipped
 from innerloop.estimators import InContextClassifier
 from innerloop.evaluation.metrics import calibration_error
 
-OURS = "in-context"
+OURS, ALONE = "in-context", "in-context, network alone"
 KEPT = RUNS / "tables"
 
 
@@ -124,7 +124,10 @@ def methods(tuned: bool, ours: dict[str, Any]) -> dict[str, Callable[[np.ndarray
             },
         ),
     }
-    made: dict[str, Callable[[np.ndarray], Any]] = {OURS: lambda y: InContextClassifier(**ours)}
+    made: dict[str, Callable[[np.ndarray], Any]] = {
+        OURS: lambda y: InContextClassifier(**ours),
+        ALONE: lambda y: InContextClassifier(**ours, trees=0),
+    }
     for name, (model, grid) in grids.items():
         made[name] = lambda y, model=model: model
         if tuned:
@@ -171,7 +174,8 @@ def main() -> None:
     if given.methods:
         made = {name: make for name, make in made.items() if name in given.methods}
     record = (Path(given.weights) if given.weights else shipped(regression=False)) / "bundle.json"
-    mark = {OURS: f"{OURS}-{given.members}-{hashlib.sha256(record.read_bytes()).hexdigest()[:8]}"}
+    digest = hashlib.sha256(record.read_bytes()).hexdigest()[:8]
+    mark = {OURS: f"{OURS}-trees-{given.members}-{digest}", ALONE: f"{OURS}-{given.members}-{digest}"}
     figures: list[dict[str, Any]] = []
     for table in tables():
         if given.only and table.name not in given.only:
@@ -193,7 +197,7 @@ def main() -> None:
 def measured(table: Table, rows: str, name: str, make: Callable[[np.ndarray], Any], splits: int) -> dict[str, Any]:
     """The figures of a method on a table, over all splits."""
     y = np.unique(table.labels, return_inverse=True)[1]
-    x = table.mixed if name == OURS else table.encoded
+    x = table.mixed if name in (OURS, ALONE) else table.encoded
     size = len(y) // 2 if rows == "half" else int(rows)
     scores, answers = [], []
     for split in range(splits):

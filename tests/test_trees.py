@@ -95,7 +95,9 @@ def test_twenty_six_classes_and_the_largest_cells() -> None:
 def test_the_classifier_is_the_sharpened_mean_and_pickles_to_the_bit() -> None:
     x, y = load_iris(return_X_y=True)
     both, alone = (il.InContextClassifier(trees=trees).fit(x[::3], y[::3]) for trees in (100, 0))
-    wanted = ((alone.predict_proba(x) + both._forest.probabilities(x)[0]) / 2) ** 1.25
+    trees = both._forest.probabilities(x)[0][:, np.argsort(both._order)]
+    rates = np.bincount(y[::3]) / len(y[::3])
+    wanted = rates * ((alone.predict_proba(x) + trees) / 2 / rates) ** 1.25
     p = both.predict_proba(x)
     np.testing.assert_allclose(p, wanted / wanted.sum(1, keepdims=True), rtol=1e-5)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(both)).predict_proba(x), p)

@@ -86,9 +86,22 @@ class Forest:
         asked = np.where(np.isnan(x), self._mean, scaled)
         return sum(self._read(grown, asked) for grown in self._grown) / self.trees  # type: ignore[return-value]
 
+    def beside(self, network: Tensor, x: Floats) -> Tensor:
+        """The mean with another's probabilities of the same queries, ``[B, M, D]``, sharpened.
+
+        What is sharpened is how far it differs from the rates of the classes, so that a rare one keeps its own.
+        """
+        tables, classes = len(self.labels), self.classes
+        places = (np.arange(tables)[:, None] * classes + self.labels).reshape(-1)
+        rates = torch.from_numpy(_counted(places, (tables, 1, classes)) / self.labels.shape[1]).to(network)
+        both = (network + torch.from_numpy(self.probabilities(x)).to(network)) / 2
+        both = rates * (both / rates.clamp(min=1e-30)) ** _POWER
+        return both / both.sum(2, keepdim=True)
+
     def _grow(self) -> Any:
         tables, rows, columns = self.x.shape
-        at_once = max(1, _CELLS // max(1, tables * rows * columns))
+        drawn = max(1, int(columns**0.5))
+        at_once = max(1, _CELLS // max(1, tables * rows * max(columns, drawn * self.classes)))
         for first in range(0, self.trees, at_once):
             yield self._level_by_level(np.arange(first, min(first + at_once, self.trees), dtype=np.uint64))
 
@@ -156,12 +169,6 @@ class Forest:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_grown": []}
-
-
-def beside(network: Tensor, trees: Floats) -> Tensor:
-    """Probabilities ``[..., D]`` from those of the network and those of the trees: their mean, sharpened."""
-    both = ((network + torch.from_numpy(trees).to(network)) / 2) ** _POWER
-    return both / both.sum(-1, keepdim=True)
 
 
 def _mixed(value: Any) -> Any:
