@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from page import DATA, RUNS
+from page import DATA, RUNS, record
 from scipy.stats import rankdata
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -173,8 +173,8 @@ def main() -> None:
     made = methods(given.tuned, {"n_estimators": given.members, "weights": given.weights})
     if given.methods:
         made = {name: make for name, make in made.items() if name in given.methods}
-    record = (Path(given.weights) if given.weights else shipped(regression=False)) / "bundle.json"
-    digest = hashlib.sha256(record.read_bytes()).hexdigest()[:8]
+    bundle = (Path(given.weights) if given.weights else shipped(regression=False)) / "bundle.json"
+    digest = hashlib.sha256(bundle.read_bytes()).hexdigest()[:8]
     mark = {OURS: f"{OURS}-trees-{given.members}-{digest}", ALONE: f"{OURS}-{given.members}-{digest}"}
     figures: list[dict[str, Any]] = []
     for table in tables():

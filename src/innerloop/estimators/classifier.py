@@ -7,7 +7,6 @@ tuned and nothing is trained but the random trees that answer beside it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +92,7 @@ class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[
             X: ``[N, F]``: a data frame, an array, or rows in lists.
             y: labels ``[N]``, numbers or strings.
         """
-        if not isinstance(self.trees, Integral) or self.trees < 0:
+        if not isinstance(self.trees, int | np.integer) or self.trees < 0:
             raise InputError(f"trees is {self.trees!r}; give a whole number, 0 for the network alone")
         self._columns, x, y = learned(self, X, y, numeric=False)
         self.classes_, labels = _classes(y)

@@ -146,7 +146,8 @@ class Forest:
             sizes = np.bincount(2 * node + right, minlength=2 * len(inner))
             table = np.repeat(table[inner], 2)
             key = _mixed(key[inner][:, None] + np.array([1, 2], dtype=np.uint64)).reshape(-1)
-        return Grown(len(trees), *(np.concatenate(part) for part in zip(*told, strict=True)), np.concatenate(leaves))
+        asked, up_to, children = (np.concatenate(part) for part in zip(*told, strict=True))
+        return Grown(len(trees), asked, up_to, children, np.concatenate(leaves))
 
     def _read(self, grown: Grown, asked: Floats) -> Floats:
         """The sum over the trees, ``[B, M, D]``."""
