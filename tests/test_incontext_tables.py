@@ -159,11 +159,14 @@ def test_levels_of_rows_left_out_are_their_own() -> None:
 
 
 @pytest.mark.parametrize(("level", "scale"), [(0, 1e19), (0, 1e-23), (1e6, 1), (1e9, 1e-3), (0, 1e300), (0, 1e-300)])
-def test_features_have_any_level_and_scale(level: float, scale: float) -> None:
-    wanted = InContextClassifier(n_estimators=2).fit(X[:60], LABELS[:60]).predict_proba(X[60:])
+@pytest.mark.parametrize("trees", [0, 100])
+def test_features_have_any_level_and_scale(level: float, scale: float, trees: int) -> None:
+    wanted = InContextClassifier(trees=trees).fit(X[:60], LABELS[:60]).predict_proba(X[60:])
     x = level + scale * X
-    got = InContextClassifier(n_estimators=2).fit(x[:60], LABELS[:60]).predict_proba(x[60:])
-    np.testing.assert_allclose(got, wanted, atol=1e-3)
+    got = InContextClassifier(trees=trees).fit(x[:60], LABELS[:60]).predict_proba(x[60:])
+    # A cell that lost all digits but four may come to the other side of a threshold, in a tree of a hundred.
+    lost = np.abs((x - level) / scale - X).max() > 1e-6
+    np.testing.assert_allclose(got, wanted, atol=0.02 if trees and lost else 1e-3)
 
 
 @pytest.mark.parametrize("scale", [1e19, 1e-23, 1e37, 1e-37])
