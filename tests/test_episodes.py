@@ -122,21 +122,6 @@ def assert_chunks_join(sampler: il.data.Sampler, seed: int) -> None:
         assert torch.equal(whole, torch.cat((first, second)))
 
 
-@given(few_shot(), seeds())
-def test_disjoint_episodes_share_no_class(sampler: FewShot, seed: int) -> None:
-    """As many episodes as there are classes for, each a proper one, no class twice."""
-    episodes = sampler.disjoint(seeded(seed))
-    assert len(episodes.classes) == sampler.pool.classes // sampler.ways
-    used = episodes.classes.flatten().tolist()
-    assert len(set(used)) == len(used)
-    labels = torch.repeat_interleave(torch.arange(sampler.pool.classes), sampler.pool.sizes)
-    for classes, support, query in zip(*episodes, strict=True):
-        both = torch.cat((support, query)).tolist()
-        assert len(set(both)) == len(both)
-        assert torch.equal(labels[support], classes.repeat(sampler.shots))
-        assert torch.equal(labels[query], classes.repeat(sampler.queries))
-
-
 def test_every_class_and_example_has_its_chance() -> None:
     """Over many episodes classes and, within a class of any size, examples come up equally often."""
     sizes = [4, 9, 6]

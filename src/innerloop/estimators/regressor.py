@@ -139,8 +139,8 @@ class InContextRegressor(RegressorMixin, InContextEstimator):  # type: ignore[mi
 
         Example:
             >>> model = InContextRegressor().fit([[0.0], [1.0], [2.0], [3.0], [4.0]], [0.0, 1.1, 1.9, 3.2, 3.9])
-            >>> model.explain([[3.9]])[0].supporting.tolist()
-            [3, 4]
+            >>> model.explain([[3.9]])[0].nearest
+            4
         """
         check_is_fitted(self)
         asked, (x, y) = queried(self, self._columns, X), self._table
