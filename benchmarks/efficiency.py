@@ -84,10 +84,10 @@ def image_test(data: str) -> Test:
     return Test(TITLES[data], test, val, 5, (1, 2, 5, 10, 20))
 
 
-def trained(data: str, learner: str, part: str, seed: int, *, width: int = 64, train: bool = True) -> Path:
+def trained(data: str, learner: str, part: str, seed: int, *, train: bool = True) -> Path:
     """The folder of a run; ``part`` is ``"all"``, or ``"classes25"`` for a share of the meta-training data."""
     kind, share = part.rstrip("0123456789"), int(part.lstrip("abcdefghijklmnopqrstuvwxyz") or 100)
-    out = RUNS / f"curves{'' if width == 64 else width}-{data}-{learner}-{part}-seed{seed}"
+    out = RUNS / f"curves-{data}-{learner}-{part}-seed{seed}"
     if out.exists() or not train:
         return out
     sizes: dict[str, tuple[int, int, int, int]] = {"omniglot": (20, 1, 5, 1), "cifar_fs": (20, 5, 15, 1)}
@@ -97,8 +97,8 @@ def trained(data: str, learner: str, part: str, seed: int, *, width: int = 64, t
         ("cifar_fs", "classes10"): (5, 5, 15, 4), ("cifar_fs", "classes25"): (10, 5, 15, 2),
     }  # fmt: skip
     ways, shots, queries, together = fewer.get((data, part), sizes[data])
-    steps = {("omniglot", 64): (2500, 1200), ("omniglot", 16): (900, 420), ("cifar_fs", 64): (3000, 4700)}[data, width]
-    words = ["train", learner, "--data", data, "--root", str(DATA / data), "--width", str(width), "--seed", str(seed)]
+    steps = {"omniglot": (2500, 1200), "cifar_fs": (3000, 4700)}[data]
+    words = ["train", learner, "--data", data, "--root", str(DATA / data), "--width", "64", "--seed", str(seed)]
     words += ["--set", f"share.{kind}={share / 100}"] if kind != "all" else []
     if learner == "protonet":
         words += ["--ways", str(ways), "--shots", str(shots), "--queries", str(queries)]
@@ -283,7 +283,7 @@ def saved(data: list[str], seeds: list[int], tasks: int | None, train: bool, alo
     return "\n".join(rows)
 
 
-def shares(data: list[str], parts: list[str], seeds: list[int], number: int, width: int, train: bool) -> str:
+def shares(data: list[str], parts: list[str], seeds: list[int], number: int, train: bool) -> str:
     """Scores against the share of the meta-training data, one and five shots."""
     rows = [
         "| data | share | ProtoNet, 1 shot | fine-tuned, 1 shot | gap | ProtoNet, 5 shots | fine-tuned, 5 shots | gap "
@@ -296,7 +296,7 @@ def shares(data: list[str], parts: list[str], seeds: list[int], number: int, wid
         for part in parts:
             found: dict[str, list[np.ndarray]] = {}
             for seed in seeds:
-                places = [trained(name, one, part, seed, width=width, train=train) for one in ("protonet", "finetune")]
+                places = [trained(name, one, part, seed, train=train) for one in ("protonet", "finetune")]
                 if not all((place / "best").exists() for place in places):
                     continue
                 proto, tuned = map(load, places)
@@ -337,12 +337,10 @@ def main() -> None:
         text = saved(asked.data, asked.seeds, asked.tasks, train, asked.scratch)
     elif asked.table == "shares":
         parts = ["classes10", "classes25", "classes50", "all"]
-        text = shares(
-            [one for one in asked.data if one != "banking77"], parts, asked.seeds, asked.tasks or 100, 64, train
-        )
+        text = shares([one for one in asked.data if one != "banking77"], parts, asked.seeds, asked.tasks or 100, train)
     else:
         parts = ["examples10", "examples25", "examples50", "all"]
-        text = shares(["omniglot"], parts, asked.seeds, asked.tasks or 100, 64, train)
+        text = shares(["omniglot"], parts, asked.seeds, asked.tasks or 100, train)
     print(text)
     if asked.write:
         record(f"efficiency-{asked.table}", text)

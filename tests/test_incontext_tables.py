@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 import innerloop as il
 from innerloop.encoders.pretrained import pretrained, shipped
 from innerloop.estimators import InContextClassifier, InContextRegressor
-from innerloop.estimators.coverage import held, left_out_levels, looked_at
+from innerloop.estimators.coverage import SHARES, held, left_out_levels
 from innerloop.estimators.trend import Trend
 from innerloop.learners.generative.pfn import InContext, describe, joined
 
@@ -148,10 +148,10 @@ def test_intervals_hold_their_share() -> None:
 def test_levels_of_rows_left_out_are_their_own() -> None:
     """Of targets that lie where a known distribution has them the shares stay, but for the rank among n + 1."""
     y = np.arange(1, 100) / 100
-    levels = left_out_levels(y, lambda rows, asked: np.tile(looked_at(), (len(asked), 1)))
+    levels = left_out_levels(y, lambda rows, asked: np.tile(SHARES, (len(asked), 1)))
     np.testing.assert_allclose(levels, np.sort(np.abs(2 * y - 1)), atol=1e-12)
     np.testing.assert_allclose(held(np.array([0.05, 0.5, 0.95]), levels), [0.05, 0.5, 0.95], atol=0.011)
-    wide = left_out_levels(y, lambda rows, asked: np.tile(2 * looked_at() - 0.5, (len(asked), 1)))
+    wide = left_out_levels(y, lambda rows, asked: np.tile(2 * SHARES - 0.5, (len(asked), 1)))
     np.testing.assert_allclose(held(np.array([0.05, 0.95]), wide), [0.275, 0.725], atol=0.011)
 
 

@@ -258,9 +258,8 @@ class Lifted:
                 learner, few = self._embedded(few)
             encoder = self.encoder()
             trained = encoder is not None and any(p.requires_grad for p in encoder.parameters())
-            found = trust.under_vmap(
-                learner, few, by_inputs=trained, values=work == "predict", patches=self.how == "patches"
-            )
+            how = "patches" if self.how == "patches" else "vmap"
+            found = trust.under_vmap(learner, few, how, by_inputs=trained, values=work == "predict")
         if found.complaint is None and self.compiled and work == "backward":
             part, loose = next(iter(self._parts(tasks))), self.precision is not None
             complaint = trust.compiled(self.learner, self._step, self._step_plain, part, 1 / count(tasks), loose)

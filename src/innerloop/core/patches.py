@@ -1,9 +1,9 @@
-"""Convolution as a matrix product of patches, whose derivatives of any order are matrix products too.
+"""Convolution as a matrix product of patches, whose first and second derivative are matrix products too.
 
 A kernel library prepares for the weights of each convolution anew, and for the weights of each task of a batch it has
 grouped convolutions alone; both cost more than the arithmetic where images are few and small, as in an inner loop. Here
-the numbers under the kernel are gathered into rows ``[N * H' * W', kh * kw * C]``, once, and the rest is left to the
-matrix product, which under ``vmap`` is one for all tasks.
+the numbers under the kernel are gathered into rows ``[N * H' * W', kh * kw * C]``, a block at a time, and the rest is
+left to the matrix product, which under ``vmap`` is one for all tasks.
 """
 
 from __future__ import annotations

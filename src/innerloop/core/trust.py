@@ -24,24 +24,24 @@ _FOUND: dict[str, Finding] = {}
 Stepper = Callable[[Task, float], tuple[Tensor, list[Tensor | None]]]
 
 
-def under_vmap(learner: Learner, tasks: Task, *, by_inputs: bool, values: bool, patches: bool = False) -> Finding:
-    """Whether ``vmap`` gives what a loop gives, and with convolutions as matrix products of patches.
+def under_vmap(learner: Learner, tasks: Task, how: str = "vmap", *, by_inputs: bool, values: bool) -> Finding:
+    """Whether ``vmap``, or patches, give what a loop gives.
 
     Args:
         learner: what is lifted: the part after an encoder that runs folded.
         tasks: one or two.
+        how: as :func:`~innerloop.core.ways.mapped` takes it; chunks are ``vmap``.
         by_inputs: whether there is an encoder that wants a gradient.
         values: whether it is for predictions, which have none.
-        patches: whether convolutions are matrix products.
     """
-    key = key_of(learner, tasks, by_inputs, values, patches)
+    key = key_of(learner, tasks, by_inputs, values, how)
     if key not in _FOUND:
         function = predictor(learner) if values else learner.loss
         found = compare(
             learner,
             tasks,
             lambda tasks: mapped("loop", function, tasks),
-            lambda tasks: mapped("patches" if patches else "vmap", function, tasks),
+            lambda tasks: mapped(how, function, tasks),
             by_inputs=by_inputs,
             values=values,
         )

@@ -49,7 +49,7 @@ class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[
 
     Args:
         n_estimators: members of the ensemble; each sees the classes in an order of its own, and every other one the
-            features by their quantiles. More of them gain about a thousandth of AUC, and take as much longer.
+            features by their quantiles. More of them gain little and take as much longer.
         random_state: of the members and the trees.
         weights: the bundle of an :class:`~innerloop.learners.InContext`; default the one of the package.
         trees: extra trees beside the network; 0 for the network alone.

@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 #: Parts of the rows that are left out in turn, and how many rows are enough to know by.
 _FOLDS, _ENOUGH = 5, 100
 #: Shares at which a distribution is looked at.
-_SHARES = np.concatenate(([1e-4, 1e-3], np.linspace(0.005, 0.995, 199), [1 - 1e-3, 1 - 1e-4]))
+SHARES = np.concatenate(([1e-4, 1e-3], np.linspace(0.005, 0.995, 199), [1 - 1e-3, 1 - 1e-4]))
 #: Nearest to 0 and 1 that a share comes.
 _END = 1e-6
 
@@ -25,7 +25,7 @@ def left_out_levels(y: Floats, quantiles: Callable[[npt.NDArray[np.intp], npt.ND
 
     Args:
         y: targets ``[N]``, two at least.
-        quantiles: from the rows that are read and those that are asked, the asked ones' quantiles at :data:`_SHARES`.
+        quantiles: from the rows that are read and those that are asked, the asked ones' quantiles at :data:`SHARES`.
     """
     folds = min(_FOLDS, len(y))
     fold = np.empty(len(y), dtype=np.intp)
@@ -34,7 +34,7 @@ def left_out_levels(y: Floats, quantiles: Callable[[npt.NDArray[np.intp], npt.ND
     for number in range(min(folds, math.ceil(_ENOUGH * folds / len(y)))):
         asked = np.flatnonzero(fold == number)
         ends = quantiles(np.flatnonzero(fold != number), asked)
-        place = [np.interp(value, row, _SHARES, 0.0, 1.0) for value, row in zip(y[asked], ends, strict=True)]
+        place = [np.interp(value, row, SHARES, 0.0, 1.0) for value, row in zip(y[asked], ends, strict=True)]
         levels.append(np.abs(2 * np.array(place) - 1))
     return np.sort(np.concatenate(levels))
 
@@ -55,8 +55,3 @@ def held(shares: Floats, levels: Floats) -> Floats:
     ranks = np.arange(len(levels) + 2) / (len(levels) + 1)
     inner = np.interp(np.abs(2 * shares - 1), ranks, [0.0, *levels, 1.0])
     return np.asarray((0.5 + np.sign(shares - 0.5) * inner / 2).clip(_END, 1 - _END))
-
-
-def looked_at() -> Floats:
-    """The shares that :func:`left_out_levels` asks for."""
-    return _SHARES

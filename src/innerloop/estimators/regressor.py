@@ -19,7 +19,7 @@ from innerloop.core.likelihood import Bars
 from innerloop.core.task import InputError
 from innerloop.encoders.pretrained import pretrained, shipped
 from innerloop.estimators.base import InContextEstimator, learned, queried
-from innerloop.estimators.coverage import held, left_out_levels, looked_at
+from innerloop.estimators.coverage import SHARES, held, left_out_levels
 from innerloop.estimators.ensemble import told_of
 from innerloop.estimators.reading import Reading, raw_of_readings
 from innerloop.evidence import Explanation
@@ -117,7 +117,7 @@ class InContextRegressor(RegressorMixin, InContextEstimator):  # type: ignore[mi
         random.set_state(self._drawn)
         with config_context(assume_finite=True, skip_parameter_validation=True):
             reading = self._read(x[rows], y[rows], random, keep=False)
-        return reading.quantiles(self._bars(), x[asked], reading.raw(x[asked]), looked_at())
+        return reading.quantiles(self._bars(), x[asked], reading.raw(x[asked]), SHARES)
 
     def explain(
         self, X: Any, k: int = 5, *, shapley: bool = False, groups: Sequence[Sequence[int]] | None = None

@@ -58,6 +58,8 @@ def jackknife(
         Tukey, *Bias and confidence in not quite large samples*, Annals of Mathematical Statistics 1958; by groups:
         Shao, Tu, *The Jackknife and Bootstrap*, Springer 1995.
     """
+    from scipy.special import expit, logit
+
     if tasks < 2 or groups < 2:
         raise InputError(f"{tasks} tasks in {groups} parts: an interval needs two at least")
     every = np.arange(tasks)
@@ -74,8 +76,8 @@ def jackknife(
     if not (0 < share < 1) or not ((shares > 0) & (shares < 1)).all():
         least, most = share_interval(min(max(share, 0.0), 1.0), tasks, level)
         return Estimate(value, (low + width * least, low + width * most))
-    least, most = _around(math.log(share / (1 - share)), np.log(shares / (1 - shares)), level)
-    return Estimate(value, (low + width * _logistic(least), low + width * _logistic(most)))
+    least, most = expit(_around(float(logit(share)), logit(shares), level)).tolist()
+    return Estimate(value, (low + width * least, low + width * most))
 
 
 def _around(value: float, left: np.ndarray, level: float) -> tuple[float, float]:
@@ -84,7 +86,3 @@ def _around(value: float, left: np.ndarray, level: float) -> tuple[float, float]
     if not adds.any():
         return value, value
     return ends(value, *moments(adds), quantile(len(left) - 1, level))
-
-
-def _logistic(odds: float) -> float:
-    return 1 / (1 + math.exp(-odds)) if odds > 0 else math.exp(odds) / (1 + math.exp(odds))

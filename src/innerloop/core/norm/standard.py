@@ -5,7 +5,7 @@ With ``m`` the mean over rows, ``h = (y - m(y)) s`` and ``u = w s``, the derivat
     g_y = u (g - m(g) - h m(g h)),    g_w = R m(g h),    g_b = R m(g),
 
 and that of these three, for slopes ``v, v_w, v_b`` of a loss by them, needs no statistics but ``m(v)``, ``m(v h)`` and
-``m(v g)`` beside those that are known. PyTorch's own formula takes some thirty passes, and is wrong under ``vmap``.
+``m(v g)`` beside those that are known. PyTorch's own takes many more passes, and is wrong under ``vmap``.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ Choose it over MAML where several inner steps are taken, and training them is un
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 import torch
@@ -115,25 +115,21 @@ class MAMLPlusPlus(GradientLearner):
     _heard: tuple[bool, bool] | None = None
 
     @property
-    def stage(self) -> Hashable:
+    def stage(self) -> tuple[bool, bool]:
         """Whether the losses after all steps count, and whether the outer gradient is second order."""
-        return self._stage
-
-    @property
-    def _stage(self) -> tuple[bool, bool]:
         return self._heard or (self.steps > 1 and self.multi_step_until > 0, not self.first_order)
 
     def progress(self, used: float) -> None:  # noqa: D102
         many = self.steps > 1 and used < self.multi_step_until
         heard = many, not self.first_order and used >= self.second_order_from
-        if many or heard != self._stage:
+        if many or heard != self.stage:
             self.importance.copy_(importance(self.steps, used, self.multi_step_until))
-        if heard != self._stage:
+        if heard != self.stage:
             self._heard = heard
 
     @property
     def constant_gradients(self) -> bool:  # noqa: D102
-        return not self._stage[1]
+        return not self.stage[1]
 
     def initial(self, targets: int) -> Parameters:  # noqa: D102
         return self.of_step(super().initial(targets), 0)
@@ -147,7 +143,7 @@ class MAMLPlusPlus(GradientLearner):
 
     def loss(self, task: Task) -> Tensor:
         """The query losses after all inner steps by their importance; outside training that after the last one."""
-        if not (self.training and self._stage[0]):
+        if not (self.training and self.stage[0]):
             return super().loss(task)
         self.check(task.support)
         losses = []
