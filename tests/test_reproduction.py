@@ -319,7 +319,8 @@ def test_a_table_that_a_command_prints_is_printed_again_and_compared(cli: Cli, t
     made = read_tables(records)["t"]
     assert not isinstance(made, Trained)
     text = "| m | % |\n|---|---|\n| Method A | VALUE ± 0.2 (0.5) |\n| b | 4.0 ± 1.0 |\n\nwords: WORDS"
-    record = json.dumps(made.made(text, {"date": "2026-11-26", "device": "CPU"}))
+    made.keep(made.made(text, {"date": "2026-11-26", "device": "CPU"}), tmp_path)
+    record = (tmp_path / "t.json").read_text()
     # What each run of the command waits for is written without an import of the library.
     script.write_text(
         "import json, os, sys\nfrom pathlib import Path\n"
