@@ -26,15 +26,6 @@ from browsing import Visit, chromium, serving
 LIMIT, PAINT = 20.0, 1.0
 
 
-def taught(visit: Visit) -> None:
-    """Three characters, two examples each."""
-    for turn in range(2):
-        for number, sign in enumerate("ABC"):
-            visit.draw(sign, moved=0.03 * turn, size=1 - 0.15 * turn)
-            visit.page.click("#teach-new" if (sign, turn) == ("C", 0) else f"[data-teach='{sign}']")
-            visit.count(3 * turn + number + 1)
-
-
 def timed(rounds: int) -> None:
     """Print seconds to the first paint and to the first right answer."""
     totals, paints, wrong = [], [], []
@@ -43,7 +34,7 @@ def timed(rounds: int) -> None:
             with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as address:
                 begun = time.perf_counter()
                 visit = Visit(browser, address)
-                taught(visit)
+                visit.taught()
                 visit.draw("B", moved=-0.04, size=0.75)
                 visit.answered("B")
                 totals.append(time.perf_counter() - begun)

@@ -121,6 +121,14 @@ class Visit:
             for _ in range(int(count or 1)):
                 self.page.keyboard.press(name)
 
+    def taught(self) -> None:
+        """Three characters with two examples each."""
+        for turn in range(2):
+            for number, sign in enumerate("ABC"):
+                self.draw(sign, moved=0.03 * turn, size=1 - 0.15 * turn)
+                self.page.click("#teach-new" if (sign, turn) == ("C", 0) else f"[data-teach='{sign}']")
+                self.count(3 * turn + number + 1)
+
     def count(self, examples: int) -> None:
         """Wait until there are so many examples."""
         self.page.locator("#classes .thumb").nth(examples - 1).wait_for()

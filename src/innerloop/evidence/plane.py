@@ -19,10 +19,24 @@ def plane(points: Floats) -> tuple[Floats, float]:
         >>> at.shape, round(share, 3)
         ((3, 2), 1.0)
     """
-    left, sizes, right = np.linalg.svd(points - points.mean(0), full_matrices=False)
-    count = min(2, len(sizes))
-    signs = np.sign(right[range(count), np.abs(right[:count]).argmax(1)])
-    at = np.zeros((len(points), 2))
-    at[:, :count] = left[:, :count] * sizes[:count] * np.where(signs == 0, 1, signs)
+    ways, share = directions(points)
+    return (points - points.mean(0)) @ ways.T, share
+
+
+def directions(points: Floats) -> tuple[Floats, float]:
+    """The first two principal directions of points ``[N, H]``, ``[2, H]``, and the share of the spread along them.
+
+    Signs, missing dimensions and points that are all alike: as in :func:`plane`.
+
+    Example:
+        >>> directions(np.array([[0.0, 3.0], [2.0, 3.0]]))
+        (array([[1., 0.],
+               [0., 0.]]), 1.0)
+    """
+    _, sizes, right = np.linalg.svd(points - points.mean(0), full_matrices=False)
+    # A direction of no length is rounding: nothing lies along it.
+    right = right[: np.linalg.matrix_rank(np.diag(sizes))][:2]
+    found = np.zeros((2, points.shape[1]))
+    found[: len(right)] = right * np.sign(right[range(len(right)), np.abs(right).argmax(1)])[:, None]
     total = float(np.square(sizes).sum())
-    return at, float(np.square(sizes[:2]).sum()) / total if total > 0 else float("nan")
+    return found, float(np.square(sizes[:2]).sum()) / total if total > 0 else float("nan")

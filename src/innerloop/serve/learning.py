@@ -148,11 +148,7 @@ def answers(state: Adapted, inputs: Any, promised: Promises, ids: Sequence[str] 
     Raises:
         InputError: for inputs of another kind, or a coverage that so few examples cannot promise.
     """
-    model = state.model
-    if model.encoder_ == "table":
-        inputs = cells_of(inputs, state.columns)
-    elif model.transformer_ is None and inputs.shape[1] != model.X_.shape[1]:
-        raise InputError(f"the vectors have {inputs.shape[1]} numbers, those of the examples {model.X_.shape[1]}")
+    model, inputs = state.model, _taken(state, inputs)
     with _turn, _in_words("answered"):
         proba = model.predict_proba(inputs)
         sets = model.predict_set(inputs, promised.coverage)
@@ -182,6 +178,25 @@ def support_of(model: FewShotClassifier) -> Examples:
     codes = np.searchsorted(model.classes_, model.y_)
     rows = torch.eye(len(model.classes_), dtype=torch.float64)[torch.from_numpy(codes)]
     return Examples(torch.from_numpy(np.array(model.X_)), rows)
+
+
+def features_of(state: Adapted, inputs: Any) -> Tensor:
+    """Features of queries, as a task learned from them, float64 ``[Q, H]``.
+
+    Raises:
+        InputError: for inputs of another kind.
+    """
+    return _features(state.model, _taken(state, inputs))
+
+
+def _taken(state: Adapted, inputs: Any) -> Any:
+    """Queries as the classifier takes them."""
+    model = state.model
+    if model.encoder_ == "table":
+        return cells_of(inputs, state.columns)
+    if model.transformer_ is None and inputs.shape[1] != model.X_.shape[1]:
+        raise InputError(f"the vectors have {inputs.shape[1]} numbers, those of the examples {model.X_.shape[1]}")
+    return inputs
 
 
 def _features(model: FewShotClassifier, inputs: Any) -> Tensor:

@@ -12,9 +12,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from scipy.spatial.distance import cdist
 
 from innerloop.estimators.fewshot import FewShotClassifier
-from innerloop.evidence.plane import plane
+from innerloop.evidence.plane import directions
+from innerloop.learners.heads.prototypes import Prototypes
+from innerloop.serve.learning import support_of
+from innerloop.studio.learners import scaled
 
 Floats = npt.NDArray[np.float64]
 #: Heads that take features by their lengths too.
@@ -30,9 +35,8 @@ def spaced(model: FewShotClassifier, x: Floats) -> Floats:
         x: features, of examples or of queries.
     """
     if model.encoder_ == "table":
-        known = np.asarray(model.X_, dtype=np.float64)
-        mean, deviation = np.nanmean(known, 0), np.nanstd(known, 0)
-        return np.nan_to_num((x - mean) / np.where(deviation > 0, deviation, 1))
+        head = scaled(model, Prototypes())
+        return np.asarray(head.standard(head.adapt(support_of(model)), torch.from_numpy(x)).numpy())
     if model.head_ in _LENGTHS:
         return x
     lengths = np.linalg.norm(x, axis=1, keepdims=True)
@@ -49,11 +53,9 @@ def around(model: FewShotClassifier, ids: Sequence[str], queries: Floats | None 
     """
     z = spaced(model, np.asarray(model.X_, dtype=np.float64))
     asked = z[:0] if queries is None else spaced(model, np.asarray(queries, dtype=np.float64))
-    at, share = plane(z)
-    # The plane's directions, read off the examples: the query goes the same way and changes nothing.
-    way = np.linalg.pinv(at) @ (z - z.mean(0)) if np.any(at) else np.zeros((2, z.shape[1]))
-    lengths = np.square(way).sum(1)
-    laid = (asked - z.mean(0)) @ (way / np.where(lengths > 0, lengths, 1)[:, None]).T
+    # The directions are those of the examples: the query changes nothing.
+    middle, (ways, share) = z.mean(0), directions(z)
+    at, laid = ((some - middle) @ ways.T for some in (z, asked))
     found: dict[str, Any] = {
         "share": None if np.isnan(share) else share,
         "points": [
@@ -72,8 +74,7 @@ def around(model: FewShotClassifier, ids: Sequence[str], queries: Floats | None 
 
 def _nearest(asked: Floats, known: Floats, ids: Sequence[str], *, own: bool) -> list[list[dict[str, Any]]]:
     """Of each row the nearest examples, those first."""
-    squares = np.square(asked).sum(1)[:, None] + np.square(known).sum(1) - 2 * asked @ known.T
-    distances = np.sqrt(np.maximum(squares, 0))
+    distances = cdist(asked, known)
     if own:
         np.fill_diagonal(distances, np.inf)
     order = np.argsort(distances, axis=1, kind="stable")[:, : min(_NEAR, len(ids) - own)]

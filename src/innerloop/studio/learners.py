@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from innerloop.core.task import Examples, InputError, did_you_mean
-from innerloop.estimators.choice import named_heads, ready
+from innerloop.encoders.table import Table
+from innerloop.estimators.choice import closed, countable, named_heads, ready
 from innerloop.estimators.fewshot import FewShotClassifier
+from innerloop.estimators.unlabeled import SOFT_MEANS
 from innerloop.evidence import leave_one_out
 from innerloop.learners.head import Head
 from innerloop.learners.heads.linear import SoftmaxRegression
@@ -26,7 +28,7 @@ _FEW = 100
 
 def names_of(model: FewShotClassifier) -> list[str]:
     """The heads that can be compared on a task."""
-    return [name for name in named_heads(model.transformer_) if name != "soft-means"]
+    return [name for name in named_heads(model.transformer_) if name != SOFT_MEANS]
 
 
 def compared(model: FewShotClassifier, names: Sequence[str], x: Tensor) -> list[dict[str, Any]]:
@@ -43,20 +45,20 @@ def compared(model: FewShotClassifier, names: Sequence[str], x: Tensor) -> list[
     support, known, found = support_of(model), names_of(model), []
     every = named_heads(model.transformer_)
     codes = support.y.argmax(1)
-    counts = support.y.sum(0)
-    shared = counts[codes] > 1
     for name in names:
         if name not in known:
             raise InputError(f"head {name[:40]!r} is unknown{did_you_mean(name, known)}: choose of {', '.join(known)}")
         head = ready(every[name]())
+        told = countable(support.y, {name: head})
+        judged = bool(told.any()) and (closed(head) or len(codes) <= _FEW)
         with torch.no_grad():
             proba = head.proba(head.adapt(support), x)
-            right = leave_one_out(head, support).argmax(1) == codes if len(codes) <= _FEW and shared.any() else None
+            right = leave_one_out(head, support).argmax(1) == codes if judged else None
         found.append(
             {
                 "head": name,
                 "items": [dict(zip(model.classes_.tolist(), row, strict=True)) for row in proba.tolist()],
-                "accuracy": None if right is None else float(right[shared].double().mean()),
+                "accuracy": None if right is None else float(right[told].double().mean()),
             }
         )
     return found
@@ -148,7 +150,14 @@ def _narrow(support: Examples, rows: Tensor, columns: Sequence[int]) -> Examples
     return Examples(support.x[rows], support.y[rows][:, list(columns)])
 
 
+def scaled(model: FewShotClassifier, head: Head) -> Scaled:
+    """A head on a table's standardized columns: those that its other heads have, a category once."""
+    encoder = model.transformer_
+    assert isinstance(encoder, Table)
+    return Scaled(head, start=encoder.blocks["columns"].start)
+
+
 def _gradient(model: FewShotClassifier, steps: int) -> Head:
     """A linear classifier that is fitted by so many gradient steps from zero."""
-    head: Head = SoftmaxRegression(steps=steps)
-    return ready(Scaled(head) if model.encoder_ == "table" else head)
+    head = SoftmaxRegression(steps=steps)
+    return ready(scaled(model, head) if model.encoder_ == "table" else head)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 from fastapi import APIRouter
 from pydantic import Field
 from torch import Tensor
 
 from innerloop.serve.asking import ReplicaOf, Tenant, inputs_of
-from innerloop.serve.learning import cells_of
+from innerloop.serve.learning import features_of
 from innerloop.serve.models import Checked, Item, Word
 from innerloop.serve.replica import Ready, Replica
 from innerloop.serve.routes_tasks import TaskId
@@ -80,13 +79,7 @@ def stream(replica: ReplicaOf, tenant: Tenant, task: TaskId, asked: Stream) -> d
 
 def _features(replica: Replica, ready: Ready, asked: Asked) -> Tensor:
     """Features of the query, ``[Q, H]``, float64; of none ``[0, H]``."""
-    model = ready.state.model
     if not asked.items:
-        return torch.zeros(0, model.X_.shape[1], dtype=torch.float64)
+        return torch.zeros(0, ready.state.model.X_.shape[1], dtype=torch.float64)
     kind = ready.row.kind
-    inputs = replica.queries(kind, inputs_of(replica.reader(kind), asked.items, 1))
-    if model.encoder_ == "table":
-        inputs = cells_of(inputs, ready.state.columns)
-    encoder = model.transformer_
-    found = np.asarray(inputs if encoder is None else encoder.transform(inputs), dtype=np.float64)
-    return torch.from_numpy(found)
+    return features_of(ready.state, replica.queries(kind, inputs_of(replica.reader(kind), asked.items, 1)))

@@ -64,7 +64,11 @@ class Scaled(Head):
         return ScaledFit(support, mean, deviation, self.head.adapt(Examples(_standard(x, mean, deviation), support.y)))
 
     def predict(self, state: ScaledFit, x: Tensor) -> Tensor:  # noqa: D102
-        return self.head.predict(state.inner, _standard(self._columns(x), state.mean, state.deviation))
+        return self.head.predict(state.inner, self.standard(state, x))
+
+    def standard(self, state: ScaledFit, x: Tensor) -> Tensor:
+        """What the head sees of features ``[Q, H]``: its columns, in standard units of the examples, ``[Q, F]``."""
+        return _standard(self._columns(x), state.mean, state.deviation)
 
     def numbers(self, examples: int, classes: int, features: int) -> int:
         """Those of the head on its columns."""

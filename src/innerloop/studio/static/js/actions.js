@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { say } from "./dom.js";
 import { t } from "./i18n.js";
-import { emit, forget, keepOrder, labelOf, now, open, sendable, state, valueOf } from "./state.js";
+import { emit, field, forget, keepOrder, labelOf, now, open, sendable, state, valueOf } from "./state.js";
 import { perform } from "./undo.js";
 
 /** An example that was deleted comes back under another id. */
@@ -38,7 +38,7 @@ const called = async (id, label) =>
 async function sent(given) {
   const id = await task();
   const here = now();
-  const body = await Promise.all(given.map(async ({ label, value }) => ({ label, [api_field()]: await sendable(value) })));
+  const body = await Promise.all(given.map(async ({ label, value }) => ({ label, [field()]: await sendable(value) })));
   const ids = [];
   // A request takes 256 examples.
   for (let at = 0; at < body.length; at += 200) {
@@ -51,8 +51,6 @@ async function sent(given) {
   return ids;
 }
 
-const api_field = () => ({ text: "text", rows: "row" })[state.kind] ?? "image";
-
 /** Add examples `[{label, value}]`; `redone` and `after` are done when it is done again and undone. */
 export function add(given, { again: redone = () => {}, after = () => {} } = {}) {
   let ids = null;
@@ -61,7 +59,9 @@ export function add(given, { again: redone = () => {}, after = () => {} } = {}) 
     "did_add",
     async () => {
       if (ids) redone();
-      for (const label of made) if (!now().order.includes(label)) now().order.push(label);
+      now().order.push(...made.filter((label) => !now().order.includes(label)));
+      // A new class stands there at once, and not when the service has answered.
+      if (made.length) emit("order");
       const found = await sent(given);
       ids?.forEach((id, place) => again.set(real(id), found[place]));
       ids = found;

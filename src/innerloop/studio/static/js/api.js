@@ -15,7 +15,7 @@ function keyed(sent) {
 }
 
 /** A refusal: its status, and what the service says. */
-export class Refused extends Error {
+class Refused extends Error {
   constructor(status, detail) {
     super(detail);
     this.status = status;
@@ -60,7 +60,6 @@ export const heads = (id) => call("GET", `/studio/tasks/${id}/heads`);
 export const compare = (id, items, names) => call("POST", `/studio/tasks/${id}/compare`, { json: { items, heads: names } });
 export const steps = (id, items) => call("POST", `/studio/tasks/${id}/steps`, { json: { items } });
 export const stream = (id, order) => call("POST", `/studio/tasks/${id}/stream`, { json: { order } });
-export const models = () => call("GET", "/v1/models");
 
 /** What was sent as an example: a blob of an image, a text, or plain values. */
 export async function content(id, example, field) {

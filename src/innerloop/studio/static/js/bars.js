@@ -3,7 +3,7 @@
 import { $, h, put } from "./dom.js";
 import { percent, t } from "./i18n.js";
 import { taught } from "./asking.js";
-import { colorOf, counts, now, on } from "./state.js";
+import { colorOf, now, on } from "./state.js";
 
 let rows = new Map();
 const verdict = h("p", { class: "verdict" });
@@ -18,16 +18,22 @@ function line(kind, label) {
   return { node, fill, per, track };
 }
 
-function bar(label) {
-  if (!rows.has(label)) rows.set(label, line("", label));
-  const one = rows.get(label);
-  one.node.className = colorOf(label);
-  return one;
+/** The bars of classes as nodes: those that `kept` has by label, moved to where they are now. */
+export function moved(kept, labels, shares) {
+  return labels.map((label) => {
+    if (!kept.has(label)) kept.set(label, line("", label));
+    const one = kept.get(label);
+    one.node.className = colorOf(label);
+    one.fill.style.transform = `scaleX(${shares?.[label] ?? 0})`;
+    one.per.textContent = shares ? percent(shares[label] ?? 0) : "–";
+    return one.node;
+  });
 }
 
-function move(one, share) {
-  one.fill.style.transform = `scaleX(${share ?? 0})`;
-  one.per.textContent = share === null ? "–" : percent(share);
+/** Put nodes into a list, those that are in their place left alone. */
+export function listed(list, nodes) {
+  for (const [place, node] of nodes.entries()) if (list.children[place] !== node) list.insertBefore(node, list.children[place] ?? null);
+  while (list.children.length > nodes.length) list.lastChild.remove();
 }
 
 /** Steps to a first answer, those that are done ticked. */
@@ -45,18 +51,9 @@ function paint() {
     put($("answer"), teaching());
     return;
   }
-  const known = new Set(here.order);
-  for (const label of rows.keys()) if (label !== null && !known.has(label)) rows.delete(label);
   put(verdict, said(found));
   verdict.className = `verdict${found ? "" : " none"}`;
-  const lines = [...counts()].filter(([, count]) => count).map(([label]) => {
-    const one = bar(label);
-    move(one, found ? found.probabilities[label] ?? 0 : null);
-    return one.node;
-  });
-  lines.push(none(found, here.answer?.error));
-  for (const [place, node] of lines.entries()) if (list.children[place] !== node) list.insertBefore(node, list.children[place] ?? null);
-  while (list.children.length > lines.length) list.lastChild.remove();
+  listed(list, [...moved(rows, taught(), found?.probabilities), none(found, here.answer?.error)]);
   promises(found, here);
   if (!list.isConnected) put($("answer"), verdict, list, promise);
 }

@@ -18,7 +18,7 @@ function score(found) {
   const right = told.filter((one) => one.answer === one.label).length;
   const [low, high] = found.accuracy_interval;
   return h(
-    "section", { class: "panel score" },
+    "section", { class: "panel" },
     h("h2", { text: t("told_by_others") }),
     h("p", { class: "huge num" }, told.length ? `${right} / ${told.length}` : "–"),
     h("p", { class: "note", text: found.accuracy === null || low === null ? t("told_none") : t("told_interval", { share: percent(found.accuracy), low: percent(low), high: percent(high) }) }),

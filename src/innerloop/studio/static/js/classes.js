@@ -79,6 +79,6 @@ function paint() {
 
 /** Paint the classes whenever they change. */
 export function classes() {
-  on("examples insights opened", paint);
+  on("order examples insights opened", paint);
   $("add-class").addEventListener("click", () => addClass());
 }

@@ -2,10 +2,11 @@
 
 import * as api from "./api.js";
 import { items, taught } from "./asking.js";
+import { listed, moved } from "./bars.js";
 import { $, h, later, put, toast } from "./dom.js";
 import { percent, t } from "./i18n.js";
 import { plot } from "./plot.js";
-import { colorOf, now, on, state } from "./state.js";
+import { now, on, state } from "./state.js";
 
 const pair = [null, null];
 let known = [];
@@ -16,27 +17,13 @@ const rows = new Map();
 
 const learners = h("div", { class: "pair" });
 const loop = h("section", { class: "panel loop" });
-const slot = h("div", { class: "slot" });
+const slot = h("div");
 
 /** Bars that stay in place from one painting to the next. */
 function bars(key, shares) {
-  const list = rows.get(key) ?? rows.set(key, { node: h("ul", { class: "bars" }), lines: new Map() }).get(key);
-  const classes = taught();
-  for (const label of list.lines.keys()) if (!classes.includes(label)) list.lines.delete(label);
-  const nodes = classes.map((label) => {
-    if (!list.lines.has(label)) {
-      const fill = h("span", { class: "fill" });
-      const per = h("span", { class: "per num" });
-      list.lines.set(label, { fill, per, node: h("li", {}, h("span", { class: "who", text: label }), h("span", { class: "track" }, fill), per) });
-    }
-    const one = list.lines.get(label);
-    one.node.className = colorOf(label);
-    one.fill.style.transform = `scaleX(${shares?.[label] ?? 0})`;
-    one.per.textContent = shares ? percent(shares[label] ?? 0) : "–";
-    return one.node;
-  });
-  if (String([...list.node.children].length) !== String(nodes.length) || nodes.some((one, place) => list.node.children[place] !== one)) put(list.node, nodes);
-  return list.node;
+  const { node, lines } = rows.get(key) ?? rows.set(key, { node: h("ul", { class: "bars" }), lines: new Map() }).get(key);
+  listed(node, moved(lines, taught(), shares));
+  return node;
 }
 
 function column(place, found) {

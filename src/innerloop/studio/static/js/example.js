@@ -5,7 +5,7 @@ import { thumb } from "./classes.js";
 import { $, h, put } from "./dom.js";
 import { percent, signed, t } from "./i18n.js";
 import { inWords, KINDS } from "./kinds.js";
-import { colorOf, emit, labelOf, now, pictureOf, state, suspects, valueOf } from "./state.js";
+import { colorOf, labelOf, now, pictureOf, state, suspects, valueOf } from "./state.js";
 
 /** Open the example of an id. */
 export async function show(id) {
@@ -35,7 +35,6 @@ export async function show(id) {
       h("button", { type: "button", class: "primary", text: t("close"), on: { click: () => dialog.close() } }),
     ),
   );
-  emit("looked");
   if (!dialog.open) dialog.showModal();
 }
 

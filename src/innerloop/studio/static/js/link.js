@@ -1,6 +1,7 @@
 /** Examples in a link: what a small task was taught, compressed, in the part of the address that no server sees. */
 
-import { now, sendable, state, valueOf } from "./state.js";
+import { KINDS } from "./kinds.js";
+import { base64, now, sendable, state, valueOf } from "./state.js";
 
 const MOST = 30_000;
 
@@ -8,12 +9,7 @@ async function through(stream, bytes) {
   return new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(stream)).arrayBuffer());
 }
 
-function text(bytes) {
-  let found = "";
-  for (let at = 0; at < bytes.length; at += 8192) found += String.fromCharCode(...bytes.subarray(at, at + 8192));
-  return btoa(found).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-}
-
+const text = (bytes) => base64(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 const bytesOf = (packed) => Uint8Array.from(atob(packed.replaceAll("-", "+").replaceAll("_", "/")), (one) => one.charCodeAt(0));
 
 /** The open task as a link, or nothing where it is too large for one. */
@@ -31,6 +27,5 @@ export async function unpacked(part) {
   const plain = new TextDecoder().decode(await through(new DecompressionStream("deflate-raw"), bytesOf(part)));
   const { kind, order, examples } = JSON.parse(plain);
   const picture = (value) => new Blob([bytesOf(value)], { type: "image/png" });
-  const pictures = kind === "drawings" || kind === "images";
-  return { kind, order, examples: examples.map(([place, value]) => ({ label: order[place], value: pictures ? picture(value) : value })) };
+  return { kind, order, examples: examples.map(([place, value]) => ({ label: order[place], value: KINDS[kind].pictures ? picture(value) : value })) };
 }

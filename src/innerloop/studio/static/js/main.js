@@ -108,7 +108,7 @@ function wired() {
   });
   on("opened", mounted);
   on("opened", () => emit("log"));
-  on("examples", () => (teachRow(), state.kind === "rows" && input.repaint()));
+  on("order examples", () => (teachRow(), state.kind === "rows" && input.repaint()));
   on("pictured painted", () => input.repaint());
   on("query", () => state.kind === "images" && input.repaint());
 }

@@ -14,7 +14,7 @@ let links = s("g");
 let drawn = null;
 
 /** Turn or mirror points so that those that were there before lie as near to their old places as they can. */
-export function aligned(points, before) {
+function aligned(points, before) {
   const shared = points.filter((one) => before.has(one.example));
   if (shared.length < 2) return points;
   const mean = (list) => list.reduce(([a, b], [x, y]) => [a + x / list.length, b + y / list.length], [0, 0]);

@@ -66,13 +66,16 @@ export async function pictureOf(id) {
   return here.pictures.get(id);
 }
 
-/** A value as a request has it: pictures in base64. */
-export async function sendable(value) {
-  if (!(value instanceof Blob)) return value;
-  const bytes = new Uint8Array(await value.arrayBuffer());
+/** Bytes in base64. */
+export function base64(bytes) {
   let text = "";
   for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
   return btoa(text);
+}
+
+/** A value as a request has it: pictures in base64. */
+export async function sendable(value) {
+  return value instanceof Blob ? base64(new Uint8Array(await value.arrayBuffer())) : value;
 }
 
 /** Remember in which order classes came, since the service does not. */
