@@ -9,6 +9,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 
 from innerloop.report.plots import COLORS, INK, drawing, label
+from innerloop.reproduction import blocks
 
 DOCS = Path(__file__).resolve().parents[1]
 _NUMBER = re.compile(r"(-?[\d.]+(?:e[+-]?\d+)?)(?: ± ([\d.]+))?")
@@ -23,8 +24,6 @@ class Chart(NamedTuple):
     title: str
     columns: tuple[str, ...]
     axis: str
-    rows: str = ""
-    """A pattern that the row's name has; default all."""
     log: bool = False
 
 
@@ -78,10 +77,10 @@ def write(folder: Path) -> None:
 
 def table(text: str, block: str) -> tuple[list[str], list[list[str]]]:
     """The head and the rows of a table of a page: the block of that name, or the one with such a row."""
-    begin = text.find(f"<!-- {block}: begin -->")
-    if begin < 0:
-        begin = text.rfind("\n\n", 0, text.index(f"| {block}")) + 1
-    lines = re.search(r"(?:^\|.*\n)+", text[begin:], re.MULTILINE)
+    between = blocks.block(text, block)
+    if between is None:
+        between = text[text.rfind("\n\n", 0, text.index(f"| {block}")) + 1 :]
+    lines = re.search(r"(?:^\|.*\n?)+", between, re.MULTILINE)
     if lines is None:
         raise LookupError(f"there is no table {block!r}")
     cells = [[cell.strip() for cell in line.strip().strip("|").split(" | ")] for line in lines[0].splitlines()]
@@ -90,20 +89,19 @@ def table(text: str, block: str) -> tuple[list[str], list[list[str]]]:
 
 def draw(chart: Chart, head: list[str], rows: list[list[str]]) -> Figure:
     """A line for each row, a color for each column."""
-    kept = [row for row in rows if re.search(chart.rows, row[0])]
-    figure = Figure(figsize=(7.2, 0.9 + 0.34 * len(kept)), layout="constrained")
+    figure = Figure(figsize=(7.2, 0.9 + 0.34 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     for i, column in enumerate(chart.columns):
-        place = next(at for at, name in enumerate(head) if name == column)
-        points = [(at, _NUMBER.match(row[place])) for at, row in enumerate(kept) if place < len(row)]
+        place = head.index(column)
+        points = [(at, _NUMBER.match(row[place])) for at, row in enumerate(rows) if place < len(row)]
         found = [(at, float(match[1]), float(match[2] or 0)) for at, match in points if match]
         axes.errorbar(
             [value for _, value, _ in found], [at + 0.14 * i for at, _, _ in found], xerr=[room for *_, room in found],
             fmt="os^"[i % 3], color=COLORS[i], markersize=5, capsize=2, label=label(column),
         )  # fmt: skip
-    names = [re.sub(r"\*\*|`", "", row[0]) for row in kept]
+    names = [re.sub(r"\*\*|`", "", row[0]) for row in rows]
     axes.set_yticks(
-        range(len(kept)), [label(name if len(name) < 58 else f"{name[:56]}…") for name in names], fontsize=8
+        range(len(rows)), [label(name if len(name) < 58 else f"{name[:56]}…") for name in names], fontsize=8
     )
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
@@ -112,5 +110,5 @@ def draw(chart: Chart, head: list[str], rows: list[list[str]]) -> Figure:
         axes.set_xscale("log")
     if len(chart.columns) > 1:
         axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.0), ncols=len(chart.columns))
-        axes.set_ylim(len(kept) - 0.3, -1.4)
+        axes.set_ylim(len(rows) - 0.3, -1.4)
     return figure

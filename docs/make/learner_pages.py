@@ -48,6 +48,7 @@ FAMILIES = {
     "learners": "Parts that others are built from",
 }
 _BLOCK = re.compile(r"<!-- (?P<name>[\w-]+): begin -->(?P<body>.*?)<!-- (?P=name): end -->", re.DOTALL)
+_ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
 _HEADING = re.compile(r"^(#{2,3}) (.*)$", re.MULTILINE)
 
 
@@ -99,13 +100,13 @@ def family(thing: type) -> str:
 
 def introduction(thing: type) -> str:
     """What the file of a learner opens with: citation, what it does, when to choose it."""
-    return re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", (inspect.getmodule(thing).__doc__ or "").strip())
+    return _ROLE.sub(r"`\1`", (inspect.getmodule(thing).__doc__ or "").strip())
 
 
 def summary(thing: type) -> str:
     """The first sentence of a docstring, on one line, for a cell of a table."""
     words = " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split())
-    return re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", words).replace("|", "\\|")
+    return _ROLE.sub(r"`\1`", words).replace("|", "\\|")
 
 
 def choice(name: str, guide: str) -> str:

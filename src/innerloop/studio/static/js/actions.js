@@ -54,7 +54,7 @@ async function sent(given) {
 /** Add examples `[{label, value}]`; `redone` and `after` are done when it is done again and undone. */
 export function add(given, { again: redone = () => {}, after = () => {} } = {}) {
   let ids = null;
-  const made = given.map((one) => one.label).filter((label) => !now().order.includes(label));
+  const made = [...new Set(given.map((one) => one.label))].filter((label) => !now().order.includes(label));
   return perform(
     "did_add",
     async () => {
