@@ -20,12 +20,11 @@ CALLED = {
     "CMAML": ("C-MAML",),
     "Naive": ("naive fine-tuning",),
     "FineTune": ("FineTune", "fine-tuned head"),
-    "GridConvCNP": ("GridConvCNP", "ConvCNP, images"),
     "MultiTask": ("multi-task network", "heads of 50 known"),
     "Statistician": ("Neural Statistician",),
     "Head": (),
-    "Joint": ("joint",),
     "LearnedKernel": ("learned",),
+    "MetaSGD": ("Meta-SGD",),
     "SoftMeans": ("soft-means",),
     "TNP": ("TNP-D",),
     "Prototypes": ("prototypes", "cosine prototypes"),
@@ -157,10 +156,10 @@ def filled(rows: list[str]) -> list[str]:
 
 
 def is_of(name: str, row: str) -> bool:
-    """Whether one of the first two cells of a row begins with what the learner is called."""
+    """Whether one of the first three cells of a row begins with what the learner is called."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     called = [*CALLED.get(name, (name, words)), f"**{name}"]
-    cells = [cell.strip().lower() for cell in row.split("|")[1:3]]
+    cells = [cell.strip().lower() for cell in row.split("|")[1:4]]
     return any(re.match(rf"{re.escape(one.lower())}(?![\w-])", cell) for one in called for cell in cells)
 
 

@@ -111,14 +111,14 @@ def streamed(model: FewShotClassifier, order: Sequence[str]) -> dict[str, Any]:
     support = support_of(model)
     codes = support.y.argmax(1)
     classes = model.classes_.tolist()
-    arrived = [
-        classes.index(name) for name in order if name in classes and int((codes == classes.index(name)).sum()) > 1
-    ]
+    counts = dict(zip(classes, support.y.sum(0).tolist(), strict=True))
+    arrived = [classes.index(name) for name in dict.fromkeys(order) if counts.get(name, 0) > 1]
     if len(arrived) < 2:
         raise InputError("classes that keep coming are tested on examples held back: give two classes two each")
-    folds = min(int((codes == code).sum()) for code in arrived)
+    count = min(5, *(int(counts[classes[code]]) for code in arrived))
+    head, loop = ready(model.learner_), _gradient(model, _PASSES)
     keeps, forgets = (torch.zeros(len(arrived), len(arrived), dtype=torch.float64) for _ in range(2))
-    for fold in range(min(folds, 5)):
+    for fold in range(count):
         held = torch.stack([(codes == code).nonzero()[fold, 0] for code in arrived])
         out = torch.zeros(len(codes), dtype=torch.bool).scatter(0, held, True)
         state: Any = None
@@ -126,16 +126,12 @@ def streamed(model: FewShotClassifier, order: Sequence[str]) -> dict[str, Any]:
             seen = ~out & torch.isin(codes, torch.tensor(arrived[: place + 1]))
             now = ~out & (codes == code)
             few = _narrow(support, seen, arrived[: place + 1])
-            head = ready(model.learner_) if place else None
-            for tested in range(place + 1):
-                x = support.x[held[tested]][None]
-                told = 0 if head is None else int(head.predict(head.adapt(few), x)[0].argmax())
-                keeps[place, tested] += told == tested
-            loop = _gradient(model, _PASSES)
+            # Those of the classes so far; of one class there is one answer.
+            x, right = support.x[held[: place + 1]], torch.arange(place + 1)
+            told = head.predict(head.adapt(few), x)[0].argmax(1) if place else right
+            keeps[place, : place + 1] += told == right
             state = loop.adapt(_narrow(support, now, arrived), state)
-            told_all = loop.predict(state, support.x[held])[0][:, : place + 1].argmax(1)
-            forgets[place, : place + 1] += told_all[: place + 1] == torch.arange(place + 1)
-    count = min(folds, 5)
+            forgets[place, : place + 1] += loop.predict(state, x)[0][:, : place + 1].argmax(1) == right
     return {
         "classes": [classes[code] for code in arrived],
         "tests": count,
