@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -51,14 +52,16 @@ class Reading:
     def described(self, tenant: str, task: str) -> Plain:
         """A task with the number of examples of each class."""
         with self.engine.connect() as connection:
-            return plain_of(connection, found(connection, own(tenant, task)))
+            row = found(connection, own(tenant, task))
+            return plain_of(row, _counts(connection, [task])[task])
 
     def tasks(self, tenant: str, limit: int, after: str | None = None) -> list[Plain]:
         """The tasks of a tenant, in the order of their ids."""
         asked = select(tasks).where(tasks.c.tenant == tenant).order_by(tasks.c.id).limit(limit)
         with self.engine.connect() as connection:
             rows = connection.execute(asked if after is None else asked.where(tasks.c.id > after)).all()
-            return [plain_of(connection, row) for row in rows]
+            counts = _counts(connection, [row.id for row in rows])
+        return [plain_of(row, counts[row.id]) for row in rows]
 
     def snapshot(self, tenant: str, task: str, *whole: str) -> Snapshot:
         """A task with its examples, as they were at one moment.
@@ -107,15 +110,10 @@ def digest_of(kind: str, options: Plain, pairs: Sequence[tuple[str, str]]) -> st
 
 def own(tenant: str, task: str) -> Select[Any]:
     """The question for a task that is a tenant's."""
-    return select(tasks).where(same(tenant, task))
+    return select(tasks).where(tasks.c.id == task, tasks.c.tenant == tenant)
 
 
-def same(tenant: str, task: str) -> Any:
-    """That a row is a task that is a tenant's."""
-    return and_(tasks.c.id == task, tasks.c.tenant == tenant)
-
-
-def is_example(task: str, example: str) -> Any:
+def is_example(task: str, example: Any) -> Any:
     """That a row is an example of a task."""
     return and_(examples.c.task == task, examples.c.id == example)
 
@@ -132,10 +130,13 @@ def found(connection: Connection, asked: Select[Any]) -> Row[Any]:
     return row
 
 
-def plain_of(connection: Connection, row: Row[Any]) -> Plain:
-    """A task as clients see it."""
-    asked = select(examples.c.label, func.count()).where(examples.c.task == row.id).group_by(examples.c.label)
-    counts: dict[str, int] = dict(sorted(map(tuple, connection.execute(asked))))
+def plain_of(row: Row[Any], counts: Mapping[str, int]) -> Plain:
+    """A task as clients see it.
+
+    Args:
+        row: of the task.
+        counts: examples of each class.
+    """
     return {
         "id": row.id,
         "name": row.name,
@@ -144,10 +145,21 @@ def plain_of(connection: Connection, row: Row[Any]) -> Plain:
         "version": row.version,
         "digest": row.digest,
         "examples": sum(counts.values()),
-        "classes": counts,
+        "classes": dict(sorted(counts.items())),
         "created": _iso(row.created),
         "updated": _iso(row.updated),
     }
+
+
+def _counts(connection: Connection, ids: Sequence[str]) -> defaultdict[str, dict[str, int]]:
+    """Examples of each class, by task."""
+    columns = (examples.c.task, examples.c.label)
+    counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for task, label, count in connection.execute(
+        select(*columns, func.count()).where(examples.c.task.in_(ids)).group_by(*columns)
+    ):
+        counts[task][label] = count
+    return counts
 
 
 def _iso(moment: datetime) -> str:

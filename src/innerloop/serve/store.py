@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from innerloop.serve.problems import Problem, missing, stale
-from innerloop.serve.reading import Plain, Reading, digest_of, found, is_example, own, plain_of, same
+from innerloop.serve.reading import Plain, Reading, digest_of, found, is_example, own, plain_of
 from innerloop.serve.tables import examples, requests, tasks
 
 #: Days for which a write is known by its key.
@@ -74,7 +75,7 @@ class Store(Reading):
         """A new task without examples."""
 
         def work(connection: Connection) -> Plain:
-            return self._created(connection, tenant, name, kind, options)
+            return plain_of(self._created(connection, tenant, name, kind, options), {})
 
         return self._write(tenant, once, work)
 
@@ -84,10 +85,9 @@ class Store(Reading):
         """A new task with its examples."""
 
         def work(connection: Connection) -> Plain:
-            made = self._created(connection, tenant, name, kind, options)
-            self._insert(connection, made["id"], new, 0)
-            self._checked(connection, made["id"])
-            return self._changed(connection, tenant, made["id"])
+            row = self._created(connection, tenant, name, kind, options)
+            self._insert(connection, row.id, new, 0)
+            return self._changed(connection, row)
 
         return self._write(tenant, once, work)
 
@@ -97,12 +97,11 @@ class Store(Reading):
         """Add examples to a task."""
 
         def work(connection: Connection) -> Plain:
-            self._locked(connection, tenant, task, version)
+            row = self._locked(connection, tenant, task, version)
             last = connection.scalar(select(func.max(examples.c.place)).where(examples.c.task == task))
             ids = self._insert(connection, task, new, 0 if last is None else last + 1)
-            self._checked(connection, task)
             added = [{"id": i, "label": one.label, "digest": one.digest} for i, one in zip(ids, new, strict=True)]
-            return {**self._changed(connection, tenant, task), "added": added}
+            return {**self._changed(connection, row), "added": added}
 
         return self._write(tenant, once, work)
 
@@ -112,12 +111,11 @@ class Store(Reading):
         """Give an example another label."""
 
         def work(connection: Connection) -> Plain:
-            self._locked(connection, tenant, task, version)
+            row = self._locked(connection, tenant, task, version)
             done = connection.execute(update(examples).where(is_example(task, example)).values(label=label))
             if not done.rowcount:
                 raise missing("example")
-            self._checked(connection, task)
-            return self._changed(connection, tenant, task)
+            return self._changed(connection, row)
 
         return self._write(tenant, once, work)
 
@@ -127,10 +125,10 @@ class Store(Reading):
         """Take an example away."""
 
         def work(connection: Connection) -> Plain:
-            self._locked(connection, tenant, task, version)
+            row = self._locked(connection, tenant, task, version)
             if not connection.execute(delete(examples).where(is_example(task, example))).rowcount:
                 raise missing("example")
-            return self._changed(connection, tenant, task)
+            return self._changed(connection, row, fewer=True)
 
         return self._write(tenant, once, work)
 
@@ -148,9 +146,9 @@ class Store(Reading):
     def encoded(self, task: str, features: dict[str, bytes], encoder: str) -> None:
         """Keep features of examples that had none, for all replicas; where another one was first, its stay."""
         with self.engine.connect().execution_options(write=True) as connection, connection.begin():
-            for example, row in features.items():
-                none = and_(is_example(task, example), examples.c.features.is_(None))
-                connection.execute(update(examples).where(none).values(features=row, encoder=encoder))
+            rows = [{"example": one, "features": row, "encoder": encoder} for one, row in features.items()]
+            none = and_(is_example(task, bindparam("example")), examples.c.features.is_(None))
+            connection.execute(update(examples).where(none), rows)
 
     def _write(self, tenant: str, once: Once | None, work: Callable[[Connection], Plain]) -> Written:
         """Do a write, or give the answer that it had. It is durable when this returns."""
@@ -170,15 +168,14 @@ class Store(Reading):
                     raise
         raise AssertionError
 
-    def _created(self, connection: Connection, tenant: str, name: str, kind: str, options: Plain) -> Plain:
+    def _created(self, connection: Connection, tenant: str, name: str, kind: str, options: Plain) -> Row[Any]:
         count = connection.scalar(select(func.count()).select_from(tasks).where(tasks.c.tenant == tenant)) or 0
         if count >= self._limits.tasks:
             raise Problem(422, f"there are {count} tasks, which is the limit: delete some")
         now, made = _now(), uuid.uuid4().hex
         row = {"id": made, "tenant": tenant, "name": name, "kind": kind, "options": options, "version": 1}
         row |= {"digest": digest_of(kind, options, []), "created": now, "updated": now}
-        connection.execute(insert(tasks).values(**row))
-        return plain_of(connection, found(connection, own(tenant, made)))
+        return connection.execute(insert(tasks).values(**row).returning(tasks)).one()
 
     def _insert(self, connection: Connection, task: str, new: Sequence[New], place: int) -> list[str]:
         ids = [uuid.uuid4().hex for _ in new]
@@ -190,30 +187,34 @@ class Store(Reading):
             connection.execute(insert(examples), rows)
         return ids
 
-    def _locked(self, connection: Connection, tenant: str, task: str, version: int | None) -> None:
+    def _locked(self, connection: Connection, tenant: str, task: str, version: int | None) -> Row[Any]:
         """A task that nobody else changes before this transaction ends, at the version that a client expects."""
         row = found(connection, own(tenant, task).with_for_update())
         if version is not None and row.version != version:
             raise stale(row.version)
+        return row
 
-    def _checked(self, connection: Connection, task: str) -> None:
-        asked = select(func.count(), func.count(examples.c.label.distinct())).where(examples.c.task == task)
-        count, classes = connection.execute(asked).one()
-        if count > self._limits.examples:
-            raise Problem(422, f"the task would have {count} examples: {self._limits.examples} are the limit")
-        if classes > self._limits.classes:
-            raise Problem(422, f"the task would have {classes} classes: {self._limits.classes} are the limit")
+    def _changed(self, connection: Connection, row: Row[Any], *, fewer: bool = False) -> Plain:
+        """The task at its next version.
 
-    def _changed(self, connection: Connection, tenant: str, task: str) -> Plain:
-        """The task at its next version."""
-        row = found(connection, own(tenant, task))
-        pairs = connection.execute(select(examples.c.digest, examples.c.label).where(examples.c.task == task)).all()
-        digest = digest_of(row.kind, row.options, [(one.digest, one.label) for one in pairs])
-        values = {"version": row.version + 1, "digest": digest, "updated": _now()}
-        done = connection.execute(update(tasks).where(same(tenant, task), tasks.c.version == row.version), values)
-        if done.rowcount != 1:
-            raise stale(found(connection, own(tenant, task)).version)
-        return plain_of(connection, found(connection, own(tenant, task)))
+        Args:
+            connection: which has the task to itself.
+            row: of the task as it was.
+            fewer: whether it can only have become smaller, so that no limit stands against it.
+
+        Raises:
+            Problem: 422, where it became too large.
+        """
+        asked = select(examples.c.digest, examples.c.label).where(examples.c.task == row.id)
+        pairs = [(one.digest, one.label) for one in connection.execute(asked)]
+        counts = Counter(label for _, label in pairs)
+        if not fewer and len(pairs) > self._limits.examples:
+            raise Problem(422, f"the task would have {len(pairs)} examples: {self._limits.examples} are the limit")
+        if not fewer and len(counts) > self._limits.classes:
+            raise Problem(422, f"the task would have {len(counts)} classes: {self._limits.classes} are the limit")
+        values = {"version": row.version + 1, "digest": digest_of(row.kind, row.options, pairs), "updated": _now()}
+        changed = update(tasks).where(tasks.c.id == row.id).values(**values).returning(tasks)
+        return plain_of(connection.execute(changed).one(), counts)
 
 
 def _known(connection: Connection, tenant: str, once: Once) -> Plain | None:
