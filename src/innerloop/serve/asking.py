@@ -24,7 +24,6 @@ from innerloop.serve.store import Once
 M = TypeVar("M", bound=BaseModel)
 _KEY = re.compile(r"[!-~]{1,128}")
 _VERSION = re.compile(r'(?:W/)?"?([0-9]{1,9})"?')
-_NAMED = 20
 
 
 def replica_of(request: Request) -> Replica:

@@ -14,6 +14,16 @@ from innerloop.learners.head import Head
 Floats = npt.NDArray[np.float32]
 
 
+def packed(row: npt.ArrayLike) -> bytes:
+    """A feature vector as the database has it."""
+    return np.asarray(row, "<f4").tobytes()
+
+
+def unpacked(row: bytes) -> Floats:
+    """A feature vector again, ``[H]``."""
+    return np.frombuffer(row, "<f4")
+
+
 class Given(Encoder):
     """An encoder whose features come as they are, and which is another one in all else.
 

@@ -37,8 +37,11 @@ class Input(NamedTuple):
     content: bytes
     """As it is kept."""
     media: str
-    digest: str
-    """sha256 of the content."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the content."""
+        return hashlib.sha256(self.content).hexdigest()
 
 
 def media_of(content: bytes, name: str) -> str:
@@ -84,8 +87,7 @@ class Reader:
         Raises:
             InputError: for what is no such input, or larger than the limits.
         """
-        content, media = getattr(self, f"_{self.field}")(value, name)
-        return Input(content, media, hashlib.sha256(content).hexdigest())
+        return Input(*getattr(self, f"_{self.field}")(value, name))
 
     def parsed(self, content: bytes) -> Any:
         """What was sent, from what was kept of it.

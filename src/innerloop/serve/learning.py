@@ -14,6 +14,7 @@ from torch import Tensor
 
 from innerloop.core.task import Examples, InputError
 from innerloop.estimators.fewshot import FewShotClassifier
+from innerloop.estimators.known import rows_of
 from innerloop.estimators.unknown import strangeness
 from innerloop.serve.given import Given
 from innerloop.serve.problems import Problem
@@ -176,8 +177,7 @@ def answers(state: Adapted, inputs: Any, promised: Promises, ids: Sequence[str] 
 def support_of(model: FewShotClassifier) -> Examples:
     """What a model learned from: features ``[N, H]``, one-hot rows ``[N, D]``, float64."""
     codes = np.searchsorted(model.classes_, model.y_)
-    rows = torch.eye(len(model.classes_), dtype=torch.float64)[torch.from_numpy(codes)]
-    return Examples(torch.from_numpy(np.array(model.X_)), rows)
+    return Examples(torch.from_numpy(np.array(model.X_)), rows_of(codes, len(model.classes_)))
 
 
 def features_of(state: Adapted, inputs: Any) -> Tensor:

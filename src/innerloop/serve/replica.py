@@ -18,7 +18,7 @@ from innerloop.encoders.find import class_of
 from innerloop.estimators.choice import named_heads
 from innerloop.serve.batching import Batcher, Together
 from innerloop.serve.database import opened
-from innerloop.serve.given import Given
+from innerloop.serve.given import Given, packed, unpacked
 from innerloop.serve.inputs import Input, Reader, decoded
 from innerloop.serve.keys import Keys
 from innerloop.serve.kinds import KINDS
@@ -44,7 +44,7 @@ class Ready(NamedTuple):
     """Of the database."""
     state: Adapted
     ids: tuple[str, ...]
-    """Of the examples, in the order in which it learned them."""
+    """Of the examples, in the order in which it learned them, where they were asked for."""
 
 
 class Replica:
@@ -62,14 +62,13 @@ class Replica:
         self.keys = Keys(self._engine)
         self._states: Latest[Adapted] = Latest(settings.states)
         self._batchers: Latest[Batcher] = Latest(len(KINDS))
-        self._open: list[Batcher] = []
         self._answers = Together("the task", _answered, settings.batch, settings.deadline)
         self._slow = threading.Semaphore(settings.slow)
 
     def close(self) -> None:
         """Finish what was begun, and let go of the database."""
         self._answers.close()
-        for batcher in self._open:
+        for batcher in self._batchers.made():
             batcher.close()
         self._engine.dispose()
 
@@ -84,9 +83,7 @@ class Replica:
             encoder = class_of(name)()
             encoder.fingerprint()
             seen = self.metrics.batches.labels(name).observe
-            made = Batcher(encoder, self.settings.batch, self.settings.deadline, seen)
-            self._open.append(made)
-            return made
+            return Batcher(encoder, self.settings.batch, self.settings.deadline, seen)
 
         return self._batchers.get(name, make)
 
@@ -115,23 +112,27 @@ class Replica:
         if KINDS[kind].alone:
             batcher = self.batcher(KINDS[kind].encoder)
             rows = batcher.encode(self._decoded(kind, [one.content for one in inputs]))
-            features = [np.asarray(row, "<f4").tobytes() for row in rows]
+            features = [*map(packed, rows)]
             encoder = batcher.encoder.fingerprint()
         return [
             New(label, one.digest, one.content, one.media, row, encoder)
             for one, label, row in zip(inputs, labels, features, strict=True)
         ]
 
-    def ready(self, tenant: str, task: str) -> Ready:
+    def ready(self, tenant: str, task: str, *, named: bool = False) -> Ready:
         """A task as the database has it now, learned.
+
+        Args:
+            tenant: whose it is.
+            task: its id.
+            named: whether the ids of its examples are wanted, which are read for it.
 
         Raises:
             Problem: 404, or 409 where there is nothing to tell apart.
             InputError: for examples that do not go together.
         """
         for _ in range(_TRIES):
-            row, rows = self.store.snapshot(tenant, task)
-            check_ready([one.label for one in rows])
+            row, rows = self.store.snapshot(tenant, task) if named else (self.store.task(tenant, task), [])
             try:
                 state = self._states.get((tenant, row.digest), partial(self._learned, tenant, row))
             except _Moved:
@@ -143,7 +144,7 @@ class Replica:
         self, tenant: str, task: str, inputs: Sequence[Input], *, coverage: float | None, evidence: bool
     ) -> dict[str, Any]:
         """What a task says of queries."""
-        ready = self.ready(tenant, task)
+        ready = self.ready(tenant, task, named=evidence)
         kind = ready.row.kind
         queries = self.queries(kind, inputs)
         promised = promises(ready.state.model, coverage)
@@ -189,19 +190,20 @@ class Replica:
     def _learned(self, tenant: str, row: Row[Any]) -> Adapted:
         kind = KINDS[row.kind]
         begun = time.perf_counter()
-        encoder: Given | str = kind.encoder
-        if kind.alone:
-            batcher = self.batcher(kind.encoder)
-            found = self._encoded(tenant, row.id, batcher)
-            inputs: Any = np.stack([np.frombuffer(one.features, "<f4") for one in found.examples])
-            encoder = Given(batcher.encoder, batcher.encode)
-        else:
-            found = self.store.snapshot(tenant, row.id, "content")
-            values = self._decoded(row.kind, [one.content for one in found.examples])
-            inputs = _matrix(values) if row.kind == "vectors" else values
+        batcher = self.batcher(kind.encoder) if kind.alone else None
+        found = self._encoded(tenant, row.id, batcher) if batcher else self.store.snapshot(tenant, row.id, "content")
         if found.row.digest != row.digest:
             raise _Moved
-        state = adapted(inputs, [one.label for one in found.examples], row.options, encoder)
+        labels = [one.label for one in found.examples]
+        check_ready(labels)
+        encoder: Given | str = kind.encoder
+        if batcher:
+            inputs: Any = np.stack([unpacked(one.features) for one in found.examples])
+            encoder = Given(batcher.encoder, batcher.encode)
+        else:
+            values = self._decoded(row.kind, [one.content for one in found.examples])
+            inputs = _matrix(values) if row.kind == "vectors" else values
+        state = adapted(inputs, labels, row.options, encoder)
         self.metrics.adaptations.labels(row.kind).observe(time.perf_counter() - begun)
         return state
 
@@ -217,7 +219,7 @@ class Replica:
             found = self.store.snapshot(tenant, task, "features", "content")
             lacking = [one for one in found.examples if one.features is None]
             rows = batcher.encode(self._decoded(found.row.kind, [one.content for one in lacking]))
-            made = {one.id: np.asarray(row, "<f4").tobytes() for one, row in zip(lacking, rows, strict=True)}
+            made = {one.id: packed(row) for one, row in zip(lacking, rows, strict=True)}
             self.store.encoded(task, made, stamp)
             found = self.store.snapshot(tenant, task, "features")
         if any(one.features is None for one in found.examples):

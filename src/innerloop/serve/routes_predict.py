@@ -21,12 +21,7 @@ _FORM = {
 }
 
 
-@router.post(
-    "/predict",
-    response_model=Predictions,
-    response_model_exclude_none=False,
-    openapi_extra=body_of(PredictIn, _FORM),
-)
+@router.post("/predict", response_model=Predictions, openapi_extra=body_of(PredictIn, _FORM))
 def predict(replica: ReplicaOf, tenant: Tenant, task: TaskId, sent: SentOf) -> Any:
     """Class, probabilities, prediction set and "none of these" of each query, and what each example did to it."""
     kind = replica.store.task(tenant, task).kind
@@ -45,7 +40,7 @@ def predict(replica: ReplicaOf, tenant: Tenant, task: TaskId, sent: SentOf) -> A
 def shown(replica: ReplicaOf, tenant: Tenant, task: TaskId) -> dict[str, Any]:
     """A map of the examples, those whose label may be wrong, leave-one-out answers, and accuracy by examples."""
     with replica.patience():
-        ready = replica.ready(tenant, task)
+        ready = replica.ready(tenant, task, named=True)
         return {"id": task, "version": ready.row.version, **insights(ready.state.model, ready.ids)}
 
 

@@ -51,5 +51,8 @@ class Latest(Generic[T]):
             found.set_exception(error)
         return found.result()
 
-    def __len__(self) -> int:
-        return len(self._made)
+    def made(self) -> list[T]:
+        """The things that are there, without those that are being made."""
+        with self._lock:
+            found = [one for one in self._made.values() if one.done()]
+        return [one.result() for one in found if one.exception() is None]

@@ -41,7 +41,7 @@ class Stream(Checked):
 @router.post("/around")
 def placed(replica: ReplicaOf, tenant: Tenant, task: TaskId, asked: Asked) -> dict[str, Any]:
     """The map of the examples, and the query on it."""
-    ready = replica.ready(tenant, task)
+    ready = replica.ready(tenant, task, named=True)
     queries = _features(replica, ready, asked).numpy() if asked.items else None
     return {"version": ready.row.version, **around(ready.state.model, ready.ids, queries)}
 
