@@ -6,6 +6,7 @@ import base64
 import io
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ import numpy as np
 import onnxruntime
 import pytest
 from serving import drawing, service, task, vectors
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
 import innerloop as il
+from innerloop.serve.start import brought
+from innerloop.serve.tables import requests
 
 CORNER = [4.0, 0.0, 0.0]
 
@@ -225,6 +229,25 @@ def test_a_bundle_without_contents(client: TestClient, tmp_path: Path) -> None:
     assert list(item["probabilities"].values()) == pytest.approx(few.predict_proba([query])[0].tolist(), abs=1e-6)
     example = client.get(f"/v1/tasks/{made}/examples").json()["examples"][0]["id"]
     assert client.get(f"/v1/tasks/{made}/examples/{example}/content").status_code == 404
+
+
+def test_a_bundle_is_brought_once(tmp_path: Path) -> None:
+    """However often the service is started, also after the keys of old writes are forgotten; changes stay."""
+    rows, labels = [[0.9, 0.1], [0.8, 0.3], [0.1, 0.8], [0.2, 0.9]], ["cat", "cat", "dog", "dog"]
+    folder = il.FewShotClassifier("features").fit(rows, labels).save(tmp_path / "pets")
+    with service(tmp_path) as client:
+        made = brought(client.app.state.replica, folder)  # type: ignore[attr-defined]
+        shown = client.get(f"/v1/tasks/{made}").json()
+        assert (shown["name"], shown["classes"]) == ("pets", {"cat": 2, "dog": 2})
+        client.post(f"/v1/tasks/{made}/examples", json={"examples": [{"label": "bird", "vector": [0.5, 0.5]}]})
+        client.post("/v1/tasks", json={"kind": "text"}, headers={"Idempotency-Key": "old"})
+        with client.app.state.replica.store.engine.begin() as connection:  # type: ignore[attr-defined]
+            connection.execute(update(requests).values(created=datetime(2020, 1, 1, tzinfo=UTC)))
+    with service(tmp_path) as client:
+        assert brought(client.app.state.replica, folder) == made  # type: ignore[attr-defined]
+        assert client.get(f"/v1/tasks/{made}").json()["examples"] == 5
+        again = client.post("/v1/tasks", json={"kind": "text"}, headers={"Idempotency-Key": "old"})
+        assert "idempotent-replayed" not in again.headers
 
 
 def test_the_open_inference_protocol(client: TestClient) -> None:

@@ -278,6 +278,9 @@ def packed(**parts: bytes) -> bytes:
     return file.getvalue()
 
 
+DAMAGED = packed(**{"bundle.json": b"{}"})
+#: Where the packed data begin, behind the name.
+START = DAMAGED.index(b"bundle.json") + len(b"bundle.json")
 FILES = {
     "nothing": b"",
     "no zip": b"PK" + b"x" * 100,
@@ -285,6 +288,7 @@ FILES = {
     "out of its folder": packed(**{"../../evil": b"x", "bundle.json": b"{}"}),
     "no bundle": packed(**{"bundle.json": b"{}"}),
     "a bomb": packed(**{"bundle.json": b"0" * 20_000_000}),
+    "damaged": DAMAGED[:START] + b"\xff" + DAMAGED[START + 1 :],
     "no task": packed(**{"task.json": b"[]"}),
     "another kind": packed(**{"task.json": b'{"name": "a", "kind": "os:system", "options": {}, "examples": []}'}),
     "no content": packed(

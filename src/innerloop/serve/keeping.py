@@ -7,7 +7,9 @@ import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
+from lzma import LZMAError
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +26,7 @@ from innerloop.export import write
 from innerloop.serve.inputs import Reader
 from innerloop.serve.kinds import KINDS
 from innerloop.serve.models import Options, TaskIn, Word
+from innerloop.serve.settings import Settings
 
 #: What may be in a file that is imported; anything else is left where it is.
 _NAMES = re.compile(r"bundle\.json|task\.json|(?:weights|state)-[0-9a-f]{12}\.safetensors|contents/[0-9]{1,6}")
@@ -80,25 +83,43 @@ def graph_of(model: FewShotClassifier) -> bytes:
         return write(model, Path(place) / "task.onnx").path.read_bytes()
 
 
-def task_of(content: bytes, limit: int, settings: Any) -> Kept:
-    """A task from a zip file that :func:`bundle_of` made, or that holds the bundle of a classifier.
+def parts_of(content: bytes, limit: int) -> dict[str, bytes]:
+    """What a zip file holds of a task, by name.
 
-    Nothing of it is run: contents are read as if they had been sent, features and labels are numbers and words.
+    Args:
+        content: of the file.
+        limit: bytes that it may have, of which it may unpack to eight times as many.
 
     Raises:
-        InputError: for anything else, or a file that is damaged or too large.
+        InputError: for no zip file, or one that is damaged or too large.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
             infos = [one for one in file.infolist() if _NAMES.fullmatch(one.filename)]
             if sum(one.file_size for one in infos) > _GROWS * limit:
                 raise InputError(f"the file has more than {_GROWS * limit} bytes when unpacked, which is the limit")
-            # What a file says of its sizes may be wrong; it is read no further than that.
-            parts = {one.filename: _read(file, one) for one in infos}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+            # What a file says of its sizes may be wrong: it is unpacked no further, and its sums tell.
+            return {one.filename: file.open(one).read(one.file_size) for one in infos}
+    except InputError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, LZMAError, LookupError, RuntimeError, EOFError, OSError, ValueError):
         raise InputError("the file is no zip file, or damaged: give one that was exported with format=bundle") from None
+
+
+def parts_in(folder: Path) -> dict[str, bytes]:
+    """What a folder holds of a task, by name."""
+    files = {str(one.relative_to(folder)): one for one in folder.rglob("*") if one.is_file()}
+    return {name: file.read_bytes() for name, file in files.items() if _NAMES.fullmatch(name)}
+
+
+def task_of(parts: Mapping[str, bytes], settings: Settings) -> Kept:
+    """A task from the parts of what :func:`bundle_of` made, or of the bundle of a classifier.
+
+    Nothing of it is run: contents are read as if they had been sent, features and labels are numbers and words.
+
+    Raises:
+        InputError: for anything else.
+    """
     try:
         return _with_contents(parts, settings) if "task.json" in parts else _bare(parts)
     except InputError:
@@ -107,15 +128,7 @@ def task_of(content: bytes, limit: int, settings: Any) -> Kept:
         raise InputError("the file holds no task: give one that was exported with format=bundle") from None
 
 
-def _read(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    with file.open(info) as part:
-        found = part.read(info.file_size + 1)
-    if len(found) > info.file_size:
-        raise InputError("the file is damaged: a part of it is larger than it says")
-    return found
-
-
-def _with_contents(parts: dict[str, bytes], settings: Any) -> Kept:
+def _with_contents(parts: Mapping[str, bytes], settings: Settings) -> Kept:
     said = json.loads(parts["task.json"])
     task = TaskIn(name=said["name"], kind=said["kind"], options=said["options"])
     listed = said["examples"]
@@ -128,7 +141,7 @@ def _with_contents(parts: dict[str, bytes], settings: Any) -> Kept:
     return Kept(task.name or task.kind, task.kind, task.options, labels, list(values))
 
 
-def _bare(parts: dict[str, bytes]) -> Kept:
+def _bare(parts: Mapping[str, bytes]) -> Kept:
     """Of a bundle alone: features and labels."""
     with tempfile.TemporaryDirectory() as place:
         for name, part in parts.items():

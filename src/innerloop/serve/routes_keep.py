@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from innerloop.core.task import InputError
 from innerloop.serve.asking import OnceOf, ReplicaOf, Tenant
-from innerloop.serve.keeping import Kept, bundle_of, graph_of, task_of
+from innerloop.serve.given import packed
+from innerloop.serve.keeping import Kept, bundle_of, graph_of, parts_of, task_of
 from innerloop.serve.kinds import KINDS
 from innerloop.serve.models import Task
-from innerloop.serve.problems import Problem
+from innerloop.serve.problems import busy
 from innerloop.serve.replica import Replica
 from innerloop.serve.routes_tasks import TaskId, said
 from innerloop.serve.store import New
@@ -38,7 +38,7 @@ def export(
         if form == "bundle":
             found = replica.store.snapshot(tenant, task, "content")
             if found.row.version != ready.row.version:
-                raise Problem(503, "the task is being changed: try again in a moment", {"Retry-After": "1"})
+                raise busy("the task is being changed: try again in a moment")
             content, media, ending = bundle_of(ready.state.model, found.row, found.examples), _ZIP, "zip"
         else:
             content, media, ending = graph_of(ready.state.model), "application/octet-stream", "onnx"
@@ -52,7 +52,7 @@ def bring(
 ) -> Any:
     """A new task from a zip file that was exported, or from the bundle of a classifier in one."""
     with replica.patience():
-        kept = task_of(file, replica.settings.body, replica.settings)
+        kept = task_of(parts_of(file, replica.settings.body), replica.settings)
         options = replica.options(kept.kind, kept.options.head, kept.options.class_names)
         new = news_of(replica, kept)
     return said(response, replica.store.filled(tenant, kept.name, kept.kind, options, new, once))
@@ -72,9 +72,7 @@ def news_of(replica: Replica, kept: Kept) -> list[New]:
             f"the task was made with other weights of the encoder {encoder.name!r} than are here: make it again from "
             f"its examples"
         )
-    rows = [np.asarray(row, "<f4").tobytes() for row in kept.features]
-    digests = [hashlib.sha256(row).hexdigest() for row in rows]
     return [
-        New(label, digest, None, "application/octet-stream", row, kept.encoder)
-        for label, digest, row in zip(kept.labels, digests, rows, strict=True)
+        New(label, hashlib.sha256(row).hexdigest(), None, "application/octet-stream", row, kept.encoder)
+        for label, row in zip(kept.labels, map(packed, kept.features), strict=True)
     ]
