@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 import innerloop as il
 from innerloop.core.plain import json_of
 from innerloop.serve.calls import Refused, Unavailable
+from innerloop.serve.sending import kind_of
 
 URL = "http://testserver"
 Fault = Callable[[httpx.Request, int], Any]
@@ -237,6 +238,13 @@ def test_kinds(app: TestClient, tmp_path: Path) -> None:
     with client_of(app, kind="drawings", head="ridge", class_names=False) as client:
         client.fit(pictures, [True, True, False, False, False])
         assert client.predict([drawing(0, 7), drawing(1, 8)]).tolist() == [True, False]
+    # Strings as the estimator takes them: those that end as pictures do are their paths.
+    assert [kind_of([one]) for one in ("one.png", Path("one.png"), "a word", b"")] == [
+        "images",
+        "images",
+        "text",
+        "images",
+    ]
     frame = pd.DataFrame({"age": [1.0, 2.0, 30.0, 31.0], "who": ["a", "b", "c", None]})
     with client_of(app) as client:
         client.fit(frame, ["young", "young", "old", "old"])

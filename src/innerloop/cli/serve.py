@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from innerloop.core.task import InputError
+
+if TYPE_CHECKING:
+    from innerloop.serve.keys import Keys
 
 Tasks = Annotated[list[str] | None, typer.Argument(help="bundles of tasks to serve from the start; or: keys")]
 
@@ -41,7 +44,7 @@ def serve(
         from innerloop.serve.database import opened
         from innerloop.serve.keys import LOCAL, Keys
         from innerloop.serve.logs import to_stderr
-        from innerloop.serve.settings import Settings
+        from innerloop.serve.settings import HERE, Settings
         from innerloop.serve.start import brought
     except ModuleNotFoundError as error:
         raise InputError(f"serve needs {error.name}: pip install 'innerloop[serve]'") from None
@@ -60,7 +63,7 @@ def serve(
         )
     # Requests run beside each other already.
     torch.set_num_threads(1)
-    hosts = ("127.0.0.1", "localhost", "[::1]", host) if here else ()
+    hosts = (*HERE, host) if here else ()
     settings = Settings(database=database, hosts=hosts, states=states, batch=batch, rate=rate, deadline=deadline)
     app = create_app(settings)
     for path in tasks or ():
@@ -78,10 +81,7 @@ def _is_here(host: str) -> bool:
         return False
 
 
-def _keys(keys: object, tenant: str | None, revoke: str | None) -> None:
-    from innerloop.serve.keys import Keys
-
-    assert isinstance(keys, Keys)
+def _keys(keys: Keys, tenant: str | None, revoke: str | None) -> None:
     if revoke is not None:
         keys.revoke(revoke)
     if tenant is not None:

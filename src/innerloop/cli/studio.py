@@ -29,7 +29,7 @@ def studio(
         import uvicorn
 
         from innerloop.serve.app import create_app
-        from innerloop.serve.settings import Settings
+        from innerloop.serve.settings import HERE, Settings
         from innerloop.serve.start import brought
         from innerloop.studio.mount import mount
     except ModuleNotFoundError as error:
@@ -38,7 +38,7 @@ def studio(
 
     # Requests run beside each other already.
     torch.set_num_threads(1)
-    app = mount(create_app(Settings(database=database, hosts=("127.0.0.1", "localhost", "[::1]"))))
+    app = mount(create_app(Settings(database=database, hosts=HERE)))
     begun = [brought(app.state.replica, Path(path)) for path in tasks or ()]
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

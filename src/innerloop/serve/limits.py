@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from innerloop.serve.logs import logged
 from innerloop.serve.metrics import Metrics
-from innerloop.serve.problems import Problem, answer
+from innerloop.serve.problems import Problem, answer, busy
 from innerloop.serve.settings import Settings
 
 Scope = MutableMapping[str, Any]
@@ -78,7 +78,7 @@ class Door:
         try:
             # An orchestrator's questions are answered however much there is to do.
             if self._inside >= self._settings.in_flight and scope["path"] not in ("/healthz", "/metrics"):
-                raise Problem(503, "there is too much to do: try again in a moment", {"Retry-After": "1"})
+                raise busy("there is too much to do: try again in a moment")
             self._inside += 1
             try:
                 visit.check_size()
@@ -169,21 +169,23 @@ class Visit:
         if self.status:
             # The answer has begun: whoever reads it sees that it was cut off.
             raise error
-        self.clock, again = None, {"Retry-After": "1"}
-        if isinstance(error, Problem):
-            made = answer(error.status_code, error.detail, self.id, error.headers, error.more)
-        elif isinstance(error, TimeoutError):
-            made = answer(503, f"it took more than {deadline:g} s, and was given up: ask for less", self.id, again)
-        elif isinstance(error, OperationalError | InterfaceError | PoolTimeout):
-            self.error = type(error).__name__
-            made = answer(503, "the database cannot answer now: try again in a moment", self.id, again)
-        elif isinstance(error, MemoryError):
-            made = answer(503, "there is not enough memory for this now: ask for less", self.id, again)
-        else:
-            self.error = type(error).__name__
-            made = answer(500, f"a fault of ours: please report it with the id {self.id}", self.id)
-            logged("fault", request=self.id, error=self.error, at=_where(error))
+        self.clock = None
+        said = self._said(error, deadline)
+        made = answer(said.status_code, said.detail, self.id, said.headers, said.more)
         await made(self.scope, self._receive, self.send)
+
+    def _said(self, error: Exception, deadline: float) -> Problem:
+        if isinstance(error, Problem):
+            return error
+        if isinstance(error, TimeoutError):
+            return busy(f"it took more than {deadline:g} s, and was given up: ask for less")
+        if isinstance(error, MemoryError):
+            return busy("there is not enough memory for this now: ask for less")
+        self.error = type(error).__name__
+        if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+            return busy("the database cannot answer now: try again in a moment")
+        logged("fault", request=self.id, error=self.error, at=_where(error))
+        return Problem(500, f"a fault of ours: please report it with the id {self.id}")
 
     def _too_large(self) -> Problem:
         return Problem(413, f"the request has more than {self._limit} bytes: send it in parts")

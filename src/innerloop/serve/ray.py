@@ -20,7 +20,7 @@ from innerloop.core.task import InputError, did_you_mean
 from innerloop.serve.database import opened
 from innerloop.serve.keys import Keys
 from innerloop.serve.limits import App, Receive, Scope, Send
-from innerloop.serve.settings import Settings
+from innerloop.serve.settings import HERE, Settings
 
 
 class ByTask:
@@ -72,7 +72,7 @@ def application(given: Mapping[str, Any]) -> Any:
     fields = {name: getattr(settings, name) for name in Settings.__dataclass_fields__}
     if not settings.hosts and not Keys(opened(settings.database)).any():
         # Whoever is not asked for a key comes from this machine.
-        fields["hosts"] = ("127.0.0.1", "localhost", "[::1]")
+        fields["hosts"] = HERE
 
     def build() -> Any:
         import torch

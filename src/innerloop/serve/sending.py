@@ -44,7 +44,10 @@ def kind_of(inputs: Sequence[Any]) -> str:
     """What inputs are taken for, by the first."""
     first: Any = inputs[0] if inputs else None
     if isinstance(first, str):
-        return "text"
+        # Encoders are slow to import, and of use to strings alone.
+        from innerloop.encoders.items import looks_like_image
+
+        return "images" if looks_like_image(first) else "text"
     if isinstance(first, bytes | PathLike) or hasattr(first, "convert") or np.ndim(first) > 1:
         return "images"
     numbers = not isinstance(first, Mapping) and np.asarray(first).dtype.kind in "fiu"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Names of this machine, to which a service without keys answers.
+HERE = ("127.0.0.1", "localhost", "[::1]")
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse
 from innerloop.core.task import InputError
 from innerloop.core.version import VERSION
 from innerloop.serve.asking import ReplicaOf, Tenant, inputs_of
+from innerloop.serve.kinds import KINDS
 from innerloop.serve.models import Item, Refused
 from innerloop.serve.problems import missing
 from innerloop.serve.routes_ops import ready as readyz
@@ -27,6 +28,15 @@ router = APIRouter(
 Model = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="a task")]
 Of = Annotated[str, Path(pattern="^[0-9]{1,9}$", description="the version that the task has")]
 _NUMBERS = ("FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8")
+#: Of each output its type, and how many axes it has.
+_OUTPUTS = {
+    "label": ("BYTES", 1),
+    "classes": ("BYTES", 1),
+    "probabilities": ("FP64", 2),
+    "set": ("BOOL", 2),
+    "unknown": ("FP64", 1),
+    "none_of_these": ("BOOL", 1),
+}
 
 
 class Tensor(BaseModel):
@@ -86,21 +96,14 @@ def healthy(replica: ReplicaOf) -> dict[str, Any]:
 def metadata(replica: ReplicaOf, tenant: Tenant, model: Model) -> dict[str, Any]:
     """What a task takes and gives."""
     row = replica.store.task(tenant, model)
-    field = replica.reader(row.kind).field
+    field = KINDS[row.kind].field
     numbers = field == "vector"
     return {
         "name": model,
         "versions": [str(row.version)],
         "platform": "innerloop",
         "inputs": [{"name": field, "datatype": "FP64" if numbers else "BYTES", "shape": [-1, -1] if numbers else [-1]}],
-        "outputs": [
-            {"name": "label", "datatype": "BYTES", "shape": [-1]},
-            {"name": "classes", "datatype": "BYTES", "shape": [-1]},
-            {"name": "probabilities", "datatype": "FP64", "shape": [-1, -1]},
-            {"name": "set", "datatype": "BOOL", "shape": [-1, -1]},
-            {"name": "unknown", "datatype": "FP64", "shape": [-1]},
-            {"name": "none_of_these", "datatype": "BOOL", "shape": [-1]},
-        ],
+        "outputs": [{"name": name, "datatype": kind, "shape": [-1] * axes} for name, (kind, axes) in _OUTPUTS.items()],
     }
 
 
@@ -182,19 +185,22 @@ def _row(text: Any) -> Any:
 
 
 def _outputs(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    count, classes = len(items), list(items[0]["probabilities"])
-    shares = [share for one in items for share in one["probabilities"].values()]
-    inside = [label in one["set"] for one in items for label in classes]
-    found: list[tuple[str, str, list[int], list[Any]]] = [
-        ("label", "BYTES", [count], [one["label"] for one in items]),
-        ("classes", "BYTES", [len(classes)], classes),
-        ("probabilities", "FP64", [count, len(classes)], shares),
-        ("set", "BOOL", [count, len(classes)], inside),
-        ("unknown", "FP64", [count], [one["unknown"] for one in items]),
+    classes = list(items[0]["probabilities"])
+    data: dict[str, list[Any]] = {
+        "classes": classes,
+        "probabilities": [share for one in items for share in one["probabilities"].values()],
+        "set": [label in one["set"] for one in items for label in classes],
+        **{name: [one[name] for one in items] for name in ("label", "unknown", "none_of_these")},
+    }
+    if items[0]["none_of_these"] is None:
+        del data["none_of_these"]
+    shapes = {name: [len(items), len(classes)][:axes] for name, (_, axes) in _OUTPUTS.items()}
+    shapes["classes"] = [len(classes)]
+    return [
+        {"name": name, "datatype": kind, "shape": shapes[name], "data": data[name]}
+        for name, (kind, _) in _OUTPUTS.items()
+        if name in data
     ]
-    if items[0]["none_of_these"] is not None:
-        found.append(("none_of_these", "BOOL", [count], [one["none_of_these"] for one in items]))
-    return [{"name": n, "datatype": kind, "shape": shape, "data": data} for n, kind, shape, data in found]
 
 
 def _check_version(replica: Any, tenant: str, model: str, version: str) -> None:
