@@ -8,7 +8,8 @@ Latency: each round gives an example another label and asks the task about a dra
 task is learned anew. In process it is the replica's own function; over HTTP a server of its own process, asked by a
 client that keeps its connection. Features of the 25 examples lie in the database, as they do in service.
 
-Throughput: 32 clients in threads ask one task about inputs that were never seen, encoded one by one and together.
+Throughput: 32 clients in threads ask one task about inputs that were never seen, encoded one by one and together; and how far
+the features of an input then differ.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import argparse
 import base64
 import io
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,8 +31,13 @@ import httpx
 import numpy as np
 import torch
 from PIL import Image
+from serve_processes import free_port
 from sklearn.datasets import load_digits
 
+from innerloop.encoders.base import Each
+from innerloop.encoders.find import class_of
+from innerloop.serve.inputs import decoded
+from innerloop.serve.kinds import KINDS
 from innerloop.serve.replica import Replica
 from innerloop.serve.settings import Settings
 
@@ -106,9 +111,7 @@ def in_process(folder: Path, rounds: int, head: str) -> None:
 
 
 def over_http(folder: Path, rounds: int, head: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "innerloop", "serve", "--database", f"sqlite:///{folder}/http.db"]
     command += ["--port", str(port), "--rate", "10000"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ) as server:
@@ -173,6 +176,19 @@ def throughput(folder: Path, kind: str, queries: int) -> None:
         print(f"{kind}, batch {batch:2}: {queries / seconds[batch]:6.1f} answers a second")
         replica.close()
     print(f"together {seconds[1] / seconds[32]:.2f} times as many; wanted 3")
+    most = moved(kind, [content for _, content in given])
+    print(f"features of one by one and 32 together differ by {most:.0e} at most")
+
+
+def moved(kind: str, contents: list[bytes]) -> float:
+    """By how much a feature differs at most, where its input is encoded alone and with 31 others."""
+    encoder = class_of(KINDS[kind].encoder)()
+    assert isinstance(encoder, Each)
+    # Not by transform, which keeps what it has made.
+    items = encoder._items([decoded(kind, one, "input", Settings.pixels) for one in contents[: 4 * CLIENTS]])
+    alone = np.stack([encoder._rows([one])[0] for one in items])
+    parts = [encoder._rows(items[start : start + CLIENTS]) for start in range(0, len(items), CLIENTS)]
+    return float(np.abs(alone - np.concatenate(parts)).max())
 
 
 def real(asked: argparse.Namespace, stores: list[str]) -> bool:
