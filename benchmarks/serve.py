@@ -8,8 +8,8 @@ Latency: each round gives an example another label and asks the task about a dra
 task is learned anew. In process it is the replica's own function; over HTTP a server of its own process, asked by a
 client that keeps its connection. Features of the 25 examples lie in the database, as they do in service.
 
-Throughput: 32 clients in threads ask one task about inputs that were never seen, encoded one by one and together; and how
-far the features of an input then differ.
+Throughput: 32 clients in threads ask one task about inputs that were never seen, encoded one by one and together;
+and how far the features of an input then differ.
 """
 
 from __future__ import annotations
