@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import laws
 import pytest
@@ -115,13 +117,40 @@ def test_outside_training_nothing_depends_on_the_progress() -> None:
 def test_learners_within_hear_of_the_progress() -> None:
     learner = MAMLPlusPlus(il.nets.mlp(8, 16, 3), steps=2)
     around = il.learners.Tempered(learner)
-    assert stages(around) == ((True, True),)
+    assert stages(around) == ((True, True, True),)
     tell(around, 0.0)
-    assert stages(around) == ((True, False),)
+    assert stages(around) == ((True, False, True),)
     tell(around, 1.0)
-    assert stages(around) == ((False, True),)
+    assert stages(around) == ((False, True, True),)
     assert learner.importance.tolist() == [0, 1]
     assert stages(il.MAML(il.nets.mlp(8, 16, 3))) == ()
+
+
+@pytest.mark.parametrize("made", [il.MAML, MAMLPlusPlus])
+def test_before_its_body_adapts_a_learner_is_anil(made: Callable[..., il.MAML | MAMLPlusPlus]) -> None:
+    """The same losses and gradients in training; outside training all adapts at any time."""
+    options: dict[str, Any] = {"steps": 2, "lr": 0.2}
+    more = {"norm_per_step": False, "multi_step_until": 0.0, "second_order_from": 0.0} if made is MAMLPlusPlus else {}
+    network, task = net().double(), laws.one(tasks("pictures"), 0)
+    learner, whole = (made(network, body_from=share, **options, **more).double() for share in (0.5, 0.0))
+    anil = il.learners.ANIL(network, **options)
+    for used, other in ((0.4, anil), (0.5, whole)):
+        learner.progress(used)
+        found = gradients(learner, task)
+        for name, g in gradients(other, task).items():
+            torch.testing.assert_close(found[name], g, rtol=1e-10, atol=1e-12)
+    learner.progress(0.0)
+    assert torch.equal(learner.eval().loss(task), whole.eval().loss(task))
+    assert not torch.equal(learner.loss(task), anil.eval().loss(task))
+
+
+def test_a_beginning_of_the_head_alone_needs_a_head_and_a_body() -> None:
+    for adapts in ("head", "body"):
+        with pytest.raises(il.InputError, match=r"body_from=0\.5 begins with the head alone"):
+            il.MAML(il.nets.mlp(8, 16, 3), adapts=adapts, body_from=0.5)
+    with pytest.raises(il.InputError, match=r"body_from is 1\.5; it is a share of the training"):
+        il.MAML(il.nets.mlp(8, 16, 3), body_from=1.5)
+    assert stages(il.MAML(il.nets.mlp(8, 16, 3), body_from=0.5)) == (True,)
 
 
 def test_a_run_passes_through_the_stages_and_is_kept_as_a_bundle(tmp_path: Path) -> None:
@@ -135,10 +164,10 @@ def test_a_run_passes_through_the_stages_and_is_kept_as_a_bundle(tmp_path: Path)
     options = {"tasks_per_step": 2, "how": "vmap", "progress": False, "callbacks": [Watching()]}
     il.fit(learner, episodes("blobs", "train")(), steps=4, out=tmp_path / "run", **options)
     assert heard == [
-        ((True, False), [0.5, 0.5]),
-        ((True, True), [0.25, 0.75]),
-        ((False, True), [0, 1]),
-        ((False, True), [0, 1]),
+        ((True, False, True), [0.5, 0.5]),
+        ((True, True, True), [0.25, 0.75]),
+        ((False, True, True), [0, 1]),
+        ((False, True, True), [0, 1]),
     ]
     loaded = il.load(tmp_path / "run").eval()
     task = laws.one(episodes("blobs", "test")().draw(torch.Generator(), 1), 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -47,11 +47,15 @@ class GradientLearner(Learner):
             raw predictions ``[N, P]`` and target rows ``[N, D]`` that gives a scalar.
         tempered: outside training, divide the logits of queries by a temperature, which :meth:`calibrate` finds on
             meta-training tasks. Neither the inner loop nor the outer one sees it, and no answer changes.
+        body_from: share of the training from which the whole of ``adapts`` does; before it the head alone, as in ANIL,
+            which costs a fraction and makes features that steps from one head can tell apart. Outside training all
+            adapts at any time.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Raises:
-        InputError: for fewer than 0 steps, a layer that an inner loop cannot run (it is named), a pattern that matches
-            no parameter, a shared head that does not adapt, or a temperature of real targets.
+        InputError: for fewer than 0 steps, a share outside 0 to 1, a layer that an inner loop cannot run (it is named),
+            a pattern that matches no parameter, a head that does not adapt where it must, or a temperature of real
+            targets.
     """
 
     objectives: ClassVar[tuple[str, ...]] = ("classification", "regression")
@@ -69,9 +73,11 @@ class GradientLearner(Learner):
         shared_head: str | None = None,
         inner_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
         tempered: bool = False,
+        body_from: float = 0.0,
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
+        check_share("body_from", body_from)
         if tempered:
             check_logits(self.likelihood)
         for name, value, least in (("steps", steps, 0), ("test_steps", test_steps, 0), ("batch_size", batch_size, 1)):
@@ -94,6 +100,13 @@ class GradientLearner(Learner):
                 f"shared_head={shared_head!r} starts every class from one row, so that only adapting tells them apart, "
                 f"and adapts={adapts!r} leaves it out: adapt it too, or give the network one output a class"
             )
+        self.body_from = body_from
+        self.head = [name for name in names(net, "head", shared_head) if name in self.adapts] if body_from else []
+        if body_from and not 0 < len(self.head) < len(self.adapts):
+            raise InputError(
+                f"body_from={body_from:g} begins with the head alone and goes on with more, and adapts={adapts!r} is "
+                f"{'the head alone' if self.head else 'no head'}: adapt 'all', or leave body_from out"
+            )
         #: What the logits of queries are divided by outside training; ``None`` where that was not asked for.
         self.temperature: Tensor | None
         self.register_buffer("temperature", torch.ones(()) if tempered else None)
@@ -108,6 +121,17 @@ class GradientLearner(Learner):
 
     def backbone(self) -> nn.Module:  # noqa: D102
         return self.net
+
+    #: Whether the body adapts in training by now. On the class, as no argument says it.
+    _whole = True
+
+    def progress(self, used: float) -> None:  # noqa: D102
+        self._whole = used >= self.body_from
+
+    @property
+    def stage(self) -> Hashable:
+        """Whether the body adapts, where that changes."""
+        return self._whole if self.body_from else None
 
     def adapt(self, support: Examples, state: Adapted | None = None) -> Adapted:  # noqa: D102
         # One after the other, so that the memory is that of one.
@@ -130,7 +154,7 @@ class GradientLearner(Learner):
         """
         own = self.initial(support.y.shape[1]) if state is None else state.parameters
         yield own
-        phi = {k: own[k] for k in self.adapts}
+        phi = {k: own[k] for k in (self.adapts if self._whole or not self.training else self.head)}
         memory = self.inner.init(phi)
         for step in range(steps):
             own = self.of_step(own, step)
@@ -236,3 +260,13 @@ class GradientLearner(Learner):
         with norm.recording() as statistics:
             self.raw(parameters, support.x)
         return statistics
+
+
+def check_share(name: str, share: float) -> None:
+    """Refuse a share of the training that is none.
+
+    Raises:
+        InputError: outside 0 to 1.
+    """
+    if not 0 <= share <= 1:
+        raise InputError(f"{name} is {share}; it is a share of the training, from 0 to 1")

@@ -36,6 +36,8 @@ class MAML(GradientLearner):
             raw predictions ``[N, P]`` and target rows ``[N, D]`` that gives a scalar.
         tempered: divide the logits of queries by a temperature that meta-training tasks tell, see
             :class:`~innerloop.learners.GradientLearner`.
+        body_from: share of the training from which the body adapts; before it the head alone, see
+            :class:`~innerloop.learners.GradientLearner`.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Example:
@@ -64,6 +66,7 @@ class MAML(GradientLearner):
         shared_head: str | None = None,
         inner_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
         tempered: bool = False,
+        body_from: float = 0.0,
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(
@@ -76,5 +79,6 @@ class MAML(GradientLearner):
             shared_head=shared_head,
             inner_loss=inner_loss,
             tempered=tempered,
+            body_from=body_from,
             likelihood=likelihood,
         )

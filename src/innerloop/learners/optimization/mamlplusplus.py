@@ -19,7 +19,7 @@ from innerloop.core.inner import LearnedRates, Parameters
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import InputError, Task
 from innerloop.learners.optimization.adapting import names
-from innerloop.learners.optimization.gradient import Adapted, GradientLearner
+from innerloop.learners.optimization.gradient import Adapted, GradientLearner, check_share
 
 
 class MAMLPlusPlus(GradientLearner):
@@ -46,6 +46,8 @@ class MAMLPlusPlus(GradientLearner):
         shared_head: name of a final one-output layer repeated for each class.
         inner_loss: what the inner loop descends, see :class:`~innerloop.learners.GradientLearner`.
         tempered: divide the logits of queries by a temperature that meta-training tasks tell, see
+            :class:`~innerloop.learners.GradientLearner`.
+        body_from: share of the training from which the body adapts; before it the head alone, see
             :class:`~innerloop.learners.GradientLearner`.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
@@ -81,11 +83,11 @@ class MAMLPlusPlus(GradientLearner):
         shared_head: str | None = None,
         inner_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
         tempered: bool = False,
+        body_from: float = 0.0,
         likelihood: Likelihood | None = None,
     ) -> None:
         for name, share in (("multi_step_until", multi_step_until), ("second_order_from", second_order_from)):
-            if not 0 <= share <= 1:
-                raise InputError(f"{name} is {share}; it is a share of the training, from 0 to 1")
+            check_share(name, share)
         if steps < 1:
             raise InputError(f"steps is {steps}; it must be at least 1, or there is nothing to learn rates for")
         scales = _of_norms(net) if norm_per_step else {}
@@ -100,6 +102,7 @@ class MAMLPlusPlus(GradientLearner):
             shared_head=shared_head,
             inner_loss=inner_loss,
             tempered=tempered,
+            body_from=body_from,
             likelihood=likelihood,
         )
         self.multi_step_until, self.second_order_from = multi_step_until, second_order_from
@@ -115,17 +118,18 @@ class MAMLPlusPlus(GradientLearner):
     _heard: tuple[bool, bool] | None = None
 
     @property
-    def stage(self) -> tuple[bool, bool]:
-        """Whether the losses after all steps count, and whether the outer gradient is second order."""
-        return self._heard or (self.steps > 1 and self.multi_step_until > 0, not self.first_order)
+    def stage(self) -> tuple[bool, bool, bool]:
+        """Whether the losses after all steps count, the outer gradient is second order, and the body adapts."""
+        many, second = self._heard or (self.steps > 1 and self.multi_step_until > 0, not self.first_order)
+        return many, second, self._whole
 
     def progress(self, used: float) -> None:  # noqa: D102
+        super().progress(used)
         many = self.steps > 1 and used < self.multi_step_until
         heard = many, not self.first_order and used >= self.second_order_from
-        if many or heard != self.stage:
+        if many or heard != self._heard:
             self.importance.copy_(importance(self.steps, used, self.multi_step_until))
-        if heard != self.stage:
-            self._heard = heard
+        self._heard = heard
 
     @property
     def constant_gradients(self) -> bool:  # noqa: D102
