@@ -185,6 +185,31 @@ def test_one_reptile_task_is_exact() -> None:
         torch.testing.assert_close(p.grad, p.detach() - phi[name], **EXACT)
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_first_step_from_a_shared_row_leaves_the_body(steps: int) -> None:
+    """No probability depends on the features where all classes have one row, so that gradient is not computed."""
+
+    class Computed(il.MAML):
+        def _moved_first(self, phi: dict[str, Tensor]) -> dict[str, Tensor]:
+            return phi
+
+    torch.manual_seed(0)
+    network = il.nets.mlp(8, 16, 1).double()
+    options = {"steps": steps, "lr": 0.5, "shared_head": "2"}
+    labels = torch.eye(3).double()
+    task = il.Task(il.Examples(torch.randn(3, 8).double(), labels), il.Examples(torch.randn(3, 8).double(), labels))
+    found = []
+    for made in (il.MAML, Computed):
+        learner = made(network, **options)
+        own = learner.adapt(task.support).parameters
+        found.append(
+            [*own.values(), *torch.autograd.grad(learner.loss(task), list(network.parameters()), allow_unused=True)]
+        )
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-13)
+    moved = dict(il.MAML(network, **options).adapt(task.support).parameters)
+    assert torch.equal(moved["0.weight"], network[0].weight) == (steps == 1)
+
+
 def test_reptile_moves_a_shared_row_to_the_mean_of_its_copies() -> None:
     """With a shared head the gradient of its row is theta - the mean of the classes' adapted rows."""
     task = classification_task()

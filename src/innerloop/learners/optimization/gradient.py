@@ -160,10 +160,23 @@ class GradientLearner(Learner):
             own = self.of_step(own, step)
             # No gradient is to be had with respect to nothing.
             if phi:
-                known = first if step == 0 else None
-                gradients = known if known is not None else self.inner_gradient(phi, own, self._batch(support, step))
+                gradients = first if step == 0 else None
+                if gradients is None:
+                    moved = self._moved_first(phi) if step == 0 and state is None else phi
+                    gradients = self.inner_gradient(moved, own, self._batch(support, step))
+                    gradients = {k: gradients[k] if k in gradients else torch.zeros_like(p) for k, p in phi.items()}
                 phi, memory = self.inner.update(gradients, phi, memory)
             yield {**own, **phi}
+
+    def _moved_first(self, phi: Parameters) -> Parameters:
+        """What the first step moves.
+
+        Where all classes start from one row, their probabilities are equal whatever the features are: the gradient with
+        respect to the body is zero, for all of its weights, and need not be computed.
+        """
+        if not self.shared or self.inner_loss is not None or not isinstance(self.likelihood, Categorical):
+            return phi
+        return {k: p for k, p in phi.items() if k in self.shared}
 
     def of_step(self, own: Parameters, step: int) -> Parameters:
         """What a task has of its own at an inner step, beside what adapts: the same at each.
