@@ -122,8 +122,8 @@ class Views(nn.Module):
         """``[N, C, S, S] -> [N, H]``."""
         # Not len(x), which a trace takes for a constant: a graph takes any number of images.
         places = [grid.expand(x.shape[0], -1, -1, -1) for grid in self.grids.unbind()]
-        views = [F.grid_sample(x, place, align_corners=False) for place in places]
-        return torch.stack([F.normalize(self.network(view).flatten(1)) for view in views]).mean(0)
+        views = torch.cat([F.grid_sample(x, place, align_corners=False) for place in places])
+        return F.normalize(self.network(views).flatten(1)).unflatten(0, (len(places), -1)).mean(0)
 
 
 class _Kept(NamedTuple):
@@ -161,5 +161,7 @@ def _read(folder: Path, written: int, device: str) -> _Kept:
     turns = tuple(float(degrees) for degrees in steps.get("turns", {"degrees": ()})["degrees"])
     digest = str(bundle.record["files"]["weights"]["sha256"])
     form = Form(**steps["drawing"])
+    # Kernels in the order that convolutions on the CPU are fast in make all layers run in it.
+    encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = Views(encoder, turns, form.side).to(device) if turns else encoder
     return _Kept(form, turns, network.eval().requires_grad_(False), digest)
