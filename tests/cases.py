@@ -28,6 +28,7 @@ from innerloop.data import (
     Turned,
     Views,
 )
+from innerloop.learners.metric.views import ManyViews
 
 WAYS = 3
 SHAPE = (1, 8, 8)
@@ -398,6 +399,27 @@ FEATURE_HEADS = [
         **BLOBS,
         margin=0.3,
         folds=True,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+]
+
+VIEWS = [
+    Case(
+        "nearest-view",
+        lambda: il.learners.Embedded(ManyViews([conv("group")], rotate=20, shift=1), il.learners.NearestView()),
+        **PICTURES,
+        margin=0.1,
+        norm="group",
+        folds=True,
+        fit={"steps": 20, "lr": 1e-2},
+    ),
+    Case(
+        "prototypes-exchanged",
+        lambda: il.ProtoNet(il.nets.mlp(8, 32, 16), exchange=True),
+        **BLOBS,
+        margin=0.3,
+        folds=True,
+        exempt={"encoder.2.bias": SHIFT},
         fit={"steps": 60, "lr": 1e-2},
     ),
 ]
@@ -1058,6 +1080,7 @@ PROCESSES = [
 CASES = [
     *PROTONETS,
     *FEATURE_HEADS,
+    *VIEWS,
     *RELATIONNETS,
     *MAMLS,
     *REPTILES,

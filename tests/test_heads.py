@@ -426,7 +426,14 @@ def test_the_head_sees_features_after_the_encoder_is_calibrated(policy: str) -> 
 
 
 def test_parameters_of_a_function_are_without_self() -> None:
-    assert list(parameters(il.learners.Prototypes)) == ["distance", "scale", "center", "features", "likelihood"]
+    assert list(parameters(il.learners.Prototypes)) == [
+        "distance",
+        "scale",
+        "center",
+        "exchange",
+        "features",
+        "likelihood",
+    ]
 
 
 def test_a_trained_center_comes_back_from_a_file(tmp_path: Path) -> None:

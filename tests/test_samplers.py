@@ -21,6 +21,11 @@ def _pool(*shape: int, classes: int = 6, each: int = 8) -> data.Pool:
     return data.Pool.of(x, [i % classes for i in range(classes * each)])
 
 
+def _letters() -> data.Pool:
+    pool = _pool(1, 8, 8)
+    return data.Pool(pool.x, pool.sizes, tuple(f"{alphabet}/{letter}" for alphabet in "ab" for letter in "xyz"))
+
+
 def _table(folder: str, target: str) -> data.TableTasks:
     random = np.random.default_rng(0)
     rows = [f"{i % 6},{random.normal():.3f},{random.normal():.3f},{'abc'[i // 6 % 3]}" for i in range(180)]
@@ -46,6 +51,10 @@ SAMPLERS: dict[str, tuple[Make, Facts]] = {
     "episodes of images": (
         lambda _: data.FewShot(_pool(3, 8, 8), ways=3, shots=1, queries=2, augment=data.Augment(shift=1)),
         Facts("images", (3, 8, 8), 3, "classification"),
+    ),
+    "two drawers": (
+        lambda _: data.TwoDrawers(_letters(), ways=4, groups=2, queries=2, augment=data.Augment(shift=1)),
+        Facts("images", (1, 8, 8), 4, "classification"),
     ),
     "batches": (
         lambda _: data.Batches(_pool(1, 8, 8), size=4, augment=data.Augment(shift=1)),

@@ -4,6 +4,7 @@ from innerloop.data.augment import Augment
 from innerloop.data.check import check
 from innerloop.data.class_stream import ClassStream
 from innerloop.data.completion import Completion
+from innerloop.data.drawers import TwoDrawers, trials
 from innerloop.data.episodes import Batches, Episodes, FewShot, Sampler
 from innerloop.data.functions import Sinusoid
 from innerloop.data.gaussian_process import GaussianProcess, Sawtooth
@@ -24,6 +25,7 @@ from innerloop.data.sets.glyphs import glyphs
 from innerloop.data.sets.molecules import molecules
 from innerloop.data.sets.multitask import multitask
 from innerloop.data.sets.omniglot import omniglot
+from innerloop.data.sets.omniglot_oneshot import omniglot_oneshot
 from innerloop.data.shares import Shares
 from innerloop.data.tables import TableTasks
 from innerloop.data.unlabeled import Turned, Views
@@ -50,6 +52,7 @@ __all__ = [
     "TablePrior",
     "TableTasks",
     "Turned",
+    "TwoDrawers",
     "Views",
     "alike",
     "check",
@@ -61,12 +64,14 @@ __all__ = [
     "molecules",
     "multitask",
     "omniglot",
+    "omniglot_oneshot",
     "open_pool",
     "own_pools",
     "own_source",
     "read_image",
     "read_own",
     "split_examples",
+    "trials",
     "write_images",
     "write_pool",
 ]

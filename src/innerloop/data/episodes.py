@@ -165,14 +165,18 @@ class FewShot(Sampler):
     def facts(self) -> Facts:  # noqa: D102
         return Facts(self.pool.kind, self.pool.shape, self.ways, "classification")
 
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """How many uniform numbers choose a task's classes, and how many its examples."""
+        return self.pool.classes, self.ways * int(self.pool.sizes.max())
+
     def uniform(self, generator: Generator, tasks: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One read of the generator, split into the uses: classes, examples, support and query augmentation."""
-        largest = int(self.pool.sizes.max())
         changes = (
             self.shots * self.ways * (self.support_augment.size if self.support_augment else 0),
             self.queries * self.ways * (self.query_augment.size if self.query_augment else 0),
         )
-        row = (self.pool.classes, self.ways * largest, *changes)
+        row = (*self.numbers, *changes)
         u = torch.rand(tasks, sum(row), generator=generator, device=generator.device).cpu()
         return tuple(u.split(row, 1))  # type: ignore[return-value]
 
@@ -195,7 +199,7 @@ class FewShot(Sampler):
 
     def _blocks(self, tasks: int) -> Iterator[int]:
         """``tasks`` as a sum of numbers of tasks, each so small that their random numbers fit easily."""
-        size = max(1, _NUMBERS // (self.pool.classes + self.ways * int(self.pool.sizes.max())))
+        size = max(1, _NUMBERS // sum(self.numbers))
         yield from [size] * (tasks // size)
         if tasks % size or not tasks:
             yield tasks % size

@@ -29,6 +29,7 @@ from innerloop.data.sets.glyphs import glyphs
 from innerloop.data.sets.molecules import KNOWN, molecules
 from innerloop.data.sets.multitask import FAMILIES, multitask
 from innerloop.data.sets.omniglot import omniglot
+from innerloop.data.sets.omniglot_oneshot import omniglot_oneshot
 from innerloop.data.source import Source
 from innerloop.data.streams import Sines, Split
 from innerloop.data.tables import TableTasks
@@ -93,6 +94,9 @@ def _split(read: Callable[..., Pools], **defaults: Any) -> Callable[..., Source]
 SETS: dict[str, DataSet] = {
     "glyphs": DataSet(glyphs, _DRAWINGS, "letters of many scripts, drawn here from fonts: embedded, no download"),
     "omniglot": DataSet(omniglot, (*_DRAWINGS, "rotated"), "1,623 handwritten characters of 50 alphabets", "needs"),
+    "omniglot_oneshot": DataSet(
+        omniglot_oneshot, (*_DRAWINGS, "alphabets"), "the same, 20 letters of an alphabet by two drawers", "needs"
+    ),
     "cifar_fs": DataSet(cifar_fs, _PHOTOGRAPHS, "CIFAR-100 split for few-shot learning: 100 classes", "needs"),
     "mapped": DataSet(mapped, _PHOTOGRAPHS, "your own images, more than fit into memory: data.write_images", "needs"),
     "folder": DataSet(folder, _PHOTOGRAPHS, "your own images, one folder a class", "needs"),

@@ -15,7 +15,7 @@ from innerloop.data.pool import Pool
 from innerloop.data.pools import Pools
 from innerloop.data.source import Source
 
-_TURNED = re.compile(r"/rot\d{3}$")
+_TURNED = re.compile(r"(/mirror)?(/rot\d{3})?$")
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from innerloop.learners.heads.stacked import Stacked
 from innerloop.learners.heads.tanimoto import Tanimoto
 from innerloop.learners.metric.protonet import ProtoNet
 from innerloop.learners.metric.relationnet import RelationNet, Relations
+from innerloop.learners.metric.views import NearestView
 from innerloop.learners.optimization.anil import ANIL
 from innerloop.learners.optimization.boil import BOIL
 from innerloop.learners.optimization.cavia import CAVIA
@@ -103,6 +104,7 @@ __all__ = [
     "MultiTask",
     "Naive",
     "NearestNeighbor",
+    "NearestView",
     "OnlineHead",
     "Primed",
     "ProtoNet",

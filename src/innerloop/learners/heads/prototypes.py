@@ -42,6 +42,9 @@ class Prototypes(Head):
             distances, 10 for cosines.
         center: outside training subtract the mean of the meta-training features, which :meth:`calibrate` finds, before
             features are scaled to unit length (SimpleShot): for cosines alone, as it changes no distance.
+        exchange: in meta-training let support and query examples change places: every part of a task's examples that
+            is as large as the support set, in their order, is the support set once and the rest are queries, and the
+            loss is the mean. More comparisons from the same features, for tasks with few queries.
         features: H, numbers in a feature vector; only a ``center`` needs it.
         likelihood: default :class:`~innerloop.Categorical`.
 
@@ -68,6 +71,7 @@ class Prototypes(Head):
         distance: Literal["euclidean", "cosine"] = "euclidean",
         scale: float | None = None,
         center: bool = False,
+        exchange: bool = False,
         features: int | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
@@ -75,7 +79,7 @@ class Prototypes(Head):
         self.scale = distance_scale(distance, scale)
         if center and distance != "cosine":
             raise InputError(f"a center changes no {distance} distance: take distance='cosine', or leave it out")
-        self.distance = distance
+        self.distance, self.exchange = distance, exchange
         self.register_buffer("center", torch.zeros(required(features, self)) if center else None)
 
     @property
@@ -99,6 +103,27 @@ class Prototypes(Head):
 
     def predict(self, state: ClassSums, x: Tensor) -> Tensor:  # noqa: D102
         return self._logits(self._vectors(x), state).unsqueeze(0)
+
+    def loss(self, task: Task) -> Tensor:
+        """Minus the log likelihood of the queries, by each part as the support set where they change places.
+
+        Raises:
+            InputError: if the queries are not some parts of the size of the support set.
+        """
+        size, queries = len(task.support.x), len(task.query.x)
+        if not self.exchange:
+            return super().loss(task)
+        if queries == 0 or queries % size:
+            raise InputError(
+                f"{queries} queries are no parts of {size} support examples: for exchange=True let queries be a "
+                f"multiple of the shots"
+            )
+        x, y = (torch.cat(pair).split(size) for pair in zip(*task, strict=True))
+        losses = []
+        for i in range(len(x)):
+            others = (torch.cat(part[:i] + part[i + 1 :]) for part in (x, y))
+            losses.append(super().loss(Task(Examples(x[i], y[i]), Examples(*others))))
+        return torch.stack(losses).mean()
 
     def held_out(self, support: Examples) -> Tensor:
         """An example is missing from its own class's sum alone."""

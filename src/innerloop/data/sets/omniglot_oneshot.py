@@ -1,0 +1,80 @@
+"""Omniglot as the official one-shot protocol has it: trained on the background alphabets, judged within an alphabet.
+
+Lake, Salakhutdinov and Tenenbaum, *Human-level concept learning through probabilistic program induction*, Science 2015,
+https://doi.org/10.1126/science.aab3050.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from os import PathLike
+
+import torch
+
+from innerloop.data.drawers import TwoDrawers
+from innerloop.data.pool import Pool
+from innerloop.data.pools import Pools
+from innerloop.data.sets.omniglot import omniglot
+from innerloop.data.source import Maker
+
+
+class Alphabets(Pools):
+    """Pools of characters, whose tasks stay within an alphabet and go from one drawer to another."""
+
+    def makers(self, split: str) -> Mapping[str, Maker]:  # noqa: D102
+        return {**super().makers(split), "episodes": partial(TwoDrawers, self.part(split))}
+
+
+def omniglot_oneshot(
+    root: str | PathLike[str], *, size: int = 32, symmetries: bool = True, download: bool = False, cache: bool = True
+) -> Alphabets:
+    """Omniglot's background alphabets to train and validate on, its evaluation alphabets to test.
+
+    25 alphabets (792 characters) train, the five of Vinyals' validation set (172) validate, and the 20 evaluation
+    alphabets (659) test: nothing of these is in training or in any choice. Tasks are those of
+    :class:`innerloop.data.TwoDrawers`.
+
+    Args:
+        root: the folder that holds Omniglot, see :func:`innerloop.data.omniglot`.
+        size: height and width in pixels; the originals have 105.
+        symmetries: train on each alphabet in eight forms, turned by 90, 180 and 270 degrees and mirrored, as alphabets
+            of their own. What is validated and tested on is upright.
+        download: fetch what is missing.
+        cache: keep the decoded images in the cache folder.
+
+    Returns:
+        The pools, named ``"omniglot_oneshot"``.
+
+    Raises:
+        InputError: as :func:`innerloop.data.omniglot`.
+
+    Example:
+        >>> pools = omniglot_oneshot("data/omniglot")  # doctest: +SKIP
+        >>> pools.train.classes, pools.val.classes, pools.test.classes  # doctest: +SKIP
+        (6336, 172, 659)
+
+    References:
+        Lake et al., *Human-level concept learning through probabilistic program induction*, 2015,
+        https://doi.org/10.1126/science.aab3050.
+    """
+    drawn = omniglot(root, split="background", size=size, rotations=False, download=download, cache=cache)
+    train = eightfold(drawn.train) if symmetries else drawn.train
+    return Alphabets(train, drawn.val, drawn.test, "omniglot_oneshot")
+
+
+def eightfold(pool: Pool) -> Pool:
+    """Eight times the classes: each as it is and turned by quarters, and the same of its mirror image.
+
+    The mirror image of ``A/a`` is named ``A/a/mirror``, turned ones as by :meth:`innerloop.data.Pool.rotated`.
+
+    Raises:
+        InputError: for examples that are no square images.
+
+    Example:
+        >>> pool = Pool(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.tensor([1]), ("A/a",))
+        >>> eightfold(pool).names[:4]
+        ('A/a', 'A/a/mirror', 'A/a/rot090', 'A/a/mirror/rot090')
+    """
+    mirrored = tuple(f"{name}/mirror" for name in pool.names)
+    return Pool(torch.cat((pool.x, pool.x.flip(-1))), pool.sizes.repeat(2), pool.names + mirrored).rotated()

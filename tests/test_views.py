@@ -1,0 +1,123 @@
+"""Images under many views, and prototypes that take the best match."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import innerloop as il
+from innerloop.data import Augment
+from innerloop.learners import NearestView
+from innerloop.learners.metric.views import ManyViews
+
+
+class Corner(nn.Module):
+    """The upper left quarter, as it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, 1, S, S] -> [N, 1, S/2, S/2]``."""
+        half = x.shape[-1] // 2
+        return x[..., :half, :half]
+
+
+def images(count: int = 3, side: int = 6) -> Tensor:
+    return torch.rand(count, 1, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def test_forms_are_the_eight_symmetries_and_the_first_view_is_the_image() -> None:
+    x = images()
+    seen = ManyViews([Corner()])(x)
+    assert seen.shape == (3, 1, 8, 9)
+    assert seen[:, 0, 0].equal(x[:, 0, :3, :3].flatten(1))
+    assert seen[:, 0, 4].equal(x.flip(-1)[:, 0, :3, :3].flatten(1))
+    assert len({tuple(form.tolist()) for form in seen[0, 0]}) == 8
+
+
+def test_moved_views_are_those_of_augment_at_its_ends() -> None:
+    x = images()
+    views = ManyViews([nn.Identity()], symmetries=False, rotate=15, shift=2)(x)
+    assert views.shape == (3, 7, 1, 36)
+    turned = Augment(rotate=15, shift=2)(x, torch.tensor([0.0, 0.5, 0.5, 0.5, 0.5, 1.0, 0.0]).expand(3, -1))
+    assert views[:, 1, 0].allclose(turned.flatten(1))
+    # A shift of whole pixels moves them and nothing else.
+    assert views[:, 4, 0].view(3, 6, 6)[:, :, :4].allclose(x[:, 0, :, 2:], atol=1e-5)
+
+
+def test_networks_stand_beside_each_other_and_see_alone() -> None:
+    torch.manual_seed(0)
+    nets = [il.nets.conv4((1, 8, 8), width=4, pools=2).eval() for _ in range(2)]
+    both, x = ManyViews(nets, scale=0.1).eval(), images(4, 8)
+    apart = [ManyViews([net], scale=0.1).eval()(x) for net in nets]
+    assert both(x).allclose(torch.cat(apart, 2), atol=1e-6)
+    assert both(x)[1:2].allclose(both(x[1:2]), atol=1e-6)
+
+
+def test_without_views_it_is_prototypes_by_cosine() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, q = (torch.randn(6, 1, 1, 5, generator=generator) for _ in range(2))
+    support = il.Examples(x, torch.eye(3).repeat(2, 1))
+    head, plain = NearestView(scale=7.0), il.learners.Prototypes(distance="cosine", scale=7.0)
+    expected = plain.predict(plain.adapt(il.Examples(x.flatten(1), support.y)), q.flatten(1))
+    assert head.predict(head.adapt(support), q).allclose(expected, atol=1e-6)
+
+
+def test_it_is_the_best_match_either_way_by_hand() -> None:
+    generator = torch.Generator().manual_seed(1)
+    x, q = (F.normalize(torch.randn(4, 3, 2, 5, generator=generator), dim=-1) for _ in range(2))
+    head = NearestView(scale=1.0)
+    found = head.predict(head.adapt(il.Examples(x, torch.eye(4))), q)[0]
+
+    def alike(a: Tensor, b: Tensor) -> float:
+        return float((a * b).sum(1).mean())
+
+    for i in range(4):
+        for c in range(4):
+            moved = max(alike(q[i, v], x[c, 0]) for v in range(3))
+            still = max(alike(q[i, 0], x[c, v]) for v in range(3))
+            assert float(found[i, c]) == pytest.approx((moved + still) / 2, abs=1e-6)
+
+
+def test_a_moved_query_finds_its_class_by_a_view() -> None:
+    support = torch.zeros(2, 1, 8, 8)
+    support[0, 0, 2:5, 2] = 1.0
+    support[1, 0, 2:5, 4] = 1.0
+    # The first letter two pixels to the right lies on the second; a mark below tells it, at its moved place.
+    support[0, 0, 5, 2:4] = 1.0
+    query = support[:1].roll(2, -1)
+    head, y = NearestView(), torch.eye(2)
+    said = {}
+    for shift in (0.0, 2.0):
+        learner = il.learners.Embedded(ManyViews([nn.Flatten()], symmetries=False, shift=shift), head)
+        said[shift] = learner.predict(learner.adapt(il.Examples(support, y)), query)[0, 0]
+    assert said[0.0].argmax() == 1
+    assert said[2.0].argmax() == 0
+    assert float(said[2.0][0]) == pytest.approx(10.0, abs=1e-4)
+
+
+def test_a_class_without_examples_is_never_the_answer() -> None:
+    head = NearestView()
+    state = head.adapt(il.Examples(torch.ones(1, 1, 1, 2), torch.tensor([[0.0, 1.0]])))
+    assert head.predict(state, -torch.ones(1, 1, 1, 2))[0, 0].tolist() == [-torch.inf, pytest.approx(-10.0)]
+
+
+def test_what_are_no_views_is_refused() -> None:
+    with pytest.raises(il.InputError, match="at least one encoder"):
+        ManyViews([])
+    with pytest.raises(il.InputError, match=r"shape \(2, 3\).*ManyViews"):
+        NearestView().adapt(il.Examples(torch.ones(2, 3), torch.eye(2)))
+    with pytest.raises(il.InputError, match="rotate is -1"):
+        ManyViews([Corner()], rotate=-1)
+
+
+def test_exchanged_parts_are_each_the_support_set_once() -> None:
+    generator = torch.Generator().manual_seed(0)
+    parts = [il.Examples(torch.randn(3, 4, generator=generator), torch.eye(3)) for _ in range(3)]
+    join = lambda some: il.Examples(*(torch.cat(leaf) for leaf in zip(*some, strict=True)))  # noqa: E731
+    exchanged = il.learners.Prototypes(exchange=True).loss(il.Task(parts[0], join(parts[1:])))
+    plain = il.learners.Prototypes()
+    apart = [plain.loss(il.Task(parts[i], join(parts[:i] + parts[i + 1 :]))) for i in range(3)]
+    assert exchanged.allclose(torch.stack(apart).mean())
+    with pytest.raises(il.InputError, match="2 queries are no parts of 3"):
+        il.learners.Prototypes(exchange=True).loss(il.Task(parts[0], il.Examples(parts[1].x[:2], parts[1].y[:2])))
