@@ -413,15 +413,6 @@ VIEWS = [
         folds=True,
         fit={"steps": 20, "lr": 1e-2},
     ),
-    Case(
-        "prototypes-exchanged",
-        lambda: il.ProtoNet(il.nets.mlp(8, 32, 16), exchange=True),
-        **BLOBS,
-        margin=0.3,
-        folds=True,
-        exempt={"encoder.2.bias": SHIFT},
-        fit={"steps": 60, "lr": 1e-2},
-    ),
 ]
 
 RELATIONNETS = [

@@ -119,5 +119,10 @@ def test_exchanged_parts_are_each_the_support_set_once() -> None:
     plain = il.learners.Prototypes()
     apart = [plain.loss(il.Task(parts[i], join(parts[:i] + parts[i + 1 :]))) for i in range(3)]
     assert exchanged.allclose(torch.stack(apart).mean())
+    batch = il.Task(
+        *(il.Examples(*(leaf.expand(2, *leaf.shape) for leaf in part)) for part in (parts[0], join(parts[1:])))
+    )
+    lifted = il.lift(il.learners.Prototypes(exchange=True), "vmap").loss(batch)
+    assert lifted.allclose(exchanged.expand(2))
     with pytest.raises(il.InputError, match="2 queries are no parts of 3"):
         il.learners.Prototypes(exchange=True).loss(il.Task(parts[0], il.Examples(parts[1].x[:2], parts[1].y[:2])))

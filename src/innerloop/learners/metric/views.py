@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core.construction import Recorded
+from innerloop.core.layout import fast_layout
 from innerloop.core.likelihood import Categorical, Likelihood
-from innerloop.core.task import Examples, InputError
+from innerloop.core.task import Examples, InputError, transformed
 from innerloop.data.augment import Augment
 from innerloop.learners.head import Head, distance_scale
 from innerloop.learners.heads.prototypes import ClassSums
@@ -83,7 +84,8 @@ class ManyViews(Recorded):
         return [form.rot90(turn, (-2, -1)) for form in (x, x.flip(-1)) for turn in range(4)]
 
     def _seen(self, network: nn.Module, x: Tensor) -> Tensor:
-        z: Tensor = network(x.contiguous())
+        # Strides of one's own are nothing that a transform takes.
+        z: Tensor = network(x.contiguous() if transformed() else fast_layout(x))
         return z.flatten(1)
 
 

@@ -1,0 +1,127 @@
+"""Omniglot by the official one-shot protocol: 20 letters of an alphabet by one drawer, told by those of another.
+
+    python benchmarks/oneshot.py                 trains what is not there, fifteen minutes of one thread; scores
+    python benchmarks/oneshot.py --print-only    trains nothing
+
+Trained on 25 background alphabets, chosen by five others of them; the 20 evaluation alphabets are drawn from at the
+end alone. A draw is 20 runs of 20 trials, as in Lake et al. (2015).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from page import DATA, RUNS, record, run, steps_done
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import t
+from torch import Tensor, nn
+
+import innerloop as il
+from innerloop.data import Pool, omniglot_oneshot, trials
+from innerloop.data.fixed import Fixed
+from innerloop.learners import NearestView
+from innerloop.learners.metric.views import ManyViews
+from innerloop.recipes import defaults
+
+#: Chosen by the five background alphabets: what a letter is moved by, one change at a time.
+MOVES = {"rotate": 10.0, "scale": 0.1, "shear": 10.0, "shift": 1.5}
+#: Images that are seen at a time.
+BATCH = 64
+
+
+#: Further steps of the second network, which starts from the first, and their learning rate.
+MORE, RATE = 1500, 1e-3
+
+
+class Way(NamedTuple):
+    """A way to compare: which of the views and forms, and whether all queries of a run are assigned at once."""
+
+    name: str
+    views: slice
+    forms: slice
+    together: bool = False
+
+
+ONE, ALL = slice(0, 1), slice(None)
+#: From what was trained, as it is, to all that helps. The forms of the first network come first.
+WAYS = [
+    Way("3,000 steps", ONE, slice(0, 1)),
+    Way("and 1,500 steps more", ONE, slice(8, 9)),
+    Way("eight forms", ONE, slice(8, 16)),
+    Way("eight forms by both networks", ONE, ALL),
+    Way("and moved, the best match either way", ALL, ALL),
+    Way("and transductive, a run's queries assigned at once", ALL, ALL, together=True),
+]
+
+
+def networks(train: bool) -> list[nn.Module]:
+    """Those of the recipe on the background alphabets, trained where they are not yet."""
+    first, second = RUNS / "oneshot", RUNS / "oneshot-more"
+    data = ["--data", "omniglot_oneshot", "--root", str(DATA / "omniglot"), "--quiet"]
+    if train and steps_done(first) < defaults("protonet", "omniglot_oneshot").training["steps"]:
+        run(["train", "protonet", *data, "--out", str(first)])
+    if train and steps_done(second) < MORE:
+        start = ["--init", str(first), "--steps", str(MORE), "--lr", str(RATE), "--seed", "1"]
+        run(["train", "protonet", *data, *start, "--out", str(second)])
+    encoders = [il.load(folder).split()[0] for folder in (first, second)]
+    return [encoder.eval() for encoder in encoders if encoder is not None]
+
+
+@torch.no_grad()
+def seen(views: ManyViews, pool: Pool, tasks: Fixed) -> Iterator[tuple[Tensor, Tensor]]:
+    """The features of the support and of the query images of each run."""
+    for part in zip(tasks.given.support, tasks.given.query, strict=True):
+        z = torch.cat([views(pool.get(index)) for index in torch.cat(part).split(BATCH)])
+        yield z[: tasks.ways], z[tasks.ways :]
+
+
+def errors(views: ManyViews, pool: Pool, tasks: Fixed) -> np.ndarray:
+    """Percent of errors of each way to compare and each run, ``[ways, runs]``."""
+    head, labels = NearestView(), torch.arange(tasks.ways)
+    found = []
+    for support, query in seen(views, pool, tasks):
+        row = []
+        for way in WAYS:
+            z, q = (part[:, way.views, way.forms] for part in (support, query))
+            logits = head.predict(head.adapt(il.Examples(z, torch.eye(tasks.ways))), q)[0]
+            said = torch.from_numpy(linear_sum_assignment(-logits.numpy())[1]) if way.together else logits.argmax(1)
+            row.append(100 * float((said != labels).double().mean()))
+        found.append(row)
+    return np.array(found).T
+
+
+def words(values: np.ndarray) -> str:
+    """The mean over runs and its 95 % interval."""
+    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return f"{values.mean():.2f} ± {half:.2f}"
+
+
+def main() -> None:
+    """The table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=int, default=10, help="of 400 trials")
+    parser.add_argument("--print-only", action="store_true", help="train nothing")
+    given = parser.parse_args()
+    views = ManyViews(networks(not given.print_only), **MOVES).eval()
+    pools = omniglot_oneshot(DATA / "omniglot", symmetries=False)
+    chosen = [errors(views, pools.val, trials(pools.val, groups=5, runs=4, seed=draw)) for draw in range(2)]
+    judged = [errors(views, pools.test, trials(pools.test, seed=draw)) for draw in range(given.draws)]
+    val, test = np.concatenate(chosen, 1), np.concatenate(judged, 1)
+    lines = [
+        "| comparison | validation alphabets: errors, % | evaluation alphabets, 400 trials | "
+        f"{400 * given.draws:,} trials |",
+        "|---|---|---|---|",
+    ]
+    for number, way in enumerate(WAYS):
+        cells = (words(val[number]), words(judged[0][number]), words(test[number]))
+        lines.append(f"| {way.name} | {' | '.join(cells)} |")
+    record("oneshot", "\n".join(lines))
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
