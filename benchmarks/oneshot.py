@@ -34,7 +34,7 @@ BATCH = 64
 
 
 #: Further steps of the second network, which starts from the first, and their learning rate.
-MORE, RATE = 1500, 1e-3
+MORE, RATE = 1200, 1e-3
 
 
 class Way(NamedTuple):
@@ -50,7 +50,7 @@ ONE, ALL = slice(0, 1), slice(None)
 #: From what was trained, as it is, to all that helps. The forms of the first network come first.
 WAYS = [
     Way("3,000 steps", ONE, slice(0, 1)),
-    Way("and 1,500 steps more", ONE, slice(8, 9)),
+    Way("and 1,200 steps more", ONE, slice(8, 9)),
     Way("eight forms", ONE, slice(8, 16)),
     Way("eight forms by both networks", ONE, ALL),
     Way("and moved, the best match either way", ALL, ALL),
