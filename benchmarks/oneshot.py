@@ -1,6 +1,6 @@
 """Omniglot by the official one-shot protocol: 20 letters of an alphabet by one drawer, told by those of another.
 
-    python benchmarks/oneshot.py                 trains what is not there, ten minutes of one thread; scores
+    python benchmarks/oneshot.py                 trains what is not there, half an hour of one thread; scores
     python benchmarks/oneshot.py --print-only    trains nothing
 
 Trained on 25 background alphabets, chosen by five others of them; the 20 evaluation alphabets are drawn from at the

@@ -123,15 +123,15 @@ class GradientLearner(Learner):
         return self.net
 
     #: Whether the body adapts in training by now. On the class, as no argument says it.
-    _whole = True
+    whole = True
 
     def progress(self, used: float) -> None:  # noqa: D102
-        self._whole = used >= self.body_from
+        self.whole = used >= self.body_from
 
     @property
     def stage(self) -> Hashable:
         """Whether the body adapts, where that changes."""
-        return self._whole if self.body_from else None
+        return self.whole if self.body_from else None
 
     def adapt(self, support: Examples, state: Adapted | None = None) -> Adapted:  # noqa: D102
         # One after the other, so that the memory is that of one.
@@ -154,7 +154,7 @@ class GradientLearner(Learner):
         """
         own = self.initial(support.y.shape[1]) if state is None else state.parameters
         yield own
-        phi = {k: own[k] for k in (self.adapts if self._whole or not self.training else self.head)}
+        phi = {k: own[k] for k in (self.adapts if self.whole or not self.training else self.head)}
         memory = self.inner.init(phi)
         for step in range(steps):
             own = self.of_step(own, step)

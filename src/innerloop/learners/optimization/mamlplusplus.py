@@ -121,7 +121,7 @@ class MAMLPlusPlus(GradientLearner):
     def stage(self) -> tuple[bool, bool, bool]:
         """Whether the losses after all steps count, the outer gradient is second order, and the body adapts."""
         many, second = self._heard or (self.steps > 1 and self.multi_step_until > 0, not self.first_order)
-        return many, second, self._whole
+        return many, second, self.whole
 
     def progress(self, used: float) -> None:  # noqa: D102
         super().progress(used)
