@@ -180,7 +180,7 @@ def test_vmap_is_refused_where_its_second_order_gradient_is_wrong(layer: nn.Modu
             lifted.backward(tasks)
         auto = il.lift(maml)
         torch.testing.assert_close(auto.backward(tasks), losses)
-        assert auto.how != "vmap"
+        assert auto.how in ("loop", "patches")
         assert "vmap does not run this learner" in auto.why
         lifted = il.lift(il.MAML(net, steps=2, first_order=True), "vmap")
     torch.testing.assert_close(lifted.backward(tasks), losses)

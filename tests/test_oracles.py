@@ -210,6 +210,21 @@ def test_the_first_step_from_a_shared_row_leaves_the_body(steps: int) -> None:
     assert torch.equal(moved["0.weight"], network[0].weight) == (steps == 1)
 
 
+def test_an_inner_loss_of_a_class_moves_the_body_from_a_shared_row() -> None:
+    """Its gradient there is not zero: a step down half the squared length alone shrinks every weight by the rate."""
+
+    class Shrinking(il.MAML):
+        def support_loss(self, phi: dict[str, Tensor], fixed: dict[str, Tensor], batch: il.Examples) -> Tensor:
+            return super().support_loss(phi, fixed, batch) + sum(p.square().sum() for p in phi.values()) / 2
+
+    torch.manual_seed(0)
+    network = il.nets.mlp(8, 16, 1).double()
+    own = Shrinking(network, steps=1, lr=0.5, shared_head="2").adapt(
+        il.Examples(torch.randn(3, 8).double(), torch.eye(3).double())
+    )
+    torch.testing.assert_close(own.parameters["0.weight"], 0.5 * network[0].weight, rtol=1e-12, atol=1e-14)
+
+
 def test_reptile_moves_a_shared_row_to_the_mean_of_its_copies() -> None:
     """With a shared head the gradient of its row is theta - the mean of the classes' adapted rows."""
     task = classification_task()

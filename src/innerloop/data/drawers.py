@@ -155,7 +155,7 @@ def trials(pool: Pool, *, ways: int = 20, groups: int = 10, runs: int = 2, seed:
     """
     checked = TwoDrawers(pool, ways=ways, queries=2 * runs - 1)
     generator = Generator().manual_seed(seed)
-    usable = [places for places in alphabets(pool).values() if len(places) >= ways]
+    usable = checked._usable
     if len(usable) < groups:
         raise InputError(f"{len(usable)} groups have {ways} classes, {groups} are asked for: lower the groups or ways")
     drawn = []

@@ -16,6 +16,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,7 +99,7 @@ class Forest:
         both = rates * (both / rates.clamp(min=1e-30)) ** _POWER
         return both / both.sum(2, keepdim=True)
 
-    def _grow(self) -> Any:
+    def _grow(self) -> Iterator[Grown]:
         tables, rows, columns = self.x.shape
         drawn = max(1, int(columns**0.5))
         at_once = max(1, _CELLS // max(1, tables * rows * max(columns, drawn * self.classes)))

@@ -48,8 +48,7 @@ class GradientLearner(Learner):
         tempered: outside training, divide the logits of queries by a temperature, which :meth:`calibrate` finds on
             meta-training tasks. Neither the inner loop nor the outer one sees it, and no answer changes.
         body_from: share of the training from which the whole of ``adapts`` does; before it the head alone, as in ANIL,
-            which costs a fraction and makes features that steps from one head can tell apart. Outside training all
-            adapts at any time.
+            which costs less. Outside training all adapts at any time.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Raises:
@@ -134,10 +133,15 @@ class GradientLearner(Learner):
         return self.whole if self.body_from else None
 
     def adapt(self, support: Examples, state: Adapted | None = None) -> Adapted:  # noqa: D102
+        own = self.descended(support, state)
+        return Adapted(own, self.statistics_of(own, support))
+
+    def descended(self, support: Examples, state: Adapted | None = None) -> Parameters:
+        """The parameters that a task has of its own after the inner loop."""
         # One after the other, so that the memory is that of one.
         for own in self.path(support, self.steps if self.training else self.test_steps, state):  # noqa: B007
             pass
-        return Adapted(own, self.statistics_of(own, support))
+        return own
 
     def path(
         self, support: Examples, steps: int, state: Adapted | None = None, first: Parameters | None = None
@@ -163,8 +167,8 @@ class GradientLearner(Learner):
                 gradients = first if step == 0 else None
                 if gradients is None:
                     moved = self._moved_first(phi) if step == 0 and state is None else phi
-                    gradients = self.inner_gradient(moved, own, self._batch(support, step))
-                    gradients = {k: gradients[k] if k in gradients else torch.zeros_like(p) for k, p in phi.items()}
+                    found = self.inner_gradient(moved, own, self._batch(support, step))
+                    gradients = {k: found[k] if k in found else torch.zeros_like(p) for k, p in phi.items()}
                 phi, memory = self.inner.update(gradients, phi, memory)
             yield {**own, **phi}
 
@@ -172,9 +176,14 @@ class GradientLearner(Learner):
         """What the first step moves.
 
         Where all classes start from one row, their probabilities are equal whatever the features are: the gradient with
-        respect to the body is zero, for all of its weights, and need not be computed.
+        respect to the body is zero, for all of its weights, and need not be computed. A class that has an inner loss or
+        gradient of its own may have one there.
         """
-        if not self.shared or self.inner_loss is not None or not isinstance(self.likelihood, Categorical):
+        plain = all(
+            getattr(type(self), name) is getattr(GradientLearner, name)
+            for name in ("raw", "support_loss", "inner_gradient")
+        )
+        if not self.shared or not plain or self.inner_loss is not None or type(self.likelihood) is not Categorical:
             return phi
         return {k: p for k, p in phi.items() if k in self.shared}
 
