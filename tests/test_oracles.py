@@ -43,6 +43,12 @@ def classification_task(ways: int = 3, features: int = 4) -> il.Task:
     return il.Task(il.Examples(support, y), il.Examples(query, y))
 
 
+def images_task() -> il.Task:
+    """A random task of three classes of images ``[1, 8, 8]`` in float64."""
+    y = torch.eye(3, dtype=torch.float64).repeat(2, 1)
+    return il.Task(*(il.Examples(torch.rand(6, 1, 8, 8).double(), y) for _ in range(2)))
+
+
 def regression_task() -> il.Task:
     """A random task of real targets in float64."""
     return il.Task(*(il.Examples(torch.randn(6, 4).double(), torch.randn(6, 2).double()) for _ in range(2)))
@@ -208,6 +214,56 @@ def test_the_first_step_from_a_shared_row_leaves_the_body(steps: int) -> None:
     torch.testing.assert_close(*found, rtol=1e-10, atol=1e-13)
     moved = dict(il.MAML(network, **options).adapt(task.support).parameters)
     assert torch.equal(moved["0.weight"], network[0].weight) == (steps == 1)
+
+
+@pytest.mark.parametrize("policy", ["group", "support"])
+@pytest.mark.parametrize("how", ["loop", "vmap", "patches"])
+@pytest.mark.parametrize("options", [{}, {"first_order": True}, {"shared_head": "out"}], ids=str)
+def test_one_pass_of_the_body_serves_all_steps_of_the_head(policy: str, how: str, options: dict[str, Any]) -> None:
+    """The states, losses and gradients of a head that adapts alone are those of passes of the network at each step."""
+
+    class Anew(il.ANIL):
+        def body(self, support: il.Examples, state: Adapted | None = None) -> None:
+            return None
+
+    torch.manual_seed(0)
+    outputs = 1 if "shared_head" in options else 3
+    net = il.nets.conv4((1, 8, 8), width=6, out=outputs, pools=2, norm=policy).double()
+    passes: list[Tensor] = []
+    net.register_forward_hook(lambda _, given, result: passes.append(given[0]))
+    tasks = batch_of(*(images_task() for _ in range(2)))
+    found, counted = [], []
+    for made in (il.ANIL, Anew):
+        learner = made(net, steps=4, lr=0.3, **options)
+        passes.clear()
+        state = learner.adapt(il.Examples(*(part[0] for part in tasks.support)))
+        counted.append(len(passes))
+        net.zero_grad()
+        losses = il.lift(learner, how).backward(tasks)
+        found.append([state.parameters, state.statistics, losses, {k: p.grad for k, p in net.named_parameters()}])
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-13)
+    assert counted == [1, 4 + (policy == "support")]
+
+
+def test_a_head_whose_output_is_changed_afterwards_adapts_by_the_whole_network() -> None:
+    """What the network makes of its last layer's output belongs to the inner loss."""
+
+    class Halved(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.out = nn.Linear(4, 8).double(), nn.Linear(8, 3).double()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.first(x).tanh()) / 2
+
+    torch.manual_seed(0)
+    net, task = Halved(), classification_task()
+    anil = il.ANIL(net, steps=1, lr=0.5)
+    loss = nn.functional.cross_entropy(net(task.support.x), task.support.y)
+    (gradient,) = torch.autograd.grad(loss, net.out.weight)
+    found = anil.adapt(task.support).parameters["out.weight"]
+    torch.testing.assert_close(found, net.out.weight - 0.5 * gradient, **CLOSE)
+    assert anil.body(task.support) is None
 
 
 def test_an_inner_loss_of_a_class_moves_the_body_from_a_shared_row() -> None:

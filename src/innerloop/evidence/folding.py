@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from innerloop.core import alone, norm
 from innerloop.core.learner import Learner
-from innerloop.evidence.layers import input_of_head, last_layer
+from innerloop.evidence.layers import input_of_head
+from innerloop.learners.optimization.adapting import last_layer
 from innerloop.learners.optimization.gradient import Adapted, GradientLearner
 
 #: What was found of a module, for inputs of such a shape.

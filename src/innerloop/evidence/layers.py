@@ -23,6 +23,7 @@ from innerloop.data.episodes import Sampler
 from innerloop.evidence.cka import linear_cka
 from innerloop.evidence.shown import Tabled, intervals_of, mean_of
 from innerloop.evidence.tasks import each_task
+from innerloop.learners.optimization.adapting import last_layer
 from innerloop.learners.optimization.gradient import Adapted, GradientLearner
 
 Floats = npt.NDArray[np.float64]
@@ -196,18 +197,6 @@ def outputs(net: nn.Module, called: Mapping[str, str]) -> Iterator[dict[str, Ten
     finally:
         for handle in handles:
             handle.remove()
-
-
-def last_layer(net: nn.Module) -> tuple[str, nn.Module]:
-    """The last layer that has parameters, with its name; the network itself where it is that layer.
-
-    Raises:
-        InputError: for a network without parameters.
-    """
-    found = [(name, part) for name, part in net.named_modules() if any(True for _ in part.parameters(recurse=False))]
-    if not found:
-        raise InputError(f"{type(net).__name__} has no layer with parameters: there is none to look into")
-    return found[-1]
 
 
 def input_of_head(learner: Learner, state: State, inputs: Sequence[Tensor]) -> list[Tensor]:

@@ -28,8 +28,7 @@ def names(net: nn.Module, adapts: str | Sequence[str], shared_head: str | None =
     if adapts in ("all", "none"):
         return known if adapts == "all" else []
     if adapts in ("head", "body"):
-        layers = [name for name, part in net.named_modules() if any(True for _ in part.parameters(recurse=False))]
-        last = shared_head or layers[-1]
+        last = shared_head or last_layer(net)[0]
         head = [name for name in known if name.rpartition(".")[0] == last]
         body = [name for name in known if name not in head]
         if not body:
@@ -46,6 +45,23 @@ def names(net: nn.Module, adapts: str | Sequence[str], shared_head: str | None =
                 f"pattern of {', '.join(known)}"
             )
     return [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def last_layer(net: nn.Module) -> tuple[str, nn.Module]:
+    """The last layer that has parameters, with its name; the network itself where it is that layer.
+
+    Raises:
+        InputError: for a network without parameters.
+
+    Example:
+        >>> import innerloop as il
+        >>> last_layer(il.nets.mlp(1, 40, 1))[0]
+        '2'
+    """
+    found = [(name, part) for name, part in net.named_modules() if any(True for _ in part.parameters(recurse=False))]
+    if not found:
+        raise InputError(f"{type(net).__name__} has no layer with parameters: there is none to look into")
+    return found[-1]
 
 
 def _check_untied(net: nn.Module, adapts: str | Sequence[str], chosen: Callable[[str], bool]) -> None:

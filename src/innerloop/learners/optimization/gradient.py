@@ -17,7 +17,7 @@ from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Categorical, Likelihood, default_likelihood
 from innerloop.core.modes import evaluating
 from innerloop.core.task import Examples, InputError, Task, count, take
-from innerloop.learners.optimization.adapting import names
+from innerloop.learners.optimization.adapting import last_layer, names
 from innerloop.learners.tempered import check_logits, fitted_temperature
 
 
@@ -25,6 +25,13 @@ class Adapted(NamedTuple):
     """The parameters that a task has of its own, by name, and support statistics where the norm policy keeps them."""
 
     parameters: Parameters
+    statistics: norm.Statistics
+
+
+class Body(NamedTuple):
+    """What the last layer reads of the support set, and the statistics of the layers before it."""
+
+    features: Tensor
     statistics: norm.Statistics
 
 
@@ -87,6 +94,7 @@ class GradientLearner(Learner):
         self.net, self.inner = net, inner
         self.steps, self.test_steps = steps, steps if test_steps is None else test_steps
         self.first_order, self.batch_size, self.inner_loss = first_order, batch_size, inner_loss
+        self.shared_head = shared_head
         self.shared = {f"{shared_head}.{name}" for name in ("weight", "bias")} if shared_head else set()
         unknown = self.shared - dict(net.named_parameters()).keys()
         if unknown:
@@ -133,18 +141,24 @@ class GradientLearner(Learner):
         return self.whole if self.body_from else None
 
     def adapt(self, support: Examples, state: Adapted | None = None) -> Adapted:  # noqa: D102
-        own = self.descended(support, state)
-        return Adapted(own, self.statistics_of(own, support))
+        body = self.body(support, state)
+        own = self.descended(support, state, body)
+        return Adapted(own, self.statistics_of(own, support) if body is None else body.statistics)
 
-    def descended(self, support: Examples, state: Adapted | None = None) -> Parameters:
+    def descended(self, support: Examples, state: Adapted | None = None, body: Body | None = None) -> Parameters:
         """The parameters that a task has of its own after the inner loop."""
         # One after the other, so that the memory is that of one.
-        for own in self.path(support, self.steps if self.training else self.test_steps, state):  # noqa: B007
+        for own in self.path(support, self._now, state, body=body):  # noqa: B007
             pass
         return own
 
     def path(
-        self, support: Examples, steps: int, state: Adapted | None = None, first: Parameters | None = None
+        self,
+        support: Examples,
+        steps: int,
+        state: Adapted | None = None,
+        first: Parameters | None = None,
+        body: Body | None = None,
     ) -> Iterator[Parameters]:
         """The parameters that a task has of its own, before its first inner step and after each one: ``steps + 1``.
 
@@ -155,11 +169,13 @@ class GradientLearner(Learner):
             steps: inner steps k.
             state: what the task starts from; default the initial parameters.
             first: the gradient of the first step, where it is known.
+            body: what :meth:`body` says of this support set, where it was asked already.
         """
         own = self.initial(support.y.shape[1]) if state is None else state.parameters
         yield own
-        phi = {k: own[k] for k in (self.adapts if self.whole or not self.training else self.head)}
+        phi = {k: own[k] for k in self.moving}
         memory = self.inner.init(phi)
+        body = body if body is not None or steps < 2 else self.body(support, state)
         for step in range(steps):
             own = self.of_step(own, step)
             # No gradient is to be had with respect to nothing.
@@ -167,10 +183,64 @@ class GradientLearner(Learner):
                 gradients = first if step == 0 else None
                 if gradients is None:
                     moved = self._moved_first(phi) if step == 0 and state is None else phi
-                    found = self.inner_gradient(moved, own, self._batch(support, step))
+                    if body is None:
+                        found = self.inner_gradient(moved, own, self._batch(support, step))
+                    else:
+                        found = self._gradient(self._head_loss, moved, own, Examples(body.features, support.y))
                     gradients = {k: found[k] if k in found else torch.zeros_like(p) for k, p in phi.items()}
                 phi, memory = self.inner.update(gradients, phi, memory)
             yield {**own, **phi}
+
+    @property
+    def moving(self) -> list[str]:
+        """The names of what the inner loop changes now."""
+        return self.adapts if self.whole or not self.training else self.head
+
+    @property
+    def constant_body(self) -> bool:
+        """Whether what does not adapt is the same at each inner step."""
+        return True
+
+    def body(self, support: Examples, state: Adapted | None = None) -> Body | None:
+        """What the last layer reads of the support set, where that is the same at each inner step.
+
+        It is where that layer alone adapts, sees the whole support set at each step, and gives the predictions as they
+        are: then one pass of the network serves all steps. Otherwise ``None``.
+
+        Args:
+            support: of one task.
+            state: what the task starts from; default the initial parameters.
+        """
+        layers = {name.rpartition(".")[0] for name in self.moving}
+        alone = len(layers) == 1 and self._batch(support, 0) is support and self.constant_body and self._plain
+        if not alone or not self._now or not layers <= {self.shared_head or last_layer(self.net)[0]} - {""}:
+            return None
+        own = self.initial(support.y.shape[1]) if state is None else state.parameters
+        seen: list[tuple[tuple[Any, ...], Any]] = []
+        layer = self.net.get_submodule(*layers)
+        handle = layer.register_forward_hook(lambda _, given, result: seen.append((given, result)))
+        unused = self.constant_gradients and self.norm != "support"
+        try:
+            with norm.recording() as statistics, torch.no_grad() if unused else nullcontext():
+                raw = call(self.net, own, support.x)
+        finally:
+            handle.remove()
+        if len(seen) != 1 or seen[0][1] is not raw or len(seen[0][0]) != 1:
+            return None
+        return Body(seen[0][0][0], statistics if self.norm == "support" else [])
+
+    @property
+    def _now(self) -> int:
+        """Inner steps in this mode."""
+        return self.steps if self.training else self.test_steps
+
+    @property
+    def _plain(self) -> bool:
+        """Whether the inner loss and its gradient are those of this class."""
+        return all(
+            getattr(type(self), name) is getattr(GradientLearner, name)
+            for name in ("raw", "support_loss", "inner_gradient")
+        )
 
     def _moved_first(self, phi: Parameters) -> Parameters:
         """What the first step moves.
@@ -179,11 +249,8 @@ class GradientLearner(Learner):
         respect to the body is zero, for all of its weights, and need not be computed. A class that has an inner loss or
         gradient of its own may have one there.
         """
-        plain = all(
-            getattr(type(self), name) is getattr(GradientLearner, name)
-            for name in ("raw", "support_loss", "inner_gradient")
-        )
-        if not self.shared or not plain or self.inner_loss is not None or type(self.likelihood) is not Categorical:
+        plain = self._plain and self.inner_loss is None and type(self.likelihood) is Categorical
+        if not self.shared or not plain:
             return phi
         return {k: p for k, p in phi.items() if k in self.shared}
 
@@ -243,11 +310,14 @@ class GradientLearner(Learner):
 
     def inner_gradient(self, phi: Parameters, own: Parameters, batch: Examples) -> Parameters:
         """The gradient of the support loss with respect to phi alone."""
+        return self._gradient(self.support_loss, phi, own, batch)
+
+    def _gradient(self, loss: Callable[..., Tensor], phi: Parameters, own: Parameters, batch: Examples) -> Parameters:
         # First order: off before, not detached after, so that no graph of the inner gradient is built at all.
         with torch.no_grad() if self.constant_gradients else nullcontext():
             learned = self.inner_loss.parameters() if isinstance(self.inner_loss, nn.Module) else ()
             through = [*self.likelihood.parameters(), *learned]
-            return gradient(self.support_loss, phi, self.fixed(phi, own), batch, through=through)
+            return gradient(loss, phi, self.fixed(phi, own), batch, through=through)
 
     def fixed(self, phi: Parameters, own: Parameters) -> Parameters:
         """All parameters that a task uses and does not adapt."""
@@ -259,10 +329,18 @@ class GradientLearner(Learner):
         Raises:
             InputError: for an inner loss of one's own that gives no scalar.
         """
-        raw = self.raw({**fixed, **phi}, batch.x)
+        return self._loss_of(self.raw({**fixed, **phi}, batch.x), batch.y)
+
+    def _head_loss(self, phi: Parameters, fixed: Parameters, features: Examples) -> Tensor:
+        """The support loss of what the last layer reads, by its parameters."""
+        (last,) = {name.rpartition(".")[0] for name in phi}
+        own = {k.rpartition(".")[2]: p for k, p in {**fixed, **phi}.items() if k.rpartition(".")[0] == last}
+        return self._loss_of(call(self.net.get_submodule(last), own, features.x).unsqueeze(0), features.y)
+
+    def _loss_of(self, raw: Tensor, y: Tensor) -> Tensor:
         if self.inner_loss is None:
-            return self.likelihood.nll(raw, batch.y).mean()
-        loss = self.inner_loss(raw[0], batch.y)
+            return self.likelihood.nll(raw, y).mean()
+        loss = self.inner_loss(raw[0], y)
         if not isinstance(loss, Tensor) or loss.ndim:
             shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise InputError(f"the inner loss gives {shape}; it must give one number: take its mean or its sum")

@@ -47,8 +47,8 @@ class MAMLPlusPlus(GradientLearner):
         inner_loss: what the inner loop descends, see :class:`~innerloop.learners.GradientLearner`.
         tempered: divide the logits of queries by a temperature that meta-training tasks tell, see
             :class:`~innerloop.learners.GradientLearner`.
-        body_from: share of the training from which the body adapts; before it the head alone, see
-            :class:`~innerloop.learners.GradientLearner`.
+        body_from: share of the training from which the body adapts; before it the head alone, and all steps have the
+            scales and shifts of the first, see :class:`~innerloop.learners.GradientLearner`.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
 
     Raises:
@@ -135,12 +135,17 @@ class MAMLPlusPlus(GradientLearner):
     def constant_gradients(self) -> bool:  # noqa: D102
         return not self.stage[1]
 
+    @property
+    def constant_body(self) -> bool:
+        """Whether all steps have the scales and shifts of the first, as while the head alone adapts."""
+        return not self.changes or (self.training and not self.whole)
+
     def initial(self, targets: int) -> Parameters:  # noqa: D102
         return self.of_step(super().initial(targets), 0)
 
     def of_step(self, own: Parameters, step: int) -> Parameters:
         """With the step's scales and shifts: those of the network and what the step adds to them."""
-        step = min(step, self.steps - 1)
+        step = 0 if self.constant_body else min(step, self.steps - 1)
         theta = dict(self.net.named_parameters())
         found = {name.replace("/", "."): change for name, change in self.changes.items()}
         return own | {k: theta[k] + change[step - 1] if step else theta[k] for k, change in found.items()}
@@ -151,8 +156,10 @@ class MAMLPlusPlus(GradientLearner):
             return super().loss(task)
         self.check(task.support)
         losses = []
-        for own in islice(self.path(task.support, self.steps), 1, None):
-            raw = self.predict(Adapted(own, self.statistics_of(own, task.support)), task.query.x)
+        body = self.body(task.support)
+        for own in islice(self.path(task.support, self.steps, body=body), 1, None):
+            statistics = self.statistics_of(own, task.support) if body is None else body.statistics
+            raw = self.predict(Adapted(own, statistics), task.query.x)
             losses.append(self.likelihood.nll(raw, task.query.y).mean())
         return (self.importance * torch.stack(losses)).sum()
 
