@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -229,6 +230,30 @@ def test_three_characters_by_hand(browser: Any, address: str) -> None:
     assert visit.serious() == []
     assert visit.shifts() < 0.01
     assert visit.wrong == []
+
+
+def test_an_address_has_the_order_of_classes(browser: Any, address: str) -> None:
+    """A class has the color of its place, for whoever opens the address; an order that is none is left out."""
+    visit = Visit(browser, address)
+    for number, sign in enumerate("CBA"):
+        visit.draw(sign)
+        visit.page.click("#teach-new" if sign == "C" else f"[data-teach='{sign}']")
+        visit.count(number + 1)
+    task = re.search(r"task=([^&]+)", visit.page.url)
+    assert task is not None
+    given = f"{address}/#task={task[1]}&order="
+    for order, wanted in (('["C","B","A"]', "CBA"), ('["A", 3', "ABC"), ("[1]", "ABC"), ("", "ABC")):
+        other = Visit(browser, given + quote(order))
+        other.count(3)
+        shown = other.page.locator("#classes [data-class]")
+        assert [shown.nth(place).get_attribute("data-class") for place in range(shown.count())] == list(wanted)
+        for place, label in enumerate(wanted):
+            assert other.page.locator(f"[data-class='{label}'].k{place}").count() == 1
+        assert other.wrong == []
+    again = Visit(browser, visit.page.url)
+    again.count(3)
+    assert again.page.locator("[data-class='C'].k2").count() == 1
+    assert visit.wrong + again.wrong == []
 
 
 def test_three_characters_by_keyboard_alone(browser: Any, address: str) -> None:

@@ -14,7 +14,7 @@ async function task() {
   const here = now();
   if (here.task === null) {
     here.task = await api.create(state.kind);
-    history.replaceState(null, "", `#task=${here.task.id}`);
+    keepOrder();
   }
   return here.task.id;
 }

@@ -35,11 +35,10 @@ async function copied() {
 }
 
 /** Show a task of the service. */
-async function shown(task) {
+async function shown(task, order = null) {
   if (!KINDS[task.kind]) return toast(t("kind_unknown", { kind: task.kind }));
   state.kind = task.kind;
-  await open(task);
-  history.replaceState(null, "", `#task=${task.id}`);
+  await open(task, order);
   emit("opened");
   return emit("examples");
 }
@@ -99,9 +98,10 @@ export function keeping() {
 
 /** Do what the address says: open a task, take over examples, or show a kind. */
 export async function opening() {
-  const [[what, value] = []] = new URLSearchParams(location.hash.slice(1));
+  const said = new URLSearchParams(location.hash.slice(1));
+  const [[what, value] = []] = said;
   try {
-    if (what === "task" && now().task?.id !== value) await shown(await api.task(value));
+    if (what === "task" && now().task?.id !== value) await shown(await api.task(value), said.get("order"));
     else if (what === "kind" && KINDS[value] && value !== state.kind) {
       state.kind = value;
       emit("opened");

@@ -15,7 +15,7 @@ import { KINDS } from "./kinds.js";
 import { keeping, opening } from "./keep.js";
 import { map } from "./map.js";
 import { sampled } from "./samples.js";
-import { colorOf, emit, now, on, state } from "./state.js";
+import { address, colorOf, emit, now, on, state } from "./state.js";
 import { theme } from "./theme.js";
 import { canRedo, canUndo, redo, undo } from "./undo.js";
 import { views } from "./views.js";
@@ -58,7 +58,7 @@ function kinds() {
 /** Show the tasks of a kind. */
 function change(kind) {
   state.kind = kind;
-  history.replaceState(null, "", now().task ? `#task=${now().task.id}` : `#kind=${kind}`);
+  address();
   emit("opened");
   emit("examples");
 }

@@ -78,16 +78,34 @@ export async function sendable(value) {
   return value instanceof Blob ? base64(new Uint8Array(await value.arrayBuffer())) : value;
 }
 
+/** Say in the address what is open, and in which order its classes came: whoever gets the link sees them in the same colors. */
+export function address() {
+  const { task, order } = now();
+  history.replaceState(null, "", task ? `#task=${task.id}&order=${encodeURIComponent(JSON.stringify(order))}` : `#kind=${state.kind}`);
+}
+
 /** Remember in which order classes came, since the service does not. */
 export function keepOrder() {
   const here = now();
-  if (here.task) localStorage.setItem(`studio.order.${here.task.id}`, JSON.stringify(here.order));
+  if (!here.task) return;
+  localStorage.setItem(`studio.order.${here.task.id}`, JSON.stringify(here.order));
+  address();
 }
 
-/** Take over what the service has of a task. */
-export async function open(task) {
+/** An order as it was kept, or nothing where it is none: anybody may write a link. */
+function read(kept) {
+  try {
+    const order = JSON.parse(kept);
+    return Array.isArray(order) && order.every((one) => one && typeof one === "string") ? [...new Set(order)] : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Take over what the service has of a task, its classes in the order that is known here or given. */
+export async function open(task, given = null) {
   const here = now();
-  const kept = here.task?.id === task.id ? here.order : JSON.parse(localStorage.getItem(`studio.order.${task.id}`) ?? "null");
+  const kept = here.task?.id === task.id ? here.order : read(given) ?? read(localStorage.getItem(`studio.order.${task.id}`));
   here.task = task;
   here.examples = (await api.examples(task.id)).examples;
   const there = Object.keys(task.classes);
