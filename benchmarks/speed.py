@@ -5,9 +5,10 @@
     python benchmarks/speed.py --repeats 21
 
 Every contestant runs in a process of its own (benchmarks/contestants.py) and they take turns, so that a slow moment of
-the machine hits all of them. Medians, with the range, of the repeats; a peer that is not installed is left out and
-named. The limit is the floating-point operations that PyTorch counts in a step over the matrix product's rate, measured
-in the same run. The tables stand between the marks of docs/performance.md afterwards.
+the machine hits all of them. They take more turns until the 95 % interval of each ratio's median lies within a tenth of
+it, or --most are taken, which the table says. Medians, with the range, of the repeats; a peer that is not installed is
+left out and named. The limit is the floating-point operations that PyTorch counts in a step over the matrix product's
+rate, measured in the same run. The tables stand between the marks of docs/performance.md afterwards.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import torch
 from contestants import CONTESTANTS
 from page import put
 from torch.utils.flop_counter import FlopCounterMode
+from turns import WITHIN, interval, processor, ratios, settled
 
 HOME = Path(__file__).resolve().parent.parent
 PAGE = HOME / "docs" / "performance.md"
@@ -50,7 +52,7 @@ class Group:
     images: int = 0
     """Images in a unit of work, for a column of images a second."""
     repeats: int = 0
-    """At most so many repeats, for what takes seconds."""
+    """At first so many repeats at most, for what takes seconds."""
 
 
 GROUPS = {
@@ -162,7 +164,8 @@ def operations(name: str) -> float:
     return float(counter.get_total_flops())
 
 
-def measure(group: Group, repeats: int) -> dict:
+def measure(group: Group, repeats: int, most: int) -> dict:
+    """Seconds of each contestant in each turn, until the ratios are known."""
     workers: dict[str, Worker] = {}
     try:
         for name in group.rows:
@@ -170,8 +173,9 @@ def measure(group: Group, repeats: int) -> dict:
         missing = {name: worker.problem for name, worker in workers.items() if not worker.ready}
         running = {name: worker for name, worker in workers.items() if worker.ready}
         seconds: dict[str, list[float]] = {name: [] for name in running}
-        rates = []
-        for _ in range(min(repeats, group.repeats or repeats)):
+        rates: list[float] = []
+        least, first = min(repeats, group.repeats or repeats), next(iter(group.rows))
+        while len(rates) < least or (len(rates) < most and not settled(seconds, first)):
             rates.append(peak_rate())
             for name, worker in running.items():
                 seconds[name].append(worker.run(group.times) * group.scale.get(name, 1.0))
@@ -184,9 +188,10 @@ def measure(group: Group, repeats: int) -> dict:
 
 def table(group: Group, found: dict) -> str:
     scale = 1000 if group.unit == "ms" else 1
-    first = np.array(found["seconds"][next(iter(group.rows))])
+    first = next(iter(group.rows))
+    against = ratios(found["seconds"], first)
     limit = found["operations"] / found["rate"]
-    heads = ["", group.unit, "range", "times innerloop's"]
+    heads = ["", group.unit, "range", "times innerloop's (95 %)"]
     heads += ["times the limit"] if limit else []
     heads += ["images/s"] if group.images else []
     lines = [f"**{group.title}**", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
@@ -199,7 +204,7 @@ def table(group: Group, found: dict) -> str:
             title,
             f"{scale * np.median(took):.3g}",
             f"{scale * took.min():.3g} to {scale * took.max():.3g}",
-            f"{np.median(took / first):.2f}",
+            "1.00" if name == first else beside(against[name]),
         ]
         cells += [f"{np.median(took) / limit:.2f}"] if limit else []
         cells += [f"{group.images / np.median(took):,.0f}"] if group.images else []
@@ -208,6 +213,12 @@ def table(group: Group, found: dict) -> str:
         rate = f"{found['rate'] / 1e9:.0f} GFLOP/s"
         lines.append(f"| limit: {found['operations'] / 1e9:.1f} GFLOP at {rate} | {1000 * limit:.0f} | | | 1.00 |")
     return "\n".join(lines)
+
+
+def beside(found: list[float]) -> str:
+    """The median ratio with its interval."""
+    low, high = interval(found)
+    return f"{np.median(found):.2f} ({low:.2f} to {high:.2f})"
 
 
 def imports(repeats: int) -> dict:
@@ -238,13 +249,16 @@ def machine() -> str:
             versions.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             versions.append(f"{name} not installed")
-    return f"{torch.get_num_threads()} threads, Python {platform.python_version()}, {', '.join(versions)}"
+    return (
+        f"{processor()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {', '.join(versions)}"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="*", help=f"default all: {', '.join(GROUPS)}, imports")
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--most", type=int, default=60, help="repeats until the ratios are known")
     parser.add_argument("--no-page", action="store_true", help="print, and leave docs/performance.md as it is")
     given = parser.parse_args()
     KEPT.mkdir(parents=True, exist_ok=True)
@@ -253,10 +267,12 @@ def main() -> None:
             found = imports(min(given.repeats, 9))
             text = import_table(found)
         else:
-            found = measure(GROUPS[name], given.repeats)
+            found = measure(GROUPS[name], given.repeats, given.most)
             text = table(GROUPS[name], found)
         repeats = len(next(iter(found.get("seconds", found).values())))
-        text += f"\n\n*{machine()}; {repeats} interleaved repeats*"
+        known = name == "imports" or settled(found["seconds"], next(iter(GROUPS[name].rows)))
+        text += f"\n\n*{machine()}; {repeats} interleaved repeats"
+        text += "*" if known else f", after which not every ratio's interval was within {WITHIN:.0%} of it*"
         (KEPT / f"{name}.json").write_text(json.dumps(found))
         print(text, "\n", flush=True)
         if not given.no_page:
