@@ -63,7 +63,9 @@ def drawing(picture: Tensor, form: Form = STANDARD, name: str = "the drawing") -
     References:
         Otsu, *A Threshold Selection Method from Gray-Level Histograms*, 1979, https://doi.org/10.1109/TSMC.1979.4310076.
     """
-    away = _away(_smaller(picture.numpy()))
+    pixels = picture.numpy()
+    # Gray as color is one channel three times.
+    away = _away(_smaller(pixels[:1] if (pixels == pixels[:1]).all() else pixels))
     if away.max() < FAINT:
         raise InputError(
             f"nothing is drawn on {name}: no pixel differs from its ground by {FAINT} of 255 (at most "
@@ -94,8 +96,9 @@ def _away(picture: np.ndarray) -> np.ndarray:
 
 def _otsu(values: np.ndarray) -> tuple[float, float, float]:
     """The threshold that parts values best, and the mean below and above it."""
-    top = float(values.max())
-    counts, edges = np.histogram(values, 128, (0.0, top))
+    # A picture has few levels and many pixels.
+    levels, times = np.unique(values.astype(np.float64), return_counts=True)
+    counts, edges = np.histogram(levels, 128, (0.0, levels[-1]), weights=times)
     middles = (edges[:-1] + edges[1:]) / 2
     below = counts.cumsum()[:-1]
     above = counts.sum() - below
@@ -104,8 +107,9 @@ def _otsu(values: np.ndarray) -> tuple[float, float, float]:
     best = int((below.astype(np.float64) * above * (high - low) ** 2).argmax())
     limit = float(edges[best + 1])
     # The means of the values themselves: a clean drawing has its ground at 0 and its ink at the top.
-    ink = values >= limit
-    return limit, float(values[~ink].mean()) if not ink.all() else 0.0, float(values[ink].mean())
+    ink = levels >= limit
+    ground = float(np.average(levels[~ink], weights=times[~ink])) if not ink.all() else 0.0
+    return limit, ground, float(np.average(levels[ink], weights=times[ink]))
 
 
 def _fitted(ink: np.ndarray, form: Form) -> np.ndarray:
