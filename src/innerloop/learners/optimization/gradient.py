@@ -18,6 +18,7 @@ from innerloop.core.likelihood import Categorical, Likelihood, default_likelihoo
 from innerloop.core.modes import evaluating
 from innerloop.core.task import Examples, InputError, Task, count, take
 from innerloop.learners.optimization.adapting import last_layer, names
+from innerloop.learners.optimization.body import Body, body_of
 from innerloop.learners.tempered import check_logits, fitted_temperature
 
 
@@ -25,13 +26,6 @@ class Adapted(NamedTuple):
     """The parameters that a task has of its own, by name, and support statistics where the norm policy keeps them."""
 
     parameters: Parameters
-    statistics: norm.Statistics
-
-
-class Body(NamedTuple):
-    """What the last layer reads of the support set, and the statistics of the layers before it."""
-
-    features: Tensor
     statistics: norm.Statistics
 
 
@@ -211,23 +205,17 @@ class GradientLearner(Learner):
             support: of one task.
             state: what the task starts from; default the initial parameters.
         """
-        layers = {name.rpartition(".")[0] for name in self.moving}
-        alone = len(layers) == 1 and self._batch(support, 0) is support and self.constant_body and self._plain
-        if not alone or not self._now or not layers <= {self.shared_head or last_layer(self.net)[0]} - {""}:
+        whole = self._batch(support, 0) is support
+        if not (self._now and self.moving and whole and self.constant_body and self._plain):
+            return None
+        last = self.shared_head or last_layer(self.net)[0]
+        if not last or any(name.rpartition(".")[0] != last for name in self.moving):
             return None
         own = self.initial(support.y.shape[1]) if state is None else state.parameters
-        seen: list[tuple[tuple[Any, ...], Any]] = []
-        layer = self.net.get_submodule(*layers)
-        handle = layer.register_forward_hook(lambda _, given, result: seen.append((given, result)))
         unused = self.constant_gradients and self.norm != "support"
-        try:
-            with norm.recording() as statistics, torch.no_grad() if unused else nullcontext():
-                raw = call(self.net, own, support.x)
-        finally:
-            handle.remove()
-        if len(seen) != 1 or seen[0][1] is not raw or len(seen[0][0]) != 1:
-            return None
-        return Body(seen[0][0][0], statistics if self.norm == "support" else [])
+        with torch.no_grad() if unused else nullcontext():
+            found = body_of(self.net, last, own, support.x)
+        return found and found._replace(statistics=found.statistics if self.norm == "support" else [])
 
     @property
     def _now(self) -> int:
