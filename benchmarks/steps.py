@@ -19,6 +19,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
+from turns import processor
 
 import innerloop as il
 from innerloop.core.allocator import keep_memory
@@ -69,13 +70,15 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=5)
     parser.add_argument("--tasks", type=int, default=16)
     parser.add_argument("--first-order", action="store_true")
+    parser.add_argument("--shared-head", action="store_true", help="one row for all classes, as in the recipe")
     parser.add_argument("--turns", type=int, default=7)
     given = parser.parse_args()
     torch.set_num_threads(1)
     keep_memory()
     torch.manual_seed(0)
-    net = il.nets.conv4((1, 28, 28), width=given.width, out=5, norm=given.norm, pool=given.pool)
-    maml = il.MAML(net, steps=given.steps, lr=0.4, first_order=given.first_order)
+    head = "out" if given.shared_head else None
+    net = il.nets.conv4((1, 28, 28), width=given.width, out=1 if head else 5, norm=given.norm, pool=given.pool)
+    maml = il.MAML(net, steps=given.steps, lr=0.4, first_order=given.first_order, shared_head=head)
     tasks = drawn(given.tasks, given.shots, given.queries)
     lifted = {name: il.lift(maml, how, chunk) for name, (how, chunk) in WAYS.items()}
     for way in lifted.values():
@@ -94,8 +97,8 @@ def main() -> None:
     print(
         f"conv-4, pool={given.pool}, norm={given.norm}, {given.width} filters, 5-way {given.shots}-shot "
         f"{given.queries}-query, {given.steps} inner steps, {given.tasks} tasks, "
-        f"{'first' if given.first_order else 'second'} order; one thread, {torch.backends.cpu.get_cpu_capability()}, "
-        f"torch {torch.__version__}, {given.turns} turns\n"
+        f"{'first' if given.first_order else 'second'} order{', shared head' if head else ''}; one thread, "
+        f"{processor()}, torch {torch.__version__}, {given.turns} turns\n"
     )
     print("| | ms a task | range | times the loop | times the limit |\n|---|---|---|---|---|")
     for name, ms in took.items():

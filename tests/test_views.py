@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -111,18 +113,25 @@ def test_what_are_no_views_is_refused() -> None:
         ManyViews([Corner()], rotate=-1)
 
 
-def test_exchanged_parts_are_each_the_support_set_once() -> None:
+def relations(**options: object) -> il.Learner:
+    torch.manual_seed(0)
+    return il.learners.Relations(features=(2, 2, 2), **options)
+
+
+@pytest.mark.parametrize(("made", "shape"), [(il.learners.Prototypes, (4,)), (relations, (2, 2, 2))])
+def test_exchanged_parts_are_each_the_support_set_once(made: Callable[..., il.Learner], shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
-    parts = [il.Examples(torch.randn(3, 4, generator=generator), torch.eye(3)) for _ in range(3)]
+    parts = [il.Examples(torch.randn(3, *shape, generator=generator), torch.eye(3)) for _ in range(3)]
     join = lambda some: il.Examples(*(torch.cat(leaf) for leaf in zip(*some, strict=True)))  # noqa: E731
-    exchanged = il.learners.Prototypes(exchange=True).loss(il.Task(parts[0], join(parts[1:])))
-    plain = il.learners.Prototypes()
+    exchanged = made(exchange=True).loss(il.Task(parts[0], join(parts[1:])))
+    plain = made()
     apart = [plain.loss(il.Task(parts[i], join(parts[:i] + parts[i + 1 :]))) for i in range(3)]
     assert exchanged.allclose(torch.stack(apart).mean())
+    assert not exchanged.allclose(apart[0])
     batch = il.Task(
         *(il.Examples(*(leaf.expand(2, *leaf.shape) for leaf in part)) for part in (parts[0], join(parts[1:])))
     )
-    lifted = il.lift(il.learners.Prototypes(exchange=True), "vmap").loss(batch)
+    lifted = il.lift(made(exchange=True), "vmap").loss(batch)
     assert lifted.allclose(exchanged.expand(2))
     with pytest.raises(il.InputError, match="2 queries are no parts of 3"):
-        il.learners.Prototypes(exchange=True).loss(il.Task(parts[0], il.Examples(parts[1].x[:2], parts[1].y[:2])))
+        made(exchange=True).loss(il.Task(parts[0], il.Examples(parts[1].x[:2], parts[1].y[:2])))

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.learners.head import Head, Joined, distance_scale, required
+from innerloop.learners.heads.exchanged import exchanged
 
 
 class ClassSums(NamedTuple):
@@ -110,20 +111,9 @@ class Prototypes(Head):
         Raises:
             InputError: if the queries are not some parts of the size of the support set.
         """
-        size, queries = len(task.support.x), len(task.query.x)
         if not self.exchange:
             return super().loss(task)
-        if queries == 0 or queries % size:
-            raise InputError(
-                f"{queries} queries are no parts of {size} support examples: for exchange=True let queries be a "
-                f"multiple of the shots"
-            )
-        x, y = (torch.cat(pair).split(size) for pair in zip(*task, strict=True))
-        losses = []
-        for i in range(len(x)):
-            others = (torch.cat(part[:i] + part[i + 1 :]) for part in (x, y))
-            losses.append(super().loss(Task(Examples(x[i], y[i]), Examples(*others))))
-        return torch.stack(losses).mean()
+        return torch.stack([super(Prototypes, self).loss(one) for one in exchanged(task)]).mean()
 
     def held_out(self, support: Examples) -> Tensor:
         """An example is missing from its own class's sum alone."""

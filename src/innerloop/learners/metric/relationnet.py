@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from innerloop.core.likelihood import Categorical, Likelihood
-from innerloop.core.task import Examples, InputError, join
+from innerloop.core.task import Examples, InputError, Task, join
 from innerloop.learners.embedded import Embedded, composed
 from innerloop.learners.head import Head
+from innerloop.learners.heads.exchanged import exchanged
 from innerloop.nets.relation import RelationModule
 
 
@@ -30,6 +31,9 @@ class Relations(Head):
         combine: ``"scores"``: a class's confidence is the sum of the relation scores over its support examples;
             ``"features"``: the support features of a class are summed first, and one score is its confidence (as
             published; for classes of as many examples each).
+        exchange: in meta-training let support and query examples change places: every part of a task's examples that
+            is as large as the support set, in their order, is the support set once and the rest are queries, and the
+            loss is the mean. As many pairs from fewer images, for tasks with few queries.
         features: shape of one feature map ``(C, s, s)``; default the encoder's.
         likelihood: default :class:`~innerloop.Categorical` on the confidences; ``Gaussian(scale=1.0)`` is the paper's
             squared error against the one-hot row.
@@ -45,6 +49,7 @@ class Relations(Head):
         relation: nn.Module | None = None,
         *,
         combine: Literal["scores", "features"] = "scores",
+        exchange: bool = False,
         features: Sequence[int] | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
@@ -57,7 +62,17 @@ class Relations(Head):
                 "relation=nets.RelationModule(...)"
             )
         self.relation = relation if relation is not None else RelationModule(features or ())
-        self.combine = combine
+        self.combine, self.exchange = combine, exchange
+
+    def loss(self, task: Task) -> Tensor:
+        """Minus the log likelihood of the queries, by each part as the support set where they change places.
+
+        Raises:
+            InputError: if the queries are not some parts of the size of the support set.
+        """
+        if not self.exchange:
+            return super().loss(task)
+        return torch.stack([super(Relations, self).loss(one) for one in exchanged(task)]).mean()
 
     def adapt(self, support: Examples, state: Examples | None = None) -> Examples:  # noqa: D102
         z, y = support
