@@ -85,7 +85,7 @@ def seconds(plan: Plan, data: str, learner: str, repeats: int = 5) -> float:
         source = recipe.source()
         sampler, training = recipe.sampler(source), recipe.training
         built = recipe.build(sampler.facts)
-        lifted = il.lift(built.train(), training["how"])
+        lifted = il.lift(built.train(), training.get("how", "auto"))
         optimizer = torch.optim.Adam(built.parameters(), lr=1e-6)
         taken = []
         for step in range(2 + repeats):
