@@ -51,6 +51,17 @@ BRIDGE = {
 CHANGES = {
     "": ["net.width=64", "training.validate_every=1000000000", "validation.tasks=100"],
     "protonet": [f"augment.{name}" for name in ("flip=false", "shift=0", "rotate=0", "scale=0", "shear=0")],
+    "maml": [
+        "episodes.ways=5",
+        "episodes.shots=1",
+        "episodes.queries=5",
+        "augment.probability=0",
+        "options.body_from=0",
+        "options.test_steps=1",
+        "training.tasks_per_step=2",
+        "training.lr=1e-3",
+        "training.average=0.99",
+    ],
     "multitask": ["episodes.known=50", "episodes.shots=60", "episodes.queries=60", "episodes.batch=25"],
 }
 

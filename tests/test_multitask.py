@@ -590,5 +590,6 @@ def test_recipes_build_on_functions_and_on_pictures(learner: str) -> None:
     assert laws.predict(built.eval(), laws.one(task, 0)).shape == (1, task.query.x.shape[1], 1)
     if learner in ("anil", "boil", "mamlplusplus", "metasgd"):
         maml = defaults("maml", "omniglot")
-        assert defaults(learner, "omniglot").episodes == maml.episodes
+        # With one output a class all tasks have as many; classes that share one may be more in training.
+        assert (defaults(learner, "omniglot").episodes == maml.episodes) == (learner != "boil")
         assert defaults(learner, "omniglot").options.get("shared_head") == ("" if learner == "boil" else "out")
