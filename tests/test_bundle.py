@@ -10,6 +10,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -761,6 +762,30 @@ def test_who_reads_while_it_is_replaced_sees_a_whole_bundle(tmp_path: Path) -> N
     written = len(list((tmp_path / "a").iterdir()))
     il.save(tmp_path / "a", vectors(), replace=True)
     assert len(list((tmp_path / "a").iterdir())) == 2 <= written
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_who_reads_while_it_is_replaced_by_the_same_looks_again(tmp_path: Path) -> None:
+    """Weights that are gone and come back under a record of the same text are no damage."""
+    path = tmp_path / "a"
+    il.save(path, vectors())
+    (weights,) = path.glob("*.safetensors")
+    kept = weights.rename(tmp_path / "kept")
+    os.mkfifo(weights)
+
+    def replace() -> None:
+        # The pipe opens when the reader has the record and comes to the weights.
+        with weights.open("wb") as pipe:
+            os.replace(kept, weights)
+            again = shutil.copy(path / folders.RECORD, tmp_path / "record")
+            os.replace(again, path / folders.RECORD)
+            pipe.write(b"no weights")
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    bundle = il.bundle.read(path)
+    writer.join()
+    laws.assert_same(bundle.learner.state_dict(), vectors().state_dict())
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:

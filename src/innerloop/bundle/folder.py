@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -108,19 +108,32 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
         InputError: if there is no bundle, or one of another version, or any file is not what was written.
     """
     while True:
-        text = _text(path)
-        record = _checked(text, path)
+        seen = _seen(path)
+        record = _checked(seen.text, path)
         try:
             return record, {part: _read_part(path, part, file) for part, file in record["files"].items()}
         except InputError:
-            # The bundle was replaced while it was read: the next look sees the new one.
-            if _text(path) == text:
+            # The bundle was replaced while it was read, maybe twice, by the same again: the next look sees the new one.
+            if _seen(path) == seen:
                 raise
 
 
+class _Seen(NamedTuple):
+    """A record's text, and which file it was: one that is written anew is another, with the same text too."""
+
+    text: str
+    file: tuple[int, int]
+
+
 def _text(path: Path) -> str:
+    return _seen(path).text
+
+
+def _seen(path: Path) -> _Seen:
     try:
-        return (path / RECORD).read_text(encoding="utf-8")
+        with (path / RECORD).open(encoding="utf-8") as file:
+            found = os.fstat(file.fileno())
+            return _Seen(file.read(), (found.st_ino, found.st_mtime_ns))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(_absent(path)) from None
     except (OSError, UnicodeDecodeError) as error:
