@@ -31,7 +31,8 @@ from innerloop.recipes import load, load_run
 
 OWN_HEAD = (
     '--set options.shared_head="" --set options.body_from="" --ways 5 --queries 5 --set net.width=64 '
-    "--set augment.probability=0 --lr 1e-3 --inner-steps 5 --set options.test_steps=10 --tasks-per-step 4 --how vmap"
+    "--set augment.probability=0 --lr 1e-3 --set training.average=0.99 --inner-steps 5 --set options.test_steps=10 "
+    "--tasks-per-step 4 --how vmap"
 )
 CIFAR = f"--data cifar_fs --root {DATA / 'cifar_fs'} --shots 5 {OWN_HEAD}"
 OMNIGLOT = f"--data omniglot --root {DATA / 'omniglot'} --shots 1 {OWN_HEAD}"

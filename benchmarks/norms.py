@@ -30,21 +30,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = str(Path(place) / "run")
             data = ["--data", "omniglot", "--root", str(DATA / "omniglot")]
-            run(
-                [
-                    "train",
-                    "maml",
-                    *data,
-                    *SETTINGS,
-                    "--norm",
-                    norm,
-                    "--steps",
-                    str(arguments.steps),
-                    "--quiet",
-                    "--out",
-                    folder,
-                ]
-            )
+            words = ["--norm", norm, "--steps", str(arguments.steps), "--quiet", "--out", folder]
+            run(["train", "maml", *data, *SETTINGS.split(), *words])
             cells = []
             for shots in ("1", "5"):
                 words = ["--ways", "5", "--shots", shots, "--queries", "15", "--tasks", str(arguments.tasks), "--json"]

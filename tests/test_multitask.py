@@ -584,6 +584,7 @@ def test_recipes_build_on_functions_and_on_pictures(learner: str) -> None:
     from innerloop.recipes import defaults
 
     recipe = defaults(learner, "sinusoid")
+    assert recipe.training.get("how") == ("vmap" if learner == "multitask" else None)
     source = recipe.source()
     task = recipe.validation_sampler(source).draw(torch.Generator(), 1)
     built = recipe.build(recipe.sampler(source).facts)

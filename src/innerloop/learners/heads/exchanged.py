@@ -5,8 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from innerloop.core.task import Examples, InputError, Task
+from innerloop.learners.head import Head
+
+
+class Exchanging(Head):
+    """A head whose meta-training may let support and query examples change places."""
+
+    exchange = False
+
+    def loss(self, task: Task) -> Tensor:
+        """Minus the log likelihood of the queries, by each part as the support set where they change places.
+
+        Raises:
+            InputError: if the queries are not some parts of the size of the support set.
+        """
+        if not self.exchange:
+            return super().loss(task)
+        return torch.stack([super(Exchanging, self).loss(one) for one in exchanged(task)]).mean()
 
 
 def exchanged(task: Task) -> Iterator[Task]:

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, Task
-from innerloop.learners.head import Head, Joined, distance_scale, required
-from innerloop.learners.heads.exchanged import exchanged
+from innerloop.learners.head import Joined, distance_scale, required
+from innerloop.learners.heads.exchanged import Exchanging
 
 
 class ClassSums(NamedTuple):
@@ -34,7 +34,7 @@ class ClassSums(NamedTuple):
         return self.sums / self.counts.clamp(min=1e-12).unsqueeze(1)
 
 
-class Prototypes(Head):
+class Prototypes(Exchanging):
     """A query belongs to the class whose mean support feature, its prototype, is nearest.
 
     Args:
@@ -104,16 +104,6 @@ class Prototypes(Head):
 
     def predict(self, state: ClassSums, x: Tensor) -> Tensor:  # noqa: D102
         return self._logits(self._vectors(x), state).unsqueeze(0)
-
-    def loss(self, task: Task) -> Tensor:
-        """Minus the log likelihood of the queries, by each part as the support set where they change places.
-
-        Raises:
-            InputError: if the queries are not some parts of the size of the support set.
-        """
-        if not self.exchange:
-            return super().loss(task)
-        return torch.stack([super(Prototypes, self).loss(one) for one in exchanged(task)]).mean()
 
     def held_out(self, support: Examples) -> Tensor:
         """An example is missing from its own class's sum alone."""

@@ -15,14 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from innerloop.core.likelihood import Categorical, Likelihood
-from innerloop.core.task import Examples, InputError, Task, join
+from innerloop.core.task import Examples, InputError, join
 from innerloop.learners.embedded import Embedded, composed
-from innerloop.learners.head import Head
-from innerloop.learners.heads.exchanged import exchanged
+from innerloop.learners.heads.exchanged import Exchanging
 from innerloop.nets.relation import RelationModule
 
 
-class Relations(Head):
+class Relations(Exchanging):
     """The head of a relation network, on feature maps.
 
     Args:
@@ -63,16 +62,6 @@ class Relations(Head):
             )
         self.relation = relation if relation is not None else RelationModule(features or ())
         self.combine, self.exchange = combine, exchange
-
-    def loss(self, task: Task) -> Tensor:
-        """Minus the log likelihood of the queries, by each part as the support set where they change places.
-
-        Raises:
-            InputError: if the queries are not some parts of the size of the support set.
-        """
-        if not self.exchange:
-            return super().loss(task)
-        return torch.stack([super(Relations, self).loss(one) for one in exchanged(task)]).mean()
 
     def adapt(self, support: Examples, state: Examples | None = None) -> Examples:  # noqa: D102
         z, y = support

@@ -142,17 +142,12 @@ class GradientLearner(Learner):
     def descended(self, support: Examples, state: Adapted | None = None, body: Body | None = None) -> Parameters:
         """The parameters that a task has of its own after the inner loop."""
         # One after the other, so that the memory is that of one.
-        for own in self.path(support, self._now, state, body=body):  # noqa: B007
+        for own in self.walk(support, self._now, state, body=body):  # noqa: B007
             pass
         return own
 
     def path(
-        self,
-        support: Examples,
-        steps: int,
-        state: Adapted | None = None,
-        first: Parameters | None = None,
-        body: Body | None = None,
+        self, support: Examples, steps: int, state: Adapted | None = None, first: Parameters | None = None
     ) -> Iterator[Parameters]:
         """The parameters that a task has of its own, before its first inner step and after each one: ``steps + 1``.
 
@@ -163,13 +158,22 @@ class GradientLearner(Learner):
             steps: inner steps k.
             state: what the task starts from; default the initial parameters.
             first: the gradient of the first step, where it is known.
-            body: what :meth:`body` says of this support set, where it was asked already.
         """
+        return self.walk(support, steps, state, first, self.body(support, state) if steps > 1 else None)
+
+    def walk(
+        self,
+        support: Examples,
+        steps: int,
+        state: Adapted | None = None,
+        first: Parameters | None = None,
+        body: Body | None = None,
+    ) -> Iterator[Parameters]:
+        """As :meth:`path`, by what :meth:`body` said of this support set; without it by the network at each step."""
         own = self.initial(support.y.shape[1]) if state is None else state.parameters
         yield own
         phi = {k: own[k] for k in self.moving}
         memory = self.inner.init(phi)
-        body = body if body is not None or steps < 2 else self.body(support, state)
         for step in range(steps):
             own = self.of_step(own, step)
             # No gradient is to be had with respect to nothing.
