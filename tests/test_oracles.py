@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import innerloop as il
+from innerloop.core.checkpoint import load_weights
 from innerloop.core.inner import SGD, Adam, InnerOptimizer
 from innerloop.evaluation import metrics
 from innerloop.learners.optimization.gradient import Adapted
@@ -294,6 +295,68 @@ def test_reptile_moves_a_shared_row_to_the_mean_of_its_copies() -> None:
         torch.testing.assert_close(p.grad, p.detach() - phi[name].mean(0, keepdim=True), **CLOSE)
 
 
+def test_reptile_carries_what_adam_knows_from_task_to_task() -> None:
+    """At an outer rate of 1, a task a step, it is one run of Adam over all tasks, as in the authors' code."""
+    tasks = [classification_task() for _ in range(5)]
+    reptile = il.Reptile(il.nets.mlp(4, 8, 3).double(), steps=4, lr=0.05)
+    net = copy.deepcopy(reptile.net)
+    adam = torch.optim.Adam(net.parameters(), lr=0.05, betas=(0.0, 0.999))
+    outer = torch.optim.SGD(reptile.parameters(), lr=1.0)
+    for x, y in (task.support for task in tasks):
+        outer.zero_grad()
+        reptile.loss(il.Task(il.Examples(x, y), il.Examples(x[:0], y[:0]))).backward()
+        outer.step()
+        for _ in range(4):
+            adam.zero_grad()
+            nn.functional.cross_entropy(net(x), y).backward()
+            adam.step()
+    for mine, theirs in zip(reptile.net.parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, **CLOSE)
+    assert isinstance(reptile.inner, il.inner.CarriedAdam)
+    for name, p in net.named_parameters():
+        found = reptile.inner.second[name.replace(".", "/")] / reptile.inner.weight
+        wanted = adam.state[p]["exp_avg_sq"] / (1 - 0.999**20)
+        torch.testing.assert_close(found.data, wanted, **CLOSE)
+
+
+def test_reptile_carries_a_mean_over_tasks_and_classes() -> None:
+    """At an outer rate below 1 what is carried stays a weighted mean of squared gradients, one row for all classes."""
+    task = classification_task()
+    reptile = il.Reptile(il.nets.mlp(4, 8, 1).double(), steps=1, lr=0.05, shared_head="2")
+    twice = batch_of(task, task)
+    outer = torch.optim.SGD(reptile.parameters(), lr=0.25)
+    for _ in range(3):
+        outer.zero_grad()
+        theta = reptile.initial(3)
+        slopes = reptile.inner_gradient(theta, theta, task.support)
+        wanted = {k: g.square().mean(0, keepdim=True) if k in reptile.shared else g.square() for k, g in slopes.items()}
+        assert isinstance(reptile.inner, il.inner.CarriedAdam)
+        before = {k: p.detach().clone() for k, p in reptile.inner.second.items()}
+        il.lift(reptile, "loop").backward(twice)
+        outer.step()
+        for name, square in wanted.items():
+            key = name.replace(".", "/")
+            mean = 0.999 * before[key] + 0.001 * square
+            torch.testing.assert_close(
+                reptile.inner.second[key].data, before[key] + 0.25 * (mean - before[key]), **CLOSE
+            )
+    torch.testing.assert_close(reptile.inner.weight.data, torch.tensor(1 - 0.99975**3, dtype=torch.float64), **CLOSE)
+
+
+def test_a_carrying_reptile_that_saw_no_task_adapts_as_one_that_does_not() -> None:
+    """Untrained, or with the weights of a version that carried nothing, its inner loop is that of a fresh Adam."""
+    support = classification_task().support
+    fresh = il.Reptile(il.nets.mlp(4, 8, 3).double(), steps=4, lr=0.05, carry=False)
+    carrying = il.Reptile(il.nets.mlp(4, 8, 3).double(), steps=4, lr=0.05)
+    load_weights(carrying, fresh.state_dict(), "an earlier version")
+    wanted = fresh.adapt(support).parameters
+    for name, p in carrying.adapt(support).parameters.items():
+        torch.testing.assert_close(p, wanted[name], **CLOSE)
+    half = {name: p for name, p in carrying.state_dict().items() if name != "inner.weight"}
+    with pytest.raises(il.InputError, match=r"lacks the weight 'inner.weight'"):
+        load_weights(carrying, half, "a damaged file")
+
+
 def test_reptile_by_gradient_descent_is_the_naive_one() -> None:
     """``optimizer="SGD"``: phi is where plain gradient descent leads."""
     task = classification_task()
@@ -313,11 +376,11 @@ def test_reptile_by_gradient_descent_is_the_naive_one() -> None:
 
 
 def test_minibatches_take_their_turns() -> None:
-    """An inner step sees the next ``batch_size`` examples; a remainder is left out of the turn."""
+    """An inner step sees the next ``batch_size`` examples, around and around, so that none is left out."""
     x, y = torch.arange(7.0).view(7, 1), torch.zeros(7, 1)
     reptile = il.Reptile(nn.Linear(1, 1), batch_size=3, likelihood=il.Gaussian(scale=1.0))
     seen = [reptile._batch(il.Examples(x, y), step).x.flatten().tolist() for step in range(3)]
-    assert seen == [[0, 1, 2], [3, 4, 5], [0, 1, 2]]
+    assert seen == [[0, 1, 2], [3, 4, 5], [6, 0, 1]]
     assert il.Reptile(nn.Linear(1, 1), batch_size=9)._batch(il.Examples(x, y), 1).x.equal(x)
 
 

@@ -110,10 +110,17 @@ def read_facts(path: Path) -> dict[str, Any]:
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], where: str | Path) -> None:
     """Load weights by name, all of them and no others.
 
+    Parts whose ``optional`` is true may be absent as a whole, as they are in files of before there were such parts:
+    they stay as they were built.
+
     Raises:
         InputError: naming the first weight that is missing, unknown or of another shape.
     """
     own = module.state_dict()
+    for prefix, part in module.named_modules():
+        names = [name for name in own if name.startswith(f"{prefix}.")] if getattr(part, "optional", False) else []
+        if not any(name in tensors for name in names):
+            tensors = tensors | {name: own[name] for name in names}
     for name in sorted(own.keys() | tensors.keys()):
         if name not in tensors or name not in own:
             side = "lacks" if name not in tensors else "has, and the learner has not,"

@@ -14,6 +14,7 @@ from innerloop.core.inner.base import (
     not_negative,
     positive,
 )
+from innerloop.core.inner.carried import CarriedAdam
 from innerloop.core.inner.loop import InnerLoop, inner_loop
 from innerloop.core.inner.rates import LearnedRates
 from innerloop.core.inner.sgd import SGD
@@ -22,6 +23,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "CarriedAdam",
     "Clipped",
     "Groups",
     "InnerLoop",

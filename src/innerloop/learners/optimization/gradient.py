@@ -142,7 +142,7 @@ class GradientLearner(Learner):
     def descended(self, support: Examples, state: Adapted | None = None, body: Body | None = None) -> Parameters:
         """The parameters that a task has of its own after the inner loop."""
         # One after the other, so that the memory is that of one.
-        for own in self.walk(support, self._now, state, body=body):  # noqa: B007
+        for own, _ in self.walk(support, self._now, state, body=body):  # noqa: B007
             pass
         return own
 
@@ -159,7 +159,8 @@ class GradientLearner(Learner):
             state: what the task starts from; default the initial parameters.
             first: the gradient of the first step, where it is known.
         """
-        return self.walk(support, steps, state, first, self.body(support, state) if steps > 1 else None)
+        body = self.body(support, state) if steps > 1 else None
+        return (own for own, _ in self.walk(support, steps, state, first, body))
 
     def walk(
         self,
@@ -168,12 +169,15 @@ class GradientLearner(Learner):
         state: Adapted | None = None,
         first: Parameters | None = None,
         body: Body | None = None,
-    ) -> Iterator[Parameters]:
-        """As :meth:`path`, by what :meth:`body` said of this support set; without it by the network at each step."""
+    ) -> Iterator[tuple[Parameters, Any]]:
+        """As :meth:`path`, by what :meth:`body` said of this support set; without it by the network at each step.
+
+        Beside the parameters stands the memory of the inner optimizer.
+        """
         own = self.initial(support.y.shape[1]) if state is None else state.parameters
-        yield own
         phi = {k: own[k] for k in self.moving}
         memory = self.inner.init(phi)
+        yield own, memory
         for step in range(steps):
             own = self.of_step(own, step)
             # No gradient is to be had with respect to nothing.
@@ -187,7 +191,7 @@ class GradientLearner(Learner):
                         found = self._gradient(self._head_loss, moved, own, Examples(body.features, support.y))
                     gradients = {k: found[k] if k in found else torch.zeros_like(p) for k, p in phi.items()}
                 phi, memory = self.inner.update(gradients, phi, memory)
-            yield {**own, **phi}
+            yield {**own, **phi}, memory
 
     @property
     def moving(self) -> list[str]:
@@ -342,8 +346,9 @@ class GradientLearner(Learner):
         size, total = self.batch_size, support.x.shape[0]
         if size is None or size >= total:
             return support
-        start = (step * size) % (total - total % size)
-        return Examples(support.x[start : start + size], support.y[start : start + size])
+        # On from where the last batch ended, and around: all examples are seen equally often.
+        turned = torch.arange(step * size, (step + 1) * size, device=support.x.device) % total
+        return Examples(support.x[turned], support.y[turned])
 
     def statistics_of(self, parameters: Parameters, support: Examples) -> norm.Statistics:
         """What the support set leaves to the queries' normalization, under the policy that keeps it."""

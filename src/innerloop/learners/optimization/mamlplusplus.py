@@ -157,7 +157,7 @@ class MAMLPlusPlus(GradientLearner):
         self.check(task.support)
         losses = []
         body = self.body(task.support)
-        for own in islice(self.walk(task.support, self.steps, body=body), 1, None):
+        for own, _ in islice(self.walk(task.support, self.steps, body=body), 1, None):
             statistics = self.statistics_of(own, task.support) if body is None else body.statistics
             raw = self.predict(Adapted(own, statistics), task.query.x)
             losses.append(self.likelihood.nll(raw, task.query.y).mean())

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from innerloop.core.inner import SGD, Adam, InnerOptimizer
+from innerloop.core.inner import SGD, Adam, CarriedAdam, InnerOptimizer
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import InputError, Task
 from innerloop.learners.optimization.gradient import GradientLearner
@@ -28,9 +28,11 @@ class Reptile(GradientLearner):
         net: any module ``[N, *F] -> [N, P]``.
         steps: inner steps k.
         lr: learning rate of the inner optimizer; ignored if ``inner`` is given.
-        optimizer: ``"Adam"`` (betas 0 and 0.999, as published) or ``"SGD"``. Adam starts afresh with each task, and its
-            first steps move every parameter by the whole rate, however small its gradient: from pre-trained weights
-            take SGD.
+        optimizer: ``"Adam"`` (betas 0 and 0.999, as published) or ``"SGD"``.
+        carry: whether Adam knows from earlier tasks how large gradients are, as in the authors' code (see
+            :class:`innerloop.inner.CarriedAdam`): that is learned with the initial parameters, and kept with them. If
+            not, it starts afresh with each task, and its first steps move every parameter by the whole rate, however
+            small its gradient.
         test_steps: inner steps outside training; default ``steps``.
         batch_size: support examples an inner step sees, in turn; ``None`` for all.
         inner: an inner optimizer in place of Adam.
@@ -53,6 +55,7 @@ class Reptile(GradientLearner):
         steps: int = 5,
         lr: float = 1e-3,
         optimizer: Literal["Adam", "SGD"] = "Adam",
+        carry: bool = True,
         test_steps: int | None = None,
         batch_size: int | None = None,
         inner: InnerOptimizer | None = None,
@@ -61,9 +64,13 @@ class Reptile(GradientLearner):
     ) -> None:
         if optimizer not in ("Adam", "SGD"):
             raise InputError(f"inner optimizer {optimizer!r} is unknown; choose 'Adam' or 'SGD', or pass inner=")
+        if inner is None and optimizer == "SGD":
+            inner = SGD(lr)
+        elif inner is None and not carry:
+            inner = Adam(lr, betas=(0.0, 0.999))
         super().__init__(
             net,
-            inner=inner or (SGD(lr) if optimizer == "SGD" else Adam(lr, betas=(0.0, 0.999))),
+            inner=inner or CarriedAdam(dict(net.named_parameters()), lr),
             steps=steps,
             test_steps=test_steps,
             first_order=True,
@@ -76,7 +83,15 @@ class Reptile(GradientLearner):
         theta = self.initial(task.support.y.shape[1])
         with torch.no_grad():
             # No query is asked, so nothing is normalized by the support set's statistics.
-            phi = self.descended(task.support)
+            for phi, memory in self.walk(task.support, self._now):  # noqa: B007
+                pass
         # The copies of a shared row move it to their mean, as the copies of all else in different tasks do.
         copies = {k: len(p) if k in self.shared else 1 for k, p in theta.items()}
-        return sum(((theta[k] - phi[k]) ** 2).sum() / (2 * copies[k]) for k in theta)  # type: ignore[return-value]
+        distance = sum(((theta[k] - phi[k]) ** 2).sum() / (2 * copies[k]) for k in theta)
+        if isinstance(self.inner, CarriedAdam):
+            start = self.inner.start(theta)
+            carried = sum(((start[k] - memory["second"][k]) ** 2).sum() / (2 * copies[k]) for k in theta)
+            carried = carried + (self.inner.weight - memory["weight"]) ** 2 / 2
+            # It has a gradient, and is no part of what the loss says.
+            distance = distance + (carried - carried.detach())
+        return distance  # type: ignore[return-value]

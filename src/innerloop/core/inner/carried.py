@@ -1,0 +1,91 @@
+"""Adam that knows from earlier tasks how large gradients are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from innerloop.core.inner.adam import Adam
+from innerloop.core.inner.base import Parameters, root
+
+
+class Carried(TypedDict):
+    """What :class:`CarriedAdam` remembers of earlier gradients."""
+
+    steps: int
+    first: Parameters
+    second: Parameters
+    weight: Tensor
+    """The sum of the weights that the mean squares are of, a scalar: below 1 until many gradients were seen."""
+
+
+class CarriedAdam(Adam):
+    """Adam whose mean squares of the gradient go on from task to task; until a task was seen it is :class:`Adam`.
+
+    Adam that starts afresh moves every parameter by the whole rate in its first step, however small its gradient, and a
+    task has few steps. Here they begin as a meta-parameter, which :class:`innerloop.Reptile` moves, as all others,
+    towards where the inner loop led. A mean of gradients, for a beta of more than 0, starts afresh all the same.
+
+    Args:
+        parameters: what is adapted, by name.
+        lr: the rate.
+        betas: decays of the running means of gradients and of their squares.
+        eps: added to the root of the latter.
+
+    Raises:
+        InputError: for what ``torch.optim.Adam`` refuses, and for a learning rate of 0.
+
+    Example:
+        >>> w = {"w": torch.tensor([1.0, 1.0])}
+        >>> adam = CarriedAdam(w, lr=0.1)
+        >>> adam.update({"w": torch.tensor([3.0, -4.0])}, w, adam.init(w))[0]
+        {'w': tensor([0.9000, 1.1000])}
+        >>> with torch.no_grad():
+        ...     _ = adam.second["w"].fill_(100.0), adam.weight.fill_(1.0)
+        >>> adam.update({"w": torch.tensor([3.0, -4.0])}, w, adam.init(w))[0]
+        {'w': tensor([0.9700, 1.0401])}
+
+    References:
+        The code of Nichol, Achiam, Schulman, *On First-Order Meta-Learning Algorithms*, 2018,
+        https://arxiv.org/abs/1803.02999, keeps the optimizer's variables from task to task.
+    """
+
+    #: Learners are kept that were trained before they carried anything: to them it is what it is untrained.
+    optional = True
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.0, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(lr, betas, eps)
+        like = next(iter(parameters.values()), torch.zeros(()))
+        # ParameterDict takes no dots in its keys.
+        self.second = nn.ParameterDict({k.replace(".", "/"): torch.zeros_like(p) for k, p in parameters.items()})
+        self.weight = nn.Parameter(like.new_zeros(()))
+
+    def start(self, parameters: Parameters) -> Parameters:
+        """The mean squares that a task starts from, in the form of its parameters."""
+        return {k: self.second[k.replace(".", "/")].expand_as(p) for k, p in parameters.items()}
+
+    def init(self, parameters: Parameters) -> Carried:  # type: ignore[override]  # noqa: D102
+        zeros = {k: torch.zeros_like(p) for k, p in parameters.items()}
+        # An outer optimizer other than the published one may lead below 0.
+        second = {k: v.clamp(min=0) for k, v in self.start(parameters).items()}
+        return {"steps": 0, "first": zeros, "second": second, "weight": self.weight.clamp(min=0)}
+
+    def update(  # type: ignore[override]  # noqa: D102
+        self, gradients: Parameters, parameters: Parameters, memory: Carried
+    ) -> tuple[Parameters, Carried]:
+        (b1, b2), steps = self.betas, memory["steps"] + 1
+        first = {k: b1 * memory["first"][k] + (1 - b1) * g for k, g in gradients.items()}
+        second = {k: b2 * memory["second"][k] + (1 - b2) * g * g for k, g in gradients.items()}
+        weight = b2 * memory["weight"] + (1 - b2)
+        rate = self.lr / (1 - b1**steps)
+        new = {k: p - rate * first[k] / (root(second[k] / weight) + self.eps) for k, p in parameters.items()}
+        return new, {"steps": steps, "first": first, "second": second, "weight": weight}
