@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import innerloop as il
-from innerloop.core.inner import SGD, Adam, AdamW, Clipped, Groups, InnerOptimizer, RMSprop, Scheduled
+from innerloop.core.inner import SGD, Adam, AdamW, CarriedAdam, Clipped, Groups, InnerOptimizer, RMSprop, Scheduled
 
 STEPS = 6
 RULES: dict[str, tuple[InnerOptimizer, Callable[..., torch.optim.Optimizer], dict[str, Any]]] = {}
@@ -96,6 +96,33 @@ def assert_same_path(found: list[dict[str, Tensor]], wanted: list[dict[str, Tens
     for one, other in zip(found, wanted, strict=True):
         for name, value in other.items():
             torch.testing.assert_close(one[name], value, rtol=1e-12, atol=1e-12)
+
+
+def test_an_adam_that_carries_nothing_yet_is_torchs() -> None:
+    """With a mean of gradients too, and a rate of its own for a parameter, as a group of torch's has it."""
+    start = {k: torch.ones_like(g) for k, g in gradients(0).items()}
+    rule = CarriedAdam(start, lr=0.1, betas=(0.5, 0.9), lrs={"head": 0.3})
+
+    def theirs(parameters: dict[str, nn.Parameter]) -> torch.optim.Optimizer:
+        groups = [{"params": [parameters["body"]]}, {"params": [parameters["head"]], "lr": 0.3}]
+        return torch.optim.Adam(groups, lr=0.1, betas=(0.5, 0.9))
+
+    for mine, wanted in zip(ours(rule, start), torchs(theirs, start), strict=True):
+        for k, p in mine.items():
+            torch.testing.assert_close(p, wanted[k], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("lrs", "words"),
+    [
+        ({"tail": 0.1}, "a rate of 'tail', and there are only body, head"),
+        ({"head": 0.0}, "must be positive and finite"),
+    ],
+)
+def test_a_carrying_adam_refuses_rates_that_are_none(lrs: dict[str, float], words: str) -> None:
+    """Of an unknown parameter, or of 0."""
+    with pytest.raises(il.InputError, match=words):
+        CarriedAdam(gradients(0), lrs=lrs)
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -343,6 +343,19 @@ def test_reptile_carries_a_mean_over_tasks_and_classes() -> None:
     torch.testing.assert_close(reptile.inner.weight.data, torch.tensor(1 - 0.99975**3, dtype=torch.float64), **CLOSE)
 
 
+@pytest.mark.parametrize(("optimizer", "carry"), [("SGD", True), ("Adam", False), ("Adam", True)])
+def test_the_head_of_a_reptile_may_have_a_rate_of_its_own(optimizer: Any, carry: bool) -> None:
+    """After one step the head has moved by its rate, and the body by its own."""
+    support = classification_task().support
+    rates = {"optimizer": optimizer, "carry": carry, "steps": 1, "lr": 0.01}
+    one = il.Reptile(il.nets.mlp(4, 8, 3).double(), **rates)
+    two = il.Reptile(one.net, head_lr=0.05, **rates)
+    theta, alike, apart = one.initial(3), one.adapt(support).parameters, two.adapt(support).parameters
+    for name, p in theta.items():
+        times = 5 if name.startswith("2.") else 1
+        torch.testing.assert_close(apart[name] - p, times * (alike[name] - p), **CLOSE)
+
+
 def test_a_carrying_reptile_that_saw_no_task_adapts_as_one_that_does_not() -> None:
     """Untrained, or with the weights of a version that carried nothing, its inner loop is that of a fresh Adam."""
     support = classification_task().support

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from innerloop.core.inner.adam import Adam
-from innerloop.core.inner.base import Parameters, root
+from innerloop.core.inner.base import Parameters, positive, root
+from innerloop.core.task import InputError
 
 
 class Carried(TypedDict):
@@ -34,9 +35,11 @@ class CarriedAdam(Adam):
         lr: the rate.
         betas: decays of the running means of gradients and of their squares.
         eps: added to the root of the latter.
+        lrs: rates of some parameters, by name, in place of ``lr``.
 
     Raises:
-        InputError: for what ``torch.optim.Adam`` refuses, and for a learning rate of 0.
+        InputError: for what ``torch.optim.Adam`` refuses, for a learning rate of 0, and for the rate of an unknown
+            parameter.
 
     Example:
         >>> w = {"w": torch.tensor([1.0, 1.0])}
@@ -62,8 +65,14 @@ class CarriedAdam(Adam):
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.0, 0.999),
         eps: float = 1e-8,
+        lrs: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(lr, betas, eps)
+        self.lrs = dict(lrs or {})
+        for name, own in self.lrs.items():
+            positive("learning rate", own)
+            if name not in parameters:
+                raise InputError(f"lrs has a rate of {name!r}, and there are only {', '.join(parameters)}")
         like = next(iter(parameters.values()), torch.zeros(()))
         # ParameterDict takes no dots in its keys.
         self.second = nn.ParameterDict({k.replace(".", "/"): torch.zeros_like(p) for k, p in parameters.items()})
@@ -86,6 +95,6 @@ class CarriedAdam(Adam):
         first = {k: b1 * memory["first"][k] + (1 - b1) * g for k, g in gradients.items()}
         second = {k: b2 * memory["second"][k] + (1 - b2) * g * g for k, g in gradients.items()}
         weight = b2 * memory["weight"] + (1 - b2)
-        rate = self.lr / (1 - b1**steps)
-        new = {k: p - rate * first[k] / (root(second[k] / weight) + self.eps) for k, p in parameters.items()}
+        rates = {k: self.lrs.get(k, self.lr) / (1 - b1**steps) for k in parameters}
+        new = {k: p - rates[k] * first[k] / (root(second[k] / weight) + self.eps) for k, p in parameters.items()}
         return new, {"steps": steps, "first": first, "second": second, "weight": weight}

@@ -11,9 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from innerloop.core.inner import SGD, Adam, CarriedAdam, InnerOptimizer
+from innerloop.core.inner import SGD, Adam, CarriedAdam, Groups, InnerOptimizer
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import InputError, Task
+from innerloop.learners.optimization.adapting import names
 from innerloop.learners.optimization.gradient import GradientLearner
 
 
@@ -33,6 +34,8 @@ class Reptile(GradientLearner):
             :class:`innerloop.inner.CarriedAdam`): that is learned with the initial parameters, and kept with them. If
             not, it starts afresh with each task, and its first steps move every parameter by the whole rate, however
             small its gradient.
+        head_lr: rate of the last layer, or of the shared head; default ``lr``. With few inner steps a larger one gives
+            the body gradients that mean something earlier.
         test_steps: inner steps outside training; default ``steps``.
         batch_size: support examples an inner step sees, in turn; ``None`` for all.
         inner: an inner optimizer in place of Adam.
@@ -56,6 +59,7 @@ class Reptile(GradientLearner):
         lr: float = 1e-3,
         optimizer: Literal["Adam", "SGD"] = "Adam",
         carry: bool = True,
+        head_lr: float | None = None,
         test_steps: int | None = None,
         batch_size: int | None = None,
         inner: InnerOptimizer | None = None,
@@ -64,13 +68,9 @@ class Reptile(GradientLearner):
     ) -> None:
         if optimizer not in ("Adam", "SGD"):
             raise InputError(f"inner optimizer {optimizer!r} is unknown; choose 'Adam' or 'SGD', or pass inner=")
-        if inner is None and optimizer == "SGD":
-            inner = SGD(lr)
-        elif inner is None and not carry:
-            inner = Adam(lr, betas=(0.0, 0.999))
         super().__init__(
             net,
-            inner=inner or CarriedAdam(dict(net.named_parameters()), lr),
+            inner=inner or _rule(net, lr, head_lr, optimizer if optimizer == "SGD" or not carry else None, shared_head),
             steps=steps,
             test_steps=test_steps,
             first_order=True,
@@ -95,3 +95,17 @@ class Reptile(GradientLearner):
             # It has a gradient, and is no part of what the loss says.
             distance = distance + (carried - carried.detach())
         return distance  # type: ignore[return-value]
+
+
+def _rule(
+    net: nn.Module, lr: float, head_lr: float | None, afresh: str | None, shared_head: str | None
+) -> InnerOptimizer:
+    """The inner optimizer: one that starts afresh with each task, or Adam that carries what it knows."""
+    head = {} if head_lr is None else dict.fromkeys(names(net, "head", shared_head), head_lr)
+    if afresh is None:
+        return CarriedAdam(dict(net.named_parameters()), lr, lrs=head)
+
+    def rule(rate: float) -> InnerOptimizer:
+        return SGD(rate) if afresh == "SGD" else Adam(rate, betas=(0.0, 0.999))
+
+    return Groups({**{name: rule(rate) for name, rate in head.items()}, "*": rule(lr)}) if head else rule(lr)
