@@ -11,6 +11,8 @@ from torch import nn
 import innerloop as il
 from innerloop import nets
 
+FLAT: dict[str, Any] = {"pool": "stride", "flat": True}
+
 
 @pytest.mark.parametrize("pool", ["max", "stride"])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 84, 84)])
@@ -23,6 +25,19 @@ def test_conv4_says_its_features(shape: tuple[int, int, int], pool: Any) -> None
     side = {28: 1, 32: 2, 84: 5}[shape[1]]
     assert nets.conv4(shape, width=8, pool="max").features == (8 * side * side,)
     assert nets.conv4(shape, width=8, pool="stride").features == (8,)
+    flat, maps = (
+        nets.conv4(shape, width=8, norm="none", **kind) for kind in (FLAT, FLAT | {"flat": False, "maps": True})
+    )
+    flat.load_state_dict(maps.state_dict())
+    assert flat(x).equal(maps(x).flatten(1))
+    assert flat.features == (8 * {28: 2, 32: 2, 84: 6}[shape[1]] ** 2,)
+
+
+@pytest.mark.parametrize("options", [{"pool": "max"}, {"pool": "stride", "maps": True}], ids=str)
+def test_flat_features_are_of_strides(options: dict[str, Any]) -> None:
+    """Max pooling has no mean that could be left out, and maps are flat in no way."""
+    with pytest.raises(il.InputError, match="leave flat out"):
+        nets.conv4(**FLAT | options)
 
 
 def test_conv4_poolings() -> None:

@@ -28,9 +28,12 @@ class Conv4(Recorded):
         pools: int,
         maps: bool,
         dropout: float,
+        flat: bool = False,
     ) -> None:
         super().__init__()
         self.shape, self.pool, self.pools, self.maps = shape, pool, pools, maps
+        #: Whether features are a mean over the image.
+        self.mean = pool == "stride" and not (flat or maps)
         channels = (shape[0], *widths)
         stride = [2 if pool == "stride" and i < pools else 1 for i in range(len(widths))]
         bias = norm == "none"
@@ -47,7 +50,7 @@ class Conv4(Recorded):
             raise InputError(
                 f"images of {shape[1]} pixels vanish after {pools} poolings: use fewer pools, larger images"
             )
-        if pool == "stride" and not maps:
+        if self.mean:
             side = 1
         #: Shape of one example's features.
         self.features: tuple[int, ...] = (widths[-1], side, side) if maps else (widths[-1] * side * side,)
@@ -68,7 +71,7 @@ class Conv4(Recorded):
             x = self.dropout(F.relu(x if shift is None else x + shift))
         if self.maps:
             return x
-        x = x.mean((2, 3)) if self.pool == "stride" else x.flatten(1)
+        x = x.mean((2, 3)) if self.mean else x.flatten(1)
         return self.out(x)
 
 
@@ -82,6 +85,7 @@ def conv4(
     pools: int = 4,
     maps: bool = False,
     dropout: float = 0.0,
+    flat: bool = False,
 ) -> Conv4:
     """The four-block network: an encoder, or a classifier with ``out`` outputs.
 
@@ -91,13 +95,15 @@ def conv4(
         out: outputs of a linear layer at the end; ``None`` for an encoder.
         norm: normalization policy, see :mod:`innerloop.norm`.
         pool: ``"max"`` (2x2 max pooling) or ``"stride"`` (convolutions of stride 2 and a mean over the image at the
-            end: a quarter of the arithmetic, and what MAML and Reptile used on Omniglot).
+            end: a quarter of the arithmetic, and what MAML used on Omniglot).
         pools: how many blocks, from the first, halve the image.
         maps: give feature maps and not vectors (for relation networks).
         dropout: probability of dropping a channel after each block.
+        flat: with ``"stride"``, give the features of all places and not their mean, as Reptile had it on Omniglot.
 
     Raises:
-        InputError: for images that are not square, or that vanish in the poolings.
+        InputError: for images that are not square, or that vanish in the poolings, or flat features of max pooling or
+            of maps.
 
     Example:
         >>> [conv4(s).features for s in ((1, 28, 28), (3, 32, 32), (3, 84, 84))]
@@ -115,7 +121,9 @@ def conv4(
         raise InputError(f"pool={pool!r}, pools={pools}: pool is 'max' or 'stride', pools lies in 0 to {len(widths)}")
     if maps and out is not None:
         raise InputError(f"maps=True gives feature maps, out={out} a classifier: choose one")
-    return Conv4((shape[0], shape[1], shape[2]), widths, out, norm, pool, pools, maps, dropout)
+    if flat and (pool != "stride" or maps):
+        raise InputError(f"flat=True is of pool='stride' without maps; pool={pool!r}, maps={maps}: leave flat out")
+    return Conv4((shape[0], shape[1], shape[2]), widths, out, norm, pool, pools, maps, dropout, flat)
 
 
 def feature_size(encoder: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
