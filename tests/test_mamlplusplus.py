@@ -14,11 +14,12 @@ from cases import episodes
 from torch import Tensor, nn
 
 import innerloop as il
+from innerloop.core.checkpoint import load_weights
 from innerloop.core.learner import stages, tell
 from innerloop.evidence import answered
 from innerloop.learners import MAMLPlusPlus
 from innerloop.learners.optimization.mamlplusplus import importance
-from innerloop.learners.tempered import fitted_temperature
+from innerloop.learners.tempered import fitted_temperature, narrowed
 
 LATER = {"multi_step_until": 0.0, "second_order_from": 0.0}
 
@@ -271,6 +272,43 @@ def test_a_temperature_from_meta_training_tasks_mends_calibration_and_no_answer(
     loaded = il.load(tmp_path / "kept")
     assert torch.equal(loaded.temperature, learner.temperature)
     assert il.evaluate(loaded, test, **scoring).calibration_error == after.calibration_error
+
+
+def test_a_shared_head_has_a_temperature_for_each_number_of_ways(tmp_path: Path) -> None:
+    """Found on tasks of 9 ways it is the likeliest there and at 3, where one inner step leads 3 times as far."""
+    pool = il.data.glyphs().train
+    torch.manual_seed(0)
+    network = il.nets.conv4((1, 28, 28), width=8, out=1, pool="stride", norm="support")
+    learner = il.MAML(network, steps=1, lr=2.0, shared_head="out", tempered=True)
+    il.fit(learner, il.FewShot(pool, ways=9, shots=1, queries=3), steps=60, lr=1e-2, how="vmap", progress=False)
+    learner.eval()
+    assert learner.by_ways is not None
+    assert learner.by_ways(9).item() == 1
+    drawn = il.FewShot(pool, ways=9, shots=1, queries=5).draw(torch.Generator().manual_seed(5), 200)
+    nine = [laws.one(drawn, index) for index in range(200)]
+    for ways, asked in ((9, nine), (3, [narrowed(task, 3) for task in nine])):
+        found = [(laws.predict(learner, task), task.query.y) for task in asked]
+        assert fitted_temperature(il.Categorical(), found) == pytest.approx(1, abs=0.25)
+        one = learner.temperature * learner.by_ways(ways)
+        torch.testing.assert_close(found[0][0] * one, _untempered(learner, asked[0]))
+    assert learner.by_ways(3).item() > 2
+    il.save(tmp_path / "kept", learner)
+    assert torch.equal(laws.predict(il.load(tmp_path / "kept"), asked[0]), laws.predict(learner, asked[0]))
+    earlier = {name: p for name, p in learner.state_dict().items() if not name.startswith("by_ways.")}
+    load_weights(learner, earlier, "an earlier version")
+
+
+def _untempered(learner: il.MAML, task: il.Task) -> torch.Tensor:
+    assert learner.temperature is not None
+    kept = learner.temperature.clone()
+    assert learner.by_ways is not None
+    power = learner.by_ways.power.clone()
+    learner.temperature.fill_(1.0)
+    learner.by_ways.power.fill_(0.0)
+    raw = laws.predict(learner, task)
+    learner.temperature.copy_(kept)
+    learner.by_ways.power.copy_(power)
+    return raw
 
 
 def test_neither_loop_sees_the_temperature(trained: tuple[il.MAML, il.FewShot]) -> None:

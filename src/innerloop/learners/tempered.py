@@ -81,6 +81,51 @@ class Tempered(Learner):
         return f"temperature={self.temperature:g}"
 
 
+class ByWays(nn.Module):
+    """How a temperature changes with the number of ways: as a power of it, 1 before it was found.
+
+    The gradient of a mean over the examples of C classes moves the row of each by 1/C of what its own examples say, so
+    that an inner loop of few steps leads to logits that are the smaller the more ways there are.
+
+    Example:
+        >>> by_ways = ByWays()
+        >>> by_ways.fit(20, 0.5, 5, 2.0)
+        >>> [by_ways(ways).item() for ways in (5, 20, 40)]
+        [4.0, 1.0, 0.5]
+    """
+
+    #: Learners are kept that were trained before there was such a thing.
+    optional = True
+    ways: Tensor
+    power: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("ways", torch.ones(()))
+        self.register_buffer("power", torch.zeros(()))
+
+    def fit(self, ways: int, temperature: float, fewer: int, other: float) -> None:
+        """Learn from temperatures for two numbers of ways. That of the first is what the power is a factor of."""
+        self.ways.fill_(ways)
+        self.power.fill_(math.log(other / temperature) / math.log(fewer / ways))
+
+    def forward(self, ways: int) -> Tensor:
+        """The factor of the temperature for a number of ways, a scalar."""
+        return (ways / self.ways) ** self.power
+
+
+def narrowed(task: Task, ways: int) -> Task:
+    """The first classes of a task and their examples alone.
+
+    Example:
+        >>> part = Examples(torch.arange(6.0).view(6, 1), torch.eye(3).repeat(2, 1))
+        >>> narrowed(Task(part, part), 2).query.x.flatten().tolist()
+        [0.0, 1.0, 3.0, 4.0]
+    """
+    kept = [part.y[:, :ways].any(1) for part in task]
+    return Task(*(Examples(part.x[one], part.y[one, :ways]) for part, one in zip(task, kept, strict=True)))
+
+
 def check_logits(likelihood: Likelihood) -> None:
     """Refuse a likelihood whose raw predictions are no logits.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar, NamedTuple, Self
@@ -19,7 +20,7 @@ from innerloop.core.modes import evaluating
 from innerloop.core.task import Examples, InputError, Task, count, take
 from innerloop.learners.optimization.adapting import last_layer, names
 from innerloop.learners.optimization.body import Body, body_of
-from innerloop.learners.tempered import check_logits, fitted_temperature
+from innerloop.learners.tempered import ByWays, check_logits, fitted_temperature, narrowed
 
 
 class Adapted(NamedTuple):
@@ -47,7 +48,8 @@ class GradientLearner(Learner):
         inner_loss: what the inner loop descends, in place of the mean negative log likelihood: a function or module of
             raw predictions ``[N, P]`` and target rows ``[N, D]`` that gives a scalar.
         tempered: outside training, divide the logits of queries by a temperature, which :meth:`calibrate` finds on
-            meta-training tasks. Neither the inner loop nor the outer one sees it, and no answer changes.
+            meta-training tasks, with a shared head one for each number of ways. Neither the inner loop nor the outer
+            one sees it, and no answer changes.
         body_from: share of the training from which the whole of ``adapts`` does; before it the head alone, as in ANIL,
             which costs less. Outside training all adapts at any time.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
@@ -111,6 +113,8 @@ class GradientLearner(Learner):
         #: What the logits of queries are divided by outside training; ``None`` where that was not asked for.
         self.temperature: Tensor | None
         self.register_buffer("temperature", torch.ones(()) if tempered else None)
+        #: How that changes with the ways, where one learner takes any number of them.
+        self.by_ways = ByWays() if tempered and self.shared else None
         self.train()
 
     @classmethod
@@ -262,7 +266,9 @@ class GradientLearner(Learner):
     def predict(self, state: Adapted, x: Tensor) -> Tensor:  # noqa: D102
         with norm.replaying(state.statistics):
             raw = self.raw(state.parameters, x)
-        return raw if self.training or self.temperature is None else raw / self.temperature
+        if self.training or self.temperature is None:
+            return raw
+        return raw / (self.temperature if self.by_ways is None else self.temperature * self.by_ways(raw.shape[-1]))
 
     def calibrate(self, tasks: Iterable[Task]) -> None:
         """Find the temperature on meta-training tasks, where one was asked for (see :class:`Learner`).
@@ -275,13 +281,24 @@ class GradientLearner(Learner):
             return
         tasks = list(tasks)
         super().calibrate(tasks)
+        each = [take(batch, index) for batch in tasks for index in range(count(batch))]
         with evaluating(self), torch.no_grad():
             self.temperature.fill_(1.0)
-            each = [take(batch, index) for batch in tasks for index in range(count(batch))]
-            found = [(self.predict(self.adapt(task.support), task.query.x), task.query.y) for task in each]
-            # Of meta-training tasks all may be told right; the prior keeps the learner from being sure of others.
-            best = fitted_temperature(self.likelihood, found, prior=1.0)
-            self.temperature.fill_(1.0 if best is None else best)
+            if self.by_ways is not None:
+                self.by_ways.power.fill_(0.0)
+            best = self._fitted(each)
+            ways = each[0].support.y.shape[1] if each else 0
+            fewer = round(math.sqrt(ways))
+            if best and self.by_ways is not None and 2 <= fewer < ways:
+                other = self._fitted([narrowed(task, fewer) for task in each])
+                self.by_ways.fit(ways, best, fewer, other or best)
+            self.temperature.fill_(best or 1.0)
+
+    def _fitted(self, tasks: list[Task]) -> float | None:
+        """The temperature of tasks, of which the queries' logits have none yet."""
+        found = [(self.predict(self.adapt(task.support), task.query.x), task.query.y) for task in tasks]
+        # Of meta-training tasks all may be told right; the prior keeps the learner from being sure of others.
+        return fitted_temperature(self.likelihood, found, prior=1.0)
 
     def initial(self, targets: int) -> Parameters:
         """theta: what a task with ``targets`` columns has of its own at the start, which is what adapts."""
