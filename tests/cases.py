@@ -240,6 +240,15 @@ PROTONETS = [
         fit={"steps": 60, "lr": 1e-2},
     ),
     Case(
+        "under-views",
+        lambda: il.learners.UnderViews(il.ProtoNet(conv("group")), shift=1.0, flip=True),
+        **PICTURES,
+        margin=0.1,
+        norm="group",
+        folds=True,
+        fit={"steps": 60, "lr": 1e-2},
+    ),
+    Case(
         "protonet-dropout",
         lambda: il.ProtoNet(il.nets.mlp(8, 64, 16, dropout=0.2)),
         **BLOBS,

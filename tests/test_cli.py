@@ -18,7 +18,7 @@ from laws import assert_same
 import innerloop as il
 from innerloop.cli.app import main
 from innerloop.core import checkpoint
-from innerloop.recipes import load
+from innerloop.recipes import load, load_run
 
 TINY = ["--set", "net.width=8", "--ways", "5", "--queries", "3", "--tasks-per-step", "2", "--set", "validation.tasks=4"]
 
@@ -65,6 +65,29 @@ def test_train_leaves_recipe_metrics_and_checkpoints(run_folder: Path) -> None:
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert checkpoint.load(run_folder / "last.safetensors")[1]["step"] == 6
     assert il.bundle.read(run_folder).origin["data"] == facts["recipe"]["data"]
+
+
+def test_evaluate_under_views_is_the_learner_under_half_of_the_training_changes(cli: Cli, run_folder: Path) -> None:
+    """``--views`` sees what :class:`UnderViews` of half the recipe's augmentation sees, on the same tasks."""
+    words = ("evaluate", run_folder, "--ways", 5, "--shots", 1, "--queries", 3, "--tasks", 20, "--json")
+    (_, plain, _), (_, seen, _) = cli(*words), cli(*words, "--views")
+    plain, seen = json.loads(plain), json.loads(seen)
+    recipe = load_run(run_folder)[0]
+    halves = {name: recipe.augment[name] / 2 for name in ("shift", "rotate", "scale", "shear")}
+    learner = il.learners.UnderViews(load(run_folder), **halves)
+    sampler = recipe.episodes_of(recipe.source(), "test", ways=5, shots=1, queries=3)
+    assert seen["accuracy"] == il.evaluate(learner, sampler, tasks=20).json()["accuracy"]
+    assert seen["nll"] != plain["nll"]
+    assert seen["episodes"] == plain["episodes"]
+
+
+def test_views_of_a_run_without_changes_are_refused(cli: Cli, tmp_path: Path) -> None:
+    """Nothing says which they would be."""
+    still = ["--set", "augment.probability=0"]
+    assert cli("train", "protonet", "--steps", 0, "--out", tmp_path / "run", *TINY, *still)[0] == 0
+    code, _, err = cli("evaluate", tmp_path / "run", "--views", "--tasks", 2)
+    assert code == 2
+    assert "nothing says which views to see: leave views out" in " ".join(err.split())
 
 
 def test_evaluate_prints_the_promised_keys_and_the_same_twice(cli: Cli, run_folder: Path) -> None:

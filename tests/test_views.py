@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from torch.nn import functional as F
 
 import innerloop as il
 from innerloop.data import Augment
-from innerloop.learners import NearestView
+from innerloop.learners import NearestView, UnderViews
 from innerloop.learners.metric.views import ManyViews
+from innerloop.learners.under_views import Looks
 
 
 class Corner(nn.Module):
@@ -135,3 +137,70 @@ def test_exchanged_parts_are_each_the_support_set_once(made: Callable[..., il.Le
     assert lifted.allclose(exchanged.expand(2))
     with pytest.raises(il.InputError, match="2 queries are no parts of 3"):
         made(exchange=True).loss(il.Task(parts[0], il.Examples(parts[1].x[:2], parts[1].y[:2])))
+
+
+def pictures(ways: int = 3, shots: int = 2) -> il.Task:
+    generator = torch.Generator().manual_seed(2)
+    y = torch.eye(ways).repeat(shots, 1)
+    return il.Task(*(il.Examples(torch.rand(ways * shots, 1, 8, 8, generator=generator), y) for _ in range(2)))
+
+
+def encoder() -> nn.Module:
+    torch.manual_seed(0)
+    return il.nets.conv4((1, 8, 8), width=4, pools=2, norm="group").eval()
+
+
+def test_prototypes_under_views_are_those_of_averaged_features() -> None:
+    task, net = pictures(), encoder()
+    learner = UnderViews(il.ProtoNet(net), shift=1.0, rotate=8.0, flip=True).eval()
+    looks = Looks(shift=1.0, rotate=8.0, flip=True)
+
+    def averaged(x: Tensor) -> Tensor:
+        return torch.stack([net(view) for view in looks(x).unbind(1)]).mean(0)
+
+    plain = il.learners.Prototypes()
+    state = plain.adapt(il.Examples(averaged(task.support.x), task.support.y))
+    wanted = plain.predict(state, averaged(task.query.x)).softmax(-1)
+    found = learner.predict(learner.adapt(task.support), task.query.x).softmax(-1)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_an_inner_loop_under_views_learns_from_each_of_them() -> None:
+    """A MAML adapts to all views of its support set, and its logits are the mean over a query's."""
+    task, looks = pictures(), Looks(scale=0.1)
+    torch.manual_seed(0)
+    maml = il.MAML(il.nets.conv4((1, 8, 8), width=4, out=3, pools=2, norm="support"), lr=0.1).eval()
+    views = looks(task.support.x)
+    state = maml.adapt(il.Examples(torch.cat(views.unbind(1)), torch.cat([task.support.y] * 3)))
+    wanted = torch.stack([maml.predict(state, view) for view in looks(task.query.x).unbind(1)]).mean(0)
+    learner = UnderViews(maml, scale=0.1).eval()
+    torch.testing.assert_close(learner.predict(learner.adapt(task.support), task.query.x), wanted)
+    assert learner.split() == (None, learner)
+
+
+def test_views_are_seen_through_an_encoder_once() -> None:
+    task = pictures()
+    learner = UnderViews(il.ProtoNet(encoder()), shear=5.0).eval()
+    net, head = learner.split()
+    assert net is not None
+    state = head.adapt(il.Examples(net(task.support.x), task.support.y))
+    found = head.predict(state, net(task.query.x))
+    torch.testing.assert_close(found, learner.predict(learner.adapt(task.support), task.query.x))
+
+
+def test_training_sees_no_views(tmp_path: Path) -> None:
+    task, inner = pictures(), il.ProtoNet(encoder())
+    learner = UnderViews(inner, flip=True)
+    assert learner.loss(task).equal(inner.loss(task))
+    assert learner.backbone() is inner.backbone()
+    il.save(tmp_path / "kept", learner)
+    assert il.load(tmp_path / "kept").predict(learner.adapt(task.support), task.query.x).shape == (1, 6, 3)
+
+
+def test_views_that_are_none_are_refused() -> None:
+    with pytest.raises(il.InputError, match="no view beside the image"):
+        UnderViews(il.ProtoNet(encoder()))
+    with pytest.raises(il.InputError, match="rotate is -1"):
+        UnderViews(il.ProtoNet(encoder()), rotate=-1)
+    with pytest.raises(il.InputError, match="no logits"):
+        UnderViews(il.ProtoNet(encoder(), likelihood=il.Gaussian()), flip=True)

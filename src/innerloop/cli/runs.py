@@ -216,6 +216,7 @@ def scored(
     device: str | None,
     inner_steps: int | None = None,
     norm: str | None = None,
+    views: bool = False,
 ) -> Report:
     """The report of a run on tasks."""
     from innerloop.core.allocator import keep_memory
@@ -223,7 +224,7 @@ def scored(
     from innerloop.recipes import load
 
     keep_memory()
-    learner = load(run, policy=norm, test_steps=inner_steps)
+    learner = load(run, policy=norm, test_steps=inner_steps, views=views)
     return evaluate(learner, sampler, tasks=tasks, seed=seed, device=device)
 
 
@@ -266,10 +267,11 @@ def uncertain(
     device: str | None,
     inner_steps: int | None = None,
     norm: str | None = None,
+    views: bool = False,
 ) -> Uncertainty:
     """How far the probabilities of a run can be trusted; whatever is fitted sees the known tasks alone."""
     from innerloop.evidence.uncertainty import uncertainty
     from innerloop.recipes import load
 
-    learner = load(run, policy=norm, test_steps=inner_steps)
+    learner = load(run, policy=norm, test_steps=inner_steps, views=views)
     return uncertainty(learner, sampler, known, tasks=tasks, seed=seed, device=device)

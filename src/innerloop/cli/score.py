@@ -31,6 +31,9 @@ def evaluate(
     split: Split = "test",
     inner_steps: Annotated[int | None, typer.Option(help="inner steps, in place of the recipe's")] = None,
     norm: Annotated[str | None, typer.Option(help="normalization policy, in place of the recipe's")] = None,
+    views: Annotated[
+        bool, typer.Option("--views", help="see each image also moved and mirrored, by half of the training's changes")
+    ] = False,
     data: Annotated[str | None, typer.Option(help="another data set than it was trained on")] = None,
     root: Annotated[Path | None, typer.Option(help="folder of that data set")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for the tasks and scores; default RUN/evaluations")] = None,
@@ -53,7 +56,7 @@ def evaluate(
     sampler, facts = runs.judged_by(run, ways, shots, queries, split, data=data, root=root)
     known = runs.known_tasks(run, sampler, ways, shots, queries, split, data=data, root=root) if uncertainty else None
     distributed.first(lambda: check_writable(folder))
-    how: dict[str, Any] = {"seed": seed, "device": device, "inner_steps": inner_steps, "norm": norm}
+    how: dict[str, Any] = {"seed": seed, "device": device, "inner_steps": inner_steps, "norm": norm, "views": views}
     report = runs.scored(run, sampler, tasks=tasks, **how)
     sure = runs.uncertain(run, sampler, known, tasks=tasks, **how) if known is not None else None
     others = [runs.scored(one, sampler, tasks=tasks, **how) for one in also or ()]
@@ -69,7 +72,8 @@ def evaluate(
     kind += f"-{data}" if data else ""
     kind += f"-norm_{norm}" if norm else ""
     kind += f"-{inner_steps}steps" if inner_steps is not None else ""
-    facts = {**facts, "inner_steps": inner_steps, "device": device_name(find_device(device or "cpu"))}
+    kind += "-views" if views else ""
+    facts = {**facts, "inner_steps": inner_steps, "views": views, "device": device_name(find_device(device or "cpu"))}
     save_report(report, folder, f"{split}-{kind}-{tasks}tasks-seed{seed}", facts)
 
 

@@ -55,6 +55,7 @@ from innerloop.learners.transfer.contrastive import Contrastive, ContrastiveHead
 from innerloop.learners.transfer.finetune import FineTune
 from innerloop.learners.transfer.multitask import MultiTask, TaskHeads
 from innerloop.learners.transfer.rotation import Rotation
+from innerloop.learners.under_views import UnderViews
 
 __all__ = [
     "AGEM",
@@ -125,5 +126,6 @@ __all__ = [
     "Tanimoto",
     "TaskHeads",
     "Tempered",
+    "UnderViews",
     "Versa",
 ]

@@ -19,6 +19,7 @@ from innerloop.core.learner import Learner
 from innerloop.core.parts import is_own
 from innerloop.core.task import InputError
 from innerloop.core.version import versions
+from innerloop.learners.under_views import UnderViews
 from innerloop.recipes.defaults import defaults
 from innerloop.recipes.recipe import Recipe, learner_names
 from innerloop.training.callbacks import Callback
@@ -93,16 +94,21 @@ def recipe_for(folder: str | Path, data: str) -> Recipe:
     return defaults(name, data) if name in learner_names() else Recipe(name, data)
 
 
-def load(folder: str | Path, *, policy: str | None = None, test_steps: int | None = None) -> Learner:
+def load(
+    folder: str | Path, *, policy: str | None = None, test_steps: int | None = None, views: bool = False
+) -> Learner:
     """The trained learner of a run folder, in evaluation mode; its data are not needed.
 
     Args:
         folder: written by ``innerloop train --out``.
         policy: a normalization policy in place of the recipe's.
         test_steps: inner steps in place of the recipe's.
+        views: see each image under views as well, :class:`~innerloop.learners.UnderViews` of half the largest changes
+            that training made.
 
     Raises:
-        InputError: if the folder holds no run, a damaged one, or one of another version.
+        InputError: if the folder holds no run, a damaged one, or one of another version, or for views of a run that was
+            trained without changes.
     """
     named = load_run(folder)[0].parts() if (Path(folder) / RECIPE_FILE).exists() else []
     # What a recipe names by package.module:Name was asked for by whoever trained it.
@@ -116,7 +122,19 @@ def load(folder: str | Path, *, policy: str | None = None, test_steps: int | Non
         learner.test_steps = test_steps  # type: ignore[assignment]
     if policy is not None:
         norm.convert(learner, policy)
-    return learner.eval()
+    return (_under_views(learner, folder) if views else learner).eval()
+
+
+def _under_views(learner: Learner, folder: str | Path) -> Learner:
+    changes = load_run(folder)[0].augment
+    moves = {name: changes[name] / 2 for name in ("shift", "rotate", "scale", "shear") if changes.get(name)}
+    flip = bool(changes.get("flip"))
+    if changes.get("probability") == 0 or not (moves or flip):
+        raise InputError(
+            f"{folder} was trained on images as they are, so that nothing says which views to see: leave views out, or "
+            f"wrap the learner in innerloop.learners.UnderViews"
+        )
+    return UnderViews(learner, **moves, flip=flip)
 
 
 def start_from(learner: Learner, folder: str | Path) -> list[str]:

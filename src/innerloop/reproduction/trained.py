@@ -23,7 +23,7 @@ class Row:
         train: arguments of ``innerloop train``: the learner, then options; the data set is the table's.
         minutes: that it takes on two cores, with validation and the run that it starts from; 0 if unknown.
         columns: those of the table that it is judged on; default all.
-        evaluate: arguments of its evaluation in place of the columns': ``norm``, ``inner_steps``.
+        evaluate: arguments of its evaluation in place of the columns': ``norm``, ``inner_steps``, ``views``.
         tasks: test tasks of a column, in place of the table's.
         run: the row whose run this one judges, in place of one of its own.
         init: the row whose network the training starts from.

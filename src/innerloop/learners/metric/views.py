@@ -18,9 +18,9 @@ from innerloop.core.construction import Recorded
 from innerloop.core.layout import fast_layout
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError, transformed
-from innerloop.data.augment import Augment
 from innerloop.learners.head import Head, distance_scale
 from innerloop.learners.heads.prototypes import ClassSums
+from innerloop.learners.under_views import Looks
 
 
 class ManyViews(Recorded):
@@ -47,8 +47,6 @@ class ManyViews(Recorded):
         torch.Size([3, 5, 8, 8])
     """
 
-    looks: Tensor
-
     def __init__(
         self,
         networks: Sequence[nn.Module],
@@ -63,17 +61,11 @@ class ManyViews(Recorded):
         if not networks:
             raise InputError("there is no network to see the views: give at least one encoder")
         self.networks, self.symmetries = nn.ModuleList(networks), symmetries
-        self.change = Augment(shift=shift, rotate=rotate, scale=scale, shear=shear)
-        # The numbers that Augment reads: 0.5 is no change, 0 and 1 the largest either way.
-        still = torch.tensor([0.5] * 5 + [1.0, 0.0])
-        amounts = (rotate, scale, shear, shift, shift)
-        ends = [(place, end) for place, amount in enumerate(amounts) if amount for end in (0.0, 1.0)]
-        moved = [still.index_fill(0, torch.tensor(place), end) for place, end in ends]
-        self.register_buffer("looks", torch.stack([still, *moved]), persistent=False)
+        self.looks = Looks(shift=shift, rotate=rotate, scale=scale, shear=shear)
 
     def forward(self, x: Tensor) -> Tensor:
         """Of images ``[N, C, S, S]``."""
-        views = [x, *(self.change(x, look.expand(len(x), -1)) for look in self.looks[1:])]
+        views = self.looks(x).unbind(1)
         return torch.stack(
             [torch.stack([self._seen(n, v) for n in self.networks for v in self._forms(view)], 1) for view in views], 1
         )

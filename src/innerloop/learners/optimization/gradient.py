@@ -146,7 +146,7 @@ class GradientLearner(Learner):
     def descended(self, support: Examples, state: Adapted | None = None, body: Body | None = None) -> Parameters:
         """The parameters that a task has of its own after the inner loop."""
         # One after the other, so that the memory is that of one.
-        for own, _ in self.walk(support, self._now, state, body=body):  # noqa: B007
+        for own, _ in self.walk(support, None, state, body=body):  # noqa: B007
             pass
         return own
 
@@ -169,15 +169,16 @@ class GradientLearner(Learner):
     def walk(
         self,
         support: Examples,
-        steps: int,
+        steps: int | None,
         state: Adapted | None = None,
         first: Parameters | None = None,
         body: Body | None = None,
     ) -> Iterator[tuple[Parameters, Any]]:
         """As :meth:`path`, by what :meth:`body` said of this support set; without it by the network at each step.
 
-        Beside the parameters stands the memory of the inner optimizer.
+        Beside the parameters stands the memory of the inner optimizer. ``steps=None`` is as many as this mode takes.
         """
+        steps = self._now if steps is None else steps
         own = self.initial(support.y.shape[1]) if state is None else state.parameters
         phi = {k: own[k] for k in self.moving}
         memory = self.inner.init(phi)

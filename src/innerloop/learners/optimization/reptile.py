@@ -83,7 +83,7 @@ class Reptile(GradientLearner):
         theta = self.initial(task.support.y.shape[1])
         with torch.no_grad():
             # No query is asked, so nothing is normalized by the support set's statistics.
-            for phi, memory in self.walk(task.support, self._now):  # noqa: B007
+            for phi, memory in self.walk(task.support, None):  # noqa: B007
                 pass
         # The copies of a shared row move it to their mean, as the copies of all else in different tasks do.
         copies = {k: len(p) if k in self.shared else 1 for k, p in theta.items()}
