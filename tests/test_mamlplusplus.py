@@ -14,6 +14,7 @@ from cases import episodes
 from torch import Tensor, nn
 
 import innerloop as il
+from innerloop.bundle.weights import fill
 from innerloop.core.checkpoint import load_weights
 from innerloop.core.learner import stages, tell
 from innerloop.evidence import answered
@@ -296,6 +297,9 @@ def test_a_shared_head_has_a_temperature_for_each_number_of_ways(tmp_path: Path)
     assert torch.equal(laws.predict(il.load(tmp_path / "kept"), asked[0]), laws.predict(learner, asked[0]))
     earlier = {name: p for name, p in learner.state_dict().items() if not name.startswith("by_ways.")}
     load_weights(learner, earlier, "an earlier version")
+    assert fill(learner, earlier) is None
+    half = {name: p for name, p in learner.state_dict().items() if name != "by_ways.power"}
+    assert fill(learner, half) == "lacks the weight 'by_ways.power'"
 
 
 def _untempered(learner: il.MAML, task: il.Task) -> torch.Tensor:

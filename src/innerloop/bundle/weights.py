@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from innerloop.core.checkpoint import with_optional
 from innerloop.core.task import InputError
 
 
@@ -31,8 +32,10 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
 def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> str | None:
     """Give a module its tensors, of whatever dtype they are: all of them, or none and the reason.
 
-    A buffer may have another shape than the module was built with, or not be there yet: what was calibrated is.
+    A buffer may have another shape than the module was built with, or not be there yet: what was calibrated is. A part
+    that is optional may be absent, see :func:`innerloop.core.checkpoint.with_optional`.
     """
+    tensors = with_optional(module, tensors)
     parameters = dict(module.named_parameters(remove_duplicate=False))
     buffers = {
         f"{place}.{leaf}" if place else leaf: (part, leaf, buffer)

@@ -227,7 +227,7 @@ def _report(how: How, folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
     sampler, _ = runs.judged_by(folder, **sizes, split="test", root=_root(how, folder))
     report = runs.scored(
         folder, sampler, tasks=asked["tasks"], seed=0, device=how.device, inner_steps=asked.get("inner_steps"),
-        norm=asked.get("norm"), views=asked.get("views", False),
+        norm=asked.get("norm"), views=asked.get("views", False), root=_root(how, folder),
     ).json()  # fmt: skip
     kept.parent.mkdir(exist_ok=True)
     write_text_atomically(kept, json.dumps({"of": of, "report": report}) + "\n")

@@ -217,6 +217,7 @@ def scored(
     inner_steps: int | None = None,
     norm: str | None = None,
     views: bool = False,
+    root: Path | None = None,
 ) -> Report:
     """The report of a run on tasks."""
     from innerloop.core.allocator import keep_memory
@@ -224,7 +225,7 @@ def scored(
     from innerloop.recipes import load
 
     keep_memory()
-    learner = load(run, policy=norm, test_steps=inner_steps, views=views)
+    learner = load(run, policy=norm, test_steps=inner_steps, views=views, root=root)
     return evaluate(learner, sampler, tasks=tasks, seed=seed, device=device)
 
 
@@ -268,10 +269,11 @@ def uncertain(
     inner_steps: int | None = None,
     norm: str | None = None,
     views: bool = False,
+    root: Path | None = None,
 ) -> Uncertainty:
     """How far the probabilities of a run can be trusted; whatever is fitted sees the known tasks alone."""
     from innerloop.evidence.uncertainty import uncertainty
     from innerloop.recipes import load
 
-    learner = load(run, policy=norm, test_steps=inner_steps, views=views)
+    learner = load(run, policy=norm, test_steps=inner_steps, views=views, root=root)
     return uncertainty(learner, sampler, known, tasks=tasks, seed=seed, device=device)

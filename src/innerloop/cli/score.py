@@ -57,6 +57,8 @@ def evaluate(
     known = runs.known_tasks(run, sampler, ways, shots, queries, split, data=data, root=root) if uncertainty else None
     distributed.first(lambda: check_writable(folder))
     how: dict[str, Any] = {"seed": seed, "device": device, "inner_steps": inner_steps, "norm": norm, "views": views}
+    # Of another data set it says nothing about the run's own.
+    how["root"] = root if data is None else None
     report = runs.scored(run, sampler, tasks=tasks, **how)
     sure = runs.uncertain(run, sampler, known, tasks=tasks, **how) if known is not None else None
     others = [runs.scored(one, sampler, tasks=tasks, **how) for one in also or ()]

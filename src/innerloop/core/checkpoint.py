@@ -107,20 +107,28 @@ def read_facts(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def with_optional(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, and for each part of the module that is optional and absent as a whole what it was built with.
+
+    Parts whose ``optional`` is true came later than some files: without them a learner is as it was.
+    """
+    own, found = module.state_dict(), dict(tensors)
+    for prefix, part in module.named_modules():
+        names = [name for name in own if name.startswith(f"{prefix}.")] if getattr(part, "optional", False) else []
+        if not any(name in tensors for name in names):
+            found |= {name: own[name] for name in names}
+    return found
+
+
 def load_weights(module: nn.Module, tensors: dict[str, Tensor], where: str | Path) -> None:
     """Load weights by name, all of them and no others.
 
-    Parts whose ``optional`` is true may be absent as a whole, as they are in files of before there were such parts:
-    they stay as they were built.
+    Optional parts may be absent, see :func:`with_optional`.
 
     Raises:
         InputError: naming the first weight that is missing, unknown or of another shape.
     """
-    own = module.state_dict()
-    for prefix, part in module.named_modules():
-        names = [name for name in own if name.startswith(f"{prefix}.")] if getattr(part, "optional", False) else []
-        if not any(name in tensors for name in names):
-            tensors = tensors | {name: own[name] for name in names}
+    own, tensors = module.state_dict(), with_optional(module, tensors)
     for name in sorted(own.keys() | tensors.keys()):
         if name not in tensors or name not in own:
             side = "lacks" if name not in tensors else "has, and the learner has not,"

@@ -17,12 +17,15 @@ from innerloop.core.facts import Facts
 from innerloop.core.files import write_text_atomically
 from innerloop.core.learner import Learner
 from innerloop.core.parts import is_own
+from innerloop.core.random import generator
 from innerloop.core.task import InputError
 from innerloop.core.version import versions
+from innerloop.learners.optimization.gradient import GradientLearner
 from innerloop.learners.under_views import UnderViews
 from innerloop.recipes.defaults import defaults
 from innerloop.recipes.recipe import Recipe, learner_names
 from innerloop.training.callbacks import Callback
+from innerloop.training.validation import CALIBRATION_BATCHES
 
 RECIPE_FILE = "recipe.json"
 
@@ -95,13 +98,20 @@ def recipe_for(folder: str | Path, data: str) -> Recipe:
 
 
 def load(
-    folder: str | Path, *, policy: str | None = None, test_steps: int | None = None, views: bool = False
+    folder: str | Path,
+    *,
+    policy: str | None = None,
+    test_steps: int | None = None,
+    views: bool = False,
+    root: str | Path | None = None,
 ) -> Learner:
-    """The trained learner of a run folder, in evaluation mode; its data are not needed.
+    """The trained learner of a run folder, in evaluation mode; its data are not needed, with one exception.
 
     Args:
         folder: written by ``innerloop train --out``.
-        policy: a normalization policy in place of the recipe's.
+        policy: a normalization policy in place of the recipe's. For running statistics of a network that was trained
+            without any they are measured now, on unaugmented meta-training tasks, and a temperature with them.
+        root: the folder of these, in place of the recipe's.
         test_steps: inner steps in place of the recipe's.
         views: see each image under views as well, :class:`~innerloop.learners.UnderViews` of half the largest changes
             that training made.
@@ -121,8 +131,23 @@ def load(
             raise InputError(f"the number of inner steps is {test_steps}; it must be at least 0")
         learner.test_steps = test_steps  # type: ignore[assignment]
     if policy is not None:
+        measured = policy == "running" and norm.policy(learner) in ("support", "batch")
         norm.convert(learner, policy)
+        if measured:
+            _measure(learner, folder, root)
     return (_under_views(learner, folder) if views else learner).eval()
+
+
+def _measure(learner: Learner, folder: str | Path, root: str | Path | None) -> None:
+    """Let a learner look at the tasks that it would have looked at in training, had it had running statistics."""
+    recipe = load_run(folder)[0]
+    recipe.root = str(root) if root is not None else recipe.root
+    sampler = recipe.sampler(recipe.source())
+    tasks = [sampler.plain(generator(recipe.seed, "calibrate", i), 1) for i in range(CALIBRATION_BATCHES)]
+    if isinstance(learner, GradientLearner):
+        # Its inner loop must not move them, so that it does not measure them either.
+        norm.calibrate(learner.backbone(), (part.x.flatten(0, 1) for task in tasks for part in task if part.x.numel()))
+    learner.eval().calibrate(tasks)
 
 
 def _under_views(learner: Learner, folder: str | Path) -> Learner:
