@@ -18,7 +18,9 @@ from laws import assert_same
 import innerloop as il
 from innerloop.cli.app import main
 from innerloop.core import checkpoint
+from innerloop.core.random import generator
 from innerloop.recipes import load, load_run
+from innerloop.training.validation import CALIBRATION_BATCHES
 
 TINY = ["--set", "net.width=8", "--ways", "5", "--queries", "3", "--tasks-per-step", "2", "--set", "validation.tasks=4"]
 
@@ -79,6 +81,20 @@ def test_evaluate_under_views_is_the_learner_under_half_of_the_training_changes(
     assert seen["accuracy"] == il.evaluate(learner, sampler, tasks=20).json()["accuracy"]
     assert seen["nll"] != plain["nll"]
     assert seen["episodes"] == plain["episodes"]
+
+
+def test_running_statistics_of_a_run_without_any_are_those_of_its_training_tasks(cli: Cli, tmp_path: Path) -> None:
+    """``--norm running`` of a MAML trained on support statistics: the mean over unaugmented meta-training tasks."""
+    assert cli("train", "maml", "--steps", 3, "--out", tmp_path / "run", *TINY, "--quiet")[0] == 0
+    code, out, _ = cli("evaluate", tmp_path / "run", "--norm", "running", "--tasks", 5, "--queries", 2, "--json")
+    assert (code, json.loads(out)["norm"]) == (0, "running")
+    net = load(tmp_path / "run", policy="running").net
+    recipe = load_run(tmp_path / "run")[0]
+    sampler, means = recipe.sampler(recipe.source()), []
+    for i in range(CALIBRATION_BATCHES):
+        task = sampler.plain(generator(recipe.seed, "calibrate", i), 1)
+        means += [net.convolutions[0](part.x[0]).mean((0, 2, 3)) for part in task]
+    torch.testing.assert_close(net.norms[0].running_mean, torch.stack(means).mean(0))
 
 
 def test_views_of_a_run_without_changes_are_refused(cli: Cli, tmp_path: Path) -> None:
