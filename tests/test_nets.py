@@ -36,7 +36,7 @@ def test_conv4_says_its_features(shape: tuple[int, int, int], pool: Any) -> None
 @pytest.mark.parametrize("options", [{"pool": "max"}, {"pool": "stride", "maps": True}], ids=str)
 def test_flat_features_are_of_strides(options: dict[str, Any]) -> None:
     """Max pooling has no mean that could be left out, and maps are flat in no way."""
-    with pytest.raises(il.InputError, match="leave flat out"):
+    with pytest.raises(il.InputError, match="set flat=False"):
         nets.conv4(**FLAT | options)
 
 

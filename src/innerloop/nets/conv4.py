@@ -122,7 +122,7 @@ def conv4(
     if maps and out is not None:
         raise InputError(f"maps=True gives feature maps, out={out} a classifier: choose one")
     if flat and (pool != "stride" or maps):
-        raise InputError(f"flat=True is of pool='stride' without maps; pool={pool!r}, maps={maps}: leave flat out")
+        raise InputError(f"flat=True is of pool='stride' without maps; pool={pool!r}, maps={maps}: set flat=False")
     return Conv4((shape[0], shape[1], shape[2]), widths, out, norm, pool, pools, maps, dropout, flat)
 
 
