@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from innerloop.core.inner import SGD, Adam, CarriedAdam, Groups, InnerOptimizer
+from innerloop.core.lazy import check_materialized
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import InputError, Task
 from innerloop.learners.optimization.adapting import names
@@ -68,6 +69,8 @@ class Reptile(GradientLearner):
     ) -> None:
         if optimizer not in ("Adam", "SGD"):
             raise InputError(f"inner optimizer {optimizer!r} is unknown; choose 'Adam' or 'SGD', or pass inner=")
+        # What is carried has the shapes of the parameters.
+        check_materialized(net)
         super().__init__(
             net,
             inner=inner or _rule(net, lr, head_lr, optimizer if optimizer == "SGD" or not carry else None, shared_head),
