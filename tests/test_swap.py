@@ -162,7 +162,7 @@ def test_a_layer_under_two_names_adapts_under_either() -> None:
 def test_lazy_layers_are_refused_until_they_have_seen_a_batch(layer: nn.Module) -> None:
     """By name and with the remedy, in each learner; then they train."""
     net = nn.Sequential(nn.Linear(8, 8), layer)
-    for make in (il.MAML, il.ANIL, il.Reptile):
+    for make in (il.MAML, il.ANIL, il.Reptile, il.MetaSGD, il.learners.MAMLPlusPlus):
         with pytest.raises(il.InputError, match=r"layer '1' \(Lazy.*\) is lazy.*run one batch"):
             make(net)
     sampler = il.data.FewShot(il.Pool.of(torch.randn(40, 8), [i // 10 for i in range(40)]), ways=3, shots=2, queries=2)

@@ -224,10 +224,11 @@ def _report(how: How, folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
     if kept.exists() and (before := json.loads(kept.read_text()))["of"] == of:
         return dict(before["report"])
     sizes = {name: asked.get(name) for name in ("ways", "shots", "queries")}
-    sampler, _ = runs.judged_by(folder, **sizes, split="test", root=_root(how, folder))
+    root = _root(how, folder)
+    sampler, _ = runs.judged_by(folder, **sizes, split="test", root=root)
     report = runs.scored(
         folder, sampler, tasks=asked["tasks"], seed=0, device=how.device, inner_steps=asked.get("inner_steps"),
-        norm=asked.get("norm"), views=asked.get("views", False), root=_root(how, folder),
+        norm=asked.get("norm"), views=asked.get("views", False), root=root,
     ).json()  # fmt: skip
     kept.parent.mkdir(exist_ok=True)
     write_text_atomically(kept, json.dumps({"of": of, "report": report}) + "\n")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from innerloop.core import norm
 from innerloop.core.inner import LearnedRates, Parameters
+from innerloop.core.lazy import check_materialized
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import InputError, Task
 from innerloop.learners.optimization.adapting import names
@@ -90,6 +91,8 @@ class MAMLPlusPlus(GradientLearner):
             check_share(name, share)
         if steps < 1:
             raise InputError(f"steps is {steps}; it must be at least 1, or there is nothing to learn rates for")
+        # What is learned for each step has the types and shapes of the parameters.
+        check_materialized(net)
         scales = _of_norms(net) if norm_per_step else {}
         chosen = [name for name in names(net, adapts, shared_head) if name not in scales]
         super().__init__(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from innerloop.core.inner import LearnedRates
+from innerloop.core.lazy import check_materialized
 from innerloop.core.likelihood import Likelihood
 from innerloop.learners.optimization.adapting import names
 from innerloop.learners.optimization.gradient import GradientLearner
@@ -55,6 +56,8 @@ class MetaSGD(GradientLearner):
         tempered: bool = False,
         likelihood: Likelihood | None = None,
     ) -> None:
+        # A rate for each number has the shapes of the parameters.
+        check_materialized(net)
         chosen = names(net, adapts, shared_head)
         super().__init__(
             net,

@@ -35,8 +35,8 @@ class Reptile(GradientLearner):
             :class:`innerloop.inner.CarriedAdam`): that is learned with the initial parameters, and kept with them. If
             not, it starts afresh with each task, and its first steps move every parameter by the whole rate, however
             small its gradient.
-        head_lr: rate of the last layer, or of the shared head; default ``lr``. With few inner steps a larger one gives
-            the body gradients that mean something earlier.
+        head_lr: rate of the last layer, or of the shared head; default ``lr``; ignored if ``inner`` is given. With few
+            inner steps a larger one gives the body gradients that mean something earlier.
         test_steps: inner steps outside training; default ``steps``.
         batch_size: support examples an inner step sees, in turn; ``None`` for all.
         inner: an inner optimizer in place of Adam.
