@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors.torch import save_file
 from torch import Tensor
 
-from innerloop.core.checkpoint import read_tensors
+from innerloop.core.checkpoint import read_tensors, write_tensors
 from innerloop.core.files import remove, sync, temporary_beside, write_text_atomically, writing
 from innerloop.core.task import InputError
 
@@ -89,7 +88,7 @@ def _write_tensors(folder: Path, part: str, tensors: Mapping[str, Tensor]) -> di
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     temporary = temporary_beside(folder / part)
     try:
-        save_file(flat, str(temporary), {"format": "pt"})
+        write_tensors(temporary, flat, {"format": "pt"})
         sync(temporary)
         os.chmod(temporary, 0o644)
         digest = _hashed(temporary)

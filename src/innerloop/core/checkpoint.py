@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from innerloop.core.files import write_atomically
@@ -37,7 +37,15 @@ def save(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping[str, An
     flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(facts)
     metadata = {"format": str(FORMAT), "facts": text, "sha256": checksum(flat, text)}
-    write_atomically(Path(path), lambda temporary: save_file(flat, temporary, metadata))
+    write_atomically(Path(path), lambda temporary: write_tensors(temporary, flat, metadata))
+
+
+def write_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file under this name alone.
+
+    The library writes a temporary file beside it first, of a name that nobody sweeps up if the process is killed.
+    """
+    Path(path).write_bytes(serialized(tensors, metadata))
 
 
 def checksum(tensors: Mapping[str, Tensor], text: str = "") -> str:
