@@ -23,6 +23,7 @@ import numpy
 import pytest
 import torch
 from cases import CASES, Case, calibrated
+from safetensors.torch import load_file
 from torch import Generator, Tensor, nn
 
 import innerloop as il
@@ -822,6 +823,16 @@ def test_what_killed_processes_left_is_swept_up_and_nothing_else(tmp_path: Path)
     os.utime(old, (0, 0))
     checkpoint.save(path, {"x": torch.ones(1)}, {})
     assert {p.name for p in tmp_path.iterdir()} == {path.name, used.name, others.name, elsewhere.name}
+
+
+def test_tensors_are_written_under_one_name_alone(tmp_path: Path) -> None:
+    """Whatever is made beside it would be left by a process that is killed meanwhile, and changes the folder's time."""
+    path = tmp_path / "a"
+    path.touch()
+    os.utime(tmp_path, (0, 0))
+    checkpoint.write_tensors(path, {"x": torch.arange(3.0)}, {"format": "pt"})
+    assert tmp_path.stat().st_mtime == 0
+    assert load_file(path)["x"].tolist() == [0.0, 1.0, 2.0]
 
 
 # What keeps itself in bundles.
