@@ -333,6 +333,20 @@ def test_tensors_among_the_arguments_are_kept(tmp_path: Path) -> None:
     laws.assert_same(il.load(tmp_path / "b").inner.state_dict(), rates.state_dict())
 
 
+@pytest.mark.parametrize(
+    "value, words",
+    [(torch.Tensor.relu, "TensorBase.relu"), (iter([1]), "a list_iterator"), ((n for n in ()), "<genexpr>")],
+)
+def test_arguments_without_a_module_build_a_network_and_are_refused_when_it_is_saved(
+    value: Any, words: str, tmp_path: Path
+) -> None:
+    """Methods written in C and generators have a name alone."""
+    net = Kept(4, 3, shift=0.5, more=value)
+    assert net.shift.tolist() == [0.5] * 3
+    refused(lambda: il.save(tmp_path / "a", il.ProtoNet(net)), words)
+    assert not (tmp_path / "a").exists()
+
+
 def test_other_weights_are_saved_in_place_of_the_learners(tmp_path: Path) -> None:
     """An average, or the best of a run."""
     learner, best = vectors(0), vectors(1).state_dict()

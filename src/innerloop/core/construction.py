@@ -112,8 +112,9 @@ def _kept(value: Any) -> Any:
         return {name: _kept(item) for name, item in value.items()}
     if (is_dataclass(value) and qualified(type(value))) or (callable(value) and qualified(value)):
         return value
-    name = getattr(value, "__qualname__", None)
-    return Unknown(f"{name} of {value.__module__}" if name else f"a {type(value).__qualname__}")
+    # Methods written in C, and generators, have a name and no module.
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    return Unknown(f"{name} of {module}" if module and name else name or f"a {type(value).__qualname__}")
 
 
 def _is_plain(value: Any) -> bool:
