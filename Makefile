@@ -10,7 +10,7 @@ help:
 	@echo "make test-slow run the tests that take minutes"
 	@echo "make check     lint, format check and types"
 	@echo "make docs      build the site into site/index.html; it can be read and searched without a network"
-	@echo "make bench     measure speed and memory, beside other libraries (a quarter of an hour on a quiet machine)"
+	@echo "make bench     measure speed and memory, beside other libraries (half an hour on a quiet machine)"
 	@echo "make results   make every row of docs/results.md again and compare (many hours)"
 
 .venv/ready: pyproject.toml constraints.txt

@@ -1,7 +1,7 @@
 """The command line under torchrun, with a rank that is killed once: ``torchrun ... killed.py FOLDER``.
 
 One run is broken off by it and taken up again by the restarted processes, a second one is left in peace, and both are
-scored.
+scored. At the end each rank writes down which threads it still has.
 """
 
 from __future__ import annotations
@@ -53,3 +53,5 @@ if __name__ == "__main__":
         for name in ("broken", "whole"):
             innerloop(f"train maml --data killing --out {folder / name} {OPTIONS} {SAVING}")
             innerloop(f"evaluate {folder / name} --tasks 40 --json")
+    threads = sorted(task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm"))
+    (folder / f"threads{os.environ['RANK']}").write_text("\n".join(threads))

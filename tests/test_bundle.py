@@ -334,7 +334,7 @@ def test_tensors_among_the_arguments_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value, words",
+    ("value", "words"),
     [(torch.Tensor.relu, "TensorBase.relu"), (iter([1]), "a list_iterator"), ((n for n in ()), "<genexpr>")],
 )
 def test_arguments_without_a_module_build_a_network_and_are_refused_when_it_is_saved(

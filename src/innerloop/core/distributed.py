@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from itertools import islice
 from typing import TypeVar
 
@@ -39,6 +40,9 @@ def start() -> Iterator[None]:
     if not launched() or dist.is_initialized():
         yield
         return
+    # Its functions take the group that is there when it is imported for their default, and optimizers import it: after
+    # the end that group's threads would live on, and abort the process as it ends.
+    import_module("torch.distributed.nn.functional")
     gpus = torch.cuda.device_count()
     if gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)
