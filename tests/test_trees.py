@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from itertools import permutations
 
 import numpy as np
@@ -90,18 +89,6 @@ def test_twenty_six_classes_and_the_largest_cells() -> None:
     assert (p.argmax(1) == y).all()
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
     assert np.isfinite(model.predict_proba([[np.nan, -1e308]])).all()
-
-
-def test_the_classifier_is_the_sharpened_mean_and_pickles_to_the_bit() -> None:
-    x, y = load_iris(return_X_y=True)
-    both, alone = (il.InContextClassifier(trees=trees).fit(x[::3], y[::3]) for trees in (100, 0))
-    trees = both._forest.probabilities(x)[0][:, np.argsort(both._order)]
-    rates = np.bincount(y[::3]) / len(y[::3])
-    wanted = rates * ((alone.predict_proba(x) + trees) / 2 / rates) ** 1.25
-    p = both.predict_proba(x)
-    np.testing.assert_allclose(p, wanted / wanted.sum(1, keepdims=True), rtol=1e-5)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(both)).predict_proba(x), p)
-    assert alone._forest is None
 
 
 @pytest.mark.parametrize("trees", [-1, 2.5, "many"])

@@ -26,7 +26,7 @@ from innerloop.encoders.pretrained import shipped
 from innerloop.estimators.base import InContextEstimator, learned, queried
 from innerloop.estimators.classes import ClassTree, by_content
 from innerloop.estimators.ensemble import MAX_ROWS, Floats, raw_of_many, sample, told_of
-from innerloop.estimators.trees import Forest
+from innerloop.estimators.sharpened import Sharpened
 from innerloop.evidence import Explanation
 from innerloop.evidence.reasoned import reasons_of_classes
 
@@ -36,7 +36,8 @@ class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[
 
     The network has learned what tables look like and knows little of rows that stand out; extra trees know only the
     table, are at home where it breaks off at thresholds, and too bold. The mean of both probabilities counts, and how
-    far it differs from the rates of the classes to the power of 1.25, since a mean is blunter than either.
+    far it differs from the rates of the classes to a power that the table tells: some more trees answer for rows that
+    they have not seen.
 
     Made for 10 to 1,000 rows, 2 to 30 features and 2 to 10 classes. Above 2,000 rows each member of the ensemble
     reads 2,000 of them; above 10 classes they are split into groups, and the groups' probabilities multiplied by
@@ -103,12 +104,12 @@ class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[
         random = check_random_state(self.random_state)
         self._drawn = random.get_state()
         self._tree = ClassTree(self._weights(), x, place, members=self.n_estimators, random=random)
-        self._forest = self._grown(np.arange(len(x))[None], place[None], place[None])
+        self._sharpened = self._grown(np.arange(len(x))[None], place[None], place[None])
         return self
 
     def _grown(
         self, subsets: npt.NDArray[np.intp], labels: npt.NDArray[np.intp], places: npt.NDArray[np.intp]
-    ) -> Forest | None:
+    ) -> Sharpened | None:
         """The trees of subsets of the rows and their labels, ``[B, M]``, classes by content at ``places``."""
         if not self.trees:
             return None
@@ -118,10 +119,13 @@ class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[
             for place in places:
                 random.set_state(self._drawn)
                 read.append(sample(random, place))
-            subsets, labels = (np.take_along_axis(part, np.stack(read), 1) for part in (subsets, labels))
+            subsets, labels, places = (
+                np.take_along_axis(part, np.stack(read), 1) for part in (subsets, labels, places)
+            )
         random.set_state(self._drawn)
         seed = random.randint(2**31)
-        return Forest(self._table[0][subsets], labels, len(self.classes_), trees=int(self.trees), seed=seed)
+        x, classes = self._table[0][subsets], len(self.classes_)
+        return Sharpened(x, labels, places, classes, trees=int(self.trees), seed=seed)
 
     def _weights(self) -> Path:
         return Path(self.weights) if self.weights is not None else shipped(regression=False)
@@ -131,8 +135,8 @@ class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[
         check_is_fitted(self)
         x = queried(self, self._columns, X)
         proba = self._tree.probabilities(x)
-        if self._forest is not None:
-            proba = self._forest.beside(proba[None], x)[0]
+        if self._sharpened is not None:
+            proba = self._sharpened.beside(proba[None], x)[0]
         return proba[:, np.argsort(self._order)].numpy()
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
@@ -207,8 +211,8 @@ class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[
             found, columns, raw_of_many([table.top for table in tables], asked), tables, strict=True
         ):
             one[:, torch.from_numpy(own)] = table.probabilities(asked, raw)
-        forest = self._grown(subsets, labels[subsets], np.stack(places))
-        return (found if forest is None else forest.beside(found, asked)).double().log()
+        sharpened = self._grown(subsets, labels[subsets], np.stack(places))
+        return (found if sharpened is None else sharpened.beside(found, asked)).double().log()
 
 
 def _classes(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:

@@ -21,15 +21,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 Hashes = npt.NDArray[np.uint64]
 
-#: The mean of what two know is blunter than either; this sharpens it.
-_POWER = 1.25
 #: Cells that grow at a time, and shares of leaves that are read at a time: bounds of memory.
 _CELLS = 2**21
 
@@ -79,25 +75,16 @@ class Forest:
         self._grown: list[Grown] = []
 
     def probabilities(self, x: Floats) -> Floats:
-        """Shares of the classes, the mean over trees, for queries ``[M, F]`` at every table: ``[B, M, D]``."""
+        """Shares of the classes, the mean over trees, for queries ``[M, F]`` at every table: ``[B, M, D]``.
+
+        Tables may have queries of their own, ``[B, M, F]``.
+        """
         if not self._grown:
             self._grown = list(self._grow())
         with np.errstate(over="ignore", under="ignore"):
             scaled = np.ldexp(x, -self._exponent)
         asked = np.where(np.isnan(x), self._mean, scaled)
         return sum(self._read(grown, asked) for grown in self._grown) / self.trees  # type: ignore[return-value]
-
-    def beside(self, network: Tensor, x: Floats) -> Tensor:
-        """The mean with another's probabilities of the same queries, ``[B, M, D]``, sharpened.
-
-        What is sharpened is how far it differs from the rates of the classes, so that a rare one keeps its own.
-        """
-        tables, classes = len(self.labels), self.classes
-        places = (np.arange(tables)[:, None] * classes + self.labels).reshape(-1)
-        rates = torch.from_numpy(_counted(places, (tables, 1, classes)) / self.labels.shape[1]).to(network)
-        both = (network + torch.from_numpy(self.probabilities(x)).to(network)) / 2
-        both = rates * (both / rates.clamp(min=1e-30)) ** _POWER
-        return both / both.sum(2, keepdim=True)
 
     def _grow(self) -> Iterator[Grown]:
         tables, rows, columns = self.x.shape
