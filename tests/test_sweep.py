@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from test_cli import Cli
 
 import innerloop as il
 from innerloop import sweep
+from innerloop.core.folder import prepare_folder
 from innerloop.data import Sinusoid, registry
 from innerloop.data.families import Functions
 from innerloop.recipes import Recipe, defaults, load_run
@@ -192,11 +194,18 @@ def test_processes_share_a_sweep(cli: Cli, tmp_path: Path) -> None:
     assert next(row for row in rows if row["trial"] == 3)["parameters"] == trial.params
 
 
+def test_many_look_at_a_folder_at_once(tmp_path: Path) -> None:
+    """Whether it can be written is tried with one file, which another may have taken away already."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: prepare_folder(tmp_path / "new"), range(2000)))
+    assert list((tmp_path / "new").iterdir()) == []
+
+
 def test_two_processes_at_once_run_each_trial_once(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "innerloop", *(str(word) for word in command(tmp_path, 4))]
     both = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate()[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    assert [process.returncode for process in both] == [0, 0], said
     lines = sorted(line.split(" (")[0] for text in said for line in text.splitlines())
     assert lines == ["trial 0", "trial 1", "trial 2", "trial 3"]
 

@@ -120,7 +120,7 @@ def _put(fetched: Path, path: Path) -> None:
         os.replace(fetched / name, path / name)
     for file in path.glob("*.safetensors"):
         if file.name not in new:
-            file.unlink()
+            file.unlink(missing_ok=True)
 
 
 def card(bundle: Bundle, repo: str) -> str:

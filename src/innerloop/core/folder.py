@@ -25,7 +25,8 @@ def prepare_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
-        probe.unlink()
+        # Another process that looks at the same time may have been faster.
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(_refusal(folder, error.strerror or str(error))) from None
 

@@ -54,7 +54,7 @@ def fetch(url: str, path: Path, md5: str) -> Path:
         )
     found = _md5(part)
     if found != md5:
-        part.unlink()
+        part.unlink(missing_ok=True)
         raise InputError(f"what came from {url} has md5 {found}, not {md5}, and was deleted: call again, or {advice}")
     os.replace(part, path)
     return path
