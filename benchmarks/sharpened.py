@@ -21,7 +21,7 @@ from tables import Table, read, tables
 
 from innerloop.estimators import InContextClassifier
 from innerloop.estimators.base import learned, queried
-from innerloop.estimators.sharpened import Sharpened, left_out, told
+from innerloop.estimators.sharpened import Sharpened, raised
 from innerloop.evaluation.metrics import calibration_error
 
 #: Rows that are learned from; of the other rows so many are asked.
@@ -43,8 +43,7 @@ class Case(NamedTuple):
 
     def sharpened(self, power: float) -> np.ndarray:
         """The answer by a power."""
-        p = self.rates * (self.mean / np.maximum(self.rates, 1e-30)) ** power
-        return p / p.sum(1, keepdims=True)
+        return raised(torch.from_numpy(self.mean), torch.from_numpy(self.rates), power).numpy()
 
     def loss(self, power: float) -> float:
         """The mean log loss by a power."""
@@ -84,15 +83,13 @@ def cases(splits: int) -> Iterator[Case]:
 def case(table: Table, family: str, y: np.ndarray, train: np.ndarray, test: np.ndarray) -> Case:
     model = InContextClassifier(trees=0)
     columns, x, labels = learned(model, table.mixed[train], y[train], numeric=False)
-    network = InContextClassifier(trees=0).fit(table.mixed[train], y[train]).predict_proba(table.mixed[test])
+    network = model.fit(table.mixed[train], y[train]).predict_proba(table.mixed[test])
     present, places = np.unique(labels, return_inverse=True)
     trees = Sharpened(x[None], places[None], places[None], len(present), trees=100, seed=0)
     mean = np.zeros((len(test), int(y.max()) + 1))
     mean[:, present] = (network + trees.forest.probabilities(queried(model, columns, table.mixed[test]))[0]) / 2
     rates = np.bincount(labels, minlength=mean.shape[1]) / len(labels)
-    own = trees.forest
-    found = told(left_out(own.x, own.labels, len(present), 0), own.labels)[0]
-    return Case(table.name, family, len(train), mean, rates, y[test], found)
+    return Case(table.name, family, len(train), mean, rates, y[test], trees.told[0])
 
 
 def fitted(some: list[Case]) -> np.ndarray:

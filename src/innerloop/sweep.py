@@ -206,42 +206,29 @@ def _train(study: Any, trial: Any, recipe: Recipe, source: Source, folder: Path)
             out=folder, progress=False, origin={"data": recipe.data},
         )  # fmt: skip
     except (NonFiniteLoss, InputError) as error:
+        trial.set_user_attr("why", str(error))
         # Pruned and not failed: the search then keeps away from such values.
-        _tell(study, trial, folder, state=optuna.trial.TrialState.PRUNED, why=str(error))
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         return "refused"
     except Exception as error:
         # Whatever it is, the sweep goes on with other values: the same would end the same way.
-        _tell(study, trial, folder, state=optuna.trial.TrialState.FAIL, why=f"{type(error).__name__}: {error}")
+        trial.set_user_attr("why", f"{type(error).__name__}: {error}")
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return "failed"
     # An interrupted trial stays open: whoever goes on finds it without a process, and repeats it.
     if history.stopped != "interrupted" and history.best is None:
-        why = "no validation gave a finite score"
-        _tell(study, trial, folder, state=optuna.trial.TrialState.PRUNED, why=why)
+        trial.set_user_attr("why", "no validation gave a finite score")
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     elif history.stopped != "interrupted":
-        _tell(study, trial, folder, history.best)
+        study.tell(trial, history.best)
     return history.stopped
-
-
-def _writing(out: Path) -> FileLock:
-    """One process of a sweep at a time: SQLite refuses one of two that write at once ("database is locked")."""
-    return FileLock(out / ".lock")
-
-
-def _tell(
-    study: Any, trial: Any, folder: Path, score: float | None = None, *, state: Any = None, why: str = ""
-) -> None:
-    """Write down how a trial ended."""
-    with _writing(folder.parent):
-        if why:
-            trial.set_user_attr("why", why)
-        study.tell(trial, score, state=state)
 
 
 def _begin(study: Any, axes: list[Axis], seed: int, trials: int, out: Path) -> tuple[Any, Path, FileLock] | None:
     """The next trial with its values, its folder, and the lock that its process holds; ``None`` if none is left."""
     states = optuna.trial.TrialState
-    # Another process could take a trial that has only just begun for one without a process, too.
-    with _writing(out):
+    # One process at a time: another could take a trial that has only just begun for one without a process.
+    with FileLock(out / ".lock"):
         counted = 0
         for old in study.get_trials(deepcopy=False):
             if old.state == states.RUNNING and _abandoned(_folder(out, old.number)):
@@ -293,21 +280,19 @@ def _study(recipe: Recipe, axes: list[Axis], storage: str, name: str | None, out
     name = name or f"{recipe.learner}-{recipe.data}"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        with _writing(out):
+        with FileLock(out / ".lock"):
             study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
-            before = study.user_attrs.get("sweep")
-            if before is None:
-                study.set_user_attr("sweep", asked)
     except (SQLAlchemyError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"the storage {storage} cannot be opened ({reason}): give a database's URL, such as sqlite:///sweep.db"
         ) from None
-    if before not in (None, asked):
+    if study.user_attrs.setdefault("sweep", asked) != asked:
         raise InputError(
             f"{storage} holds a sweep {name!r} of another recipe or other ranges: repeat its command, or give another "
             f"--storage or --name"
         )
+    study.set_user_attr("sweep", asked)
     return study
 
 

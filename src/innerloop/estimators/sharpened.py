@@ -1,7 +1,7 @@
 """The mean of a network's probabilities and of extra trees', sharpened as much as the table asks for.
 
 A mean of two answers is blunter than either, and few examples make both of them too bold. How sharp it should be
-differs much from table to table: where classes lie apart, twice as sharp as the mean; where they overlap, blunter.
+differs much from table to table: where classes lie apart, sharper than the mean; where they overlap, blunter.
 What is cheap to ask is how sharp the trees should be: some of them answer for rows that they have not seen. What that
 says of the mean was found on other tables (``benchmarks/sharpened.py``).
 """
@@ -52,17 +52,27 @@ class Sharpened:
         x, labels = np.take_along_axis(x, order[:, :, None], 1), np.take_along_axis(labels, order, 1)
         self.forest = Forest(x, labels, classes, trees=trees, seed=seed)
         self.rates = (labels[:, :, None] == np.arange(classes)).mean(1)
-        self.powers = powers(left_out(x, labels, classes, seed), labels)
+        self.told = told(left_out(x, labels, classes, seed), labels)
+
+    @property
+    def powers(self) -> Floats:
+        """To which power the mean's distance from the rates of the classes is taken, ``[B]``."""
+        return np.asarray(np.exp(self.told @ np.array(WEIGHTS)))
 
     def beside(self, network: Tensor, x: Floats) -> Tensor:
         """The mean with another's probabilities of the same queries, ``[B, M, D]``, sharpened.
 
         What is sharpened is how far it differs from the rates of the classes, so that a rare one keeps its own.
         """
-        both = (network + torch.from_numpy(self.forest.probabilities(x)).to(network)) / 2
-        rates = torch.from_numpy(self.rates).to(network).unsqueeze(1)
-        both = rates * (both / rates.clamp(min=1e-30)) ** torch.from_numpy(self.powers).to(network).view(-1, 1, 1)
-        return both / both.sum(2, keepdim=True)
+        mean = (network + torch.from_numpy(self.forest.probabilities(x)).to(network)) / 2
+        rates, power = (torch.from_numpy(part).to(network) for part in (self.rates, self.powers))
+        return raised(mean, rates.unsqueeze(1), power.view(-1, 1, 1))
+
+
+def raised(mean: Tensor, rates: Tensor, power: Tensor | float) -> Tensor:
+    """Probabilities whose distance from the rates of the classes is taken to a power."""
+    found = rates * (mean / rates.clamp(min=1e-30)) ** power
+    return found / found.sum(-1, keepdim=True)
 
 
 def left_out(x: Floats, labels: Ints, classes: int, seed: int) -> Floats:
@@ -80,8 +90,8 @@ def left_out(x: Floats, labels: Ints, classes: int, seed: int) -> Floats:
     return found
 
 
-def powers(found: Floats, labels: Ints) -> Floats:
-    """To which power the mean's distance from the rates of the classes is taken, ``[B]``.
+def told(found: Floats, labels: Ints) -> Floats:
+    """What :data:`WEIGHTS` weigh to the logarithm of the mean's power, ``[B, 4]``.
 
     Args:
         found: probabilities of each row by trees that have not seen it, ``[B, N, D]``.
@@ -90,14 +100,9 @@ def powers(found: Floats, labels: Ints) -> Floats:
     Example:
         >>> labels = np.array([[0, 0, 1, 1]])
         >>> right, wrong = np.eye(2)[labels], np.eye(2)[1 - labels]
-        >>> [round(float(powers(told, labels)[0]), 2) for told in (right, wrong)]
-        [0.8, 0.45]
+        >>> [round(float(told(found, labels)[0, -1]), 2) for found in (right, wrong)]
+        [0.3, -0.62]
     """
-    return np.exp(told(found, labels) @ np.array(WEIGHTS))
-
-
-def told(found: Floats, labels: Ints) -> Floats:
-    """What :data:`WEIGHTS` weigh to the logarithm of the mean's power, ``[B, 4]``; arguments as of :func:`powers`."""
     rows, shape = labels.shape[1], found.shape
     truth = labels[:, :, None] == np.arange(shape[2])
     rates = truth.mean(1, keepdims=True)
