@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.task import InputError
+from innerloop.core.options import check_options
+from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.augment import Augment
-from innerloop.data.episodes import Episodes, FewShot, check_count
+from innerloop.data.episodes import Episodes, FewShot, augmented, check_count
 from innerloop.data.fixed import Fixed
 from innerloop.data.pool import Pool
 
@@ -32,6 +33,8 @@ class TwoDrawers(FewShot):
         groups: how many groups a task's classes come from, of each as many: more than one makes a task that has the
             hard classes of a group and many others beside them.
         augment: random change of each image, of support and query alike.
+        together: amounts of :class:`innerloop.data.Augment`: one random change for all images of a group in a task,
+            before that of each. It makes another alphabet, whose letters are as hard to tell apart.
 
     Raises:
         InputError: for classes without a group, ways that the groups do not divide, too few groups with so many
@@ -59,8 +62,11 @@ class TwoDrawers(FewShot):
         queries: int = 1,
         groups: int = 1,
         augment: Augment | None = None,
+        together: dict[str, float | bool] | None = None,
     ) -> None:
         super().__init__(pool, ways=ways, shots=shots, queries=queries, augment=augment)
+        check_options(Augment, together or {}, "together")
+        self.together = Augment(**together) if together else None  # type: ignore[arg-type]
         check_count("groups", groups, 1)
         if ways % groups:
             raise InputError(f"{ways} ways are not divided by {groups} groups: give a multiple of the groups")
@@ -81,6 +87,29 @@ class TwoDrawers(FewShot):
     @property
     def numbers(self) -> tuple[int, int]:  # noqa: D102
         return len(self._usable) + self.pool.classes, self.groups * int(self.pool.sizes.max())
+
+    @property
+    def changes(self) -> tuple[int, ...]:
+        """And how many change a task's groups."""
+        return *super().changes, self.groups * (self.together.size if self.together else 0)
+
+    def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
+        by_class, by_example, *each, alike = self.uniform(generator, tasks)
+        task = self.gather(self.choose(by_class, by_example))
+        augments = (self.support_augment, self.query_augment)
+        return Task(
+            *(
+                augmented(self._alike(part, alike), augment, change)
+                for part, augment, change in zip(task, augments, each, strict=True)
+            )
+        )
+
+    def _alike(self, part: Examples, u: Tensor) -> Examples:
+        """The images of each group changed by the same numbers: the classes of a group stand side by side."""
+        if self.together is None:
+            return part
+        shape = (len(u), part.x.shape[1] // self.ways, self.groups, self.ways // self.groups, self.together.size)
+        return augmented(part, self.together, u.view(len(u), 1, self.groups, 1, -1).expand(shape))
 
     def choose(self, by_class: Tensor, by_example: Tensor) -> Episodes:
         """Episodes from uniform numbers for each group and class, and for each drawer of a task's groups."""

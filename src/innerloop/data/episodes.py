@@ -170,15 +170,19 @@ class FewShot(Sampler):
         """How many uniform numbers choose a task's classes, and how many its examples."""
         return self.pool.classes, self.ways * int(self.pool.sizes.max())
 
-    def uniform(self, generator: Generator, tasks: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One read of the generator, split into the uses: classes, examples, support and query augmentation."""
-        changes = (
+    @property
+    def changes(self) -> tuple[int, ...]:
+        """How many uniform numbers change a task's support images, and how many its query images."""
+        return (
             self.shots * self.ways * (self.support_augment.size if self.support_augment else 0),
             self.queries * self.ways * (self.query_augment.size if self.query_augment else 0),
         )
-        row = (*self.numbers, *changes)
+
+    def uniform(self, generator: Generator, tasks: int) -> tuple[Tensor, ...]:
+        """One read of the generator, split into the uses: classes, examples, support and query augmentation."""
+        row = (*self.numbers, *self.changes)
         u = torch.rand(tasks, sum(row), generator=generator, device=generator.device).cpu()
-        return tuple(u.split(row, 1))  # type: ignore[return-value]
+        return u.split(row, 1)
 
     def choose(self, by_class: Tensor, by_example: Tensor) -> Episodes:
         """Episodes from uniform numbers for each class ``[T, classes]`` and each example of a way."""

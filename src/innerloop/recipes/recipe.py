@@ -32,7 +32,7 @@ from innerloop.training.settings import Settings
 #: What a few-shot task has where a recipe leaves it open.
 _SIZES = {"ways": 5, "shots": 1, "queries": 15}
 #: What only meta-training tasks have.
-_TRAINING_ONLY = ("remember", "groups", "augment", "support_augment", "query_augment")
+_TRAINING_ONLY = ("remember", "groups", "together", "augment", "support_augment", "query_augment")
 _LIKELIHOODS: dict[str, type[Likelihood]] = {"categorical": Categorical, "gaussian": Gaussian}
 #: Arguments of `fit` that a recipe says elsewhere, or that belong to one call of it.
 _NOT_TRAINING = ("learner", "sampler", "validate", "validate_tasks", "seed", "out", "resume", "progress", "callbacks")

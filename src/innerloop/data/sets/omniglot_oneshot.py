@@ -12,11 +12,15 @@ from os import PathLike
 
 import torch
 
-from innerloop.data.drawers import TwoDrawers
+from innerloop.core.task import InputError
+from innerloop.data.drawers import TwoDrawers, alphabets
 from innerloop.data.pool import Pool
 from innerloop.data.pools import Pools
 from innerloop.data.sets.omniglot import omniglot
 from innerloop.data.source import Maker
+
+#: Alphabets of Vinyals' validation set.
+_VALIDATING = 5
 
 
 class Alphabets(Pools):
@@ -27,7 +31,13 @@ class Alphabets(Pools):
 
 
 def omniglot_oneshot(
-    root: str | PathLike[str], *, size: int = 32, symmetries: bool = True, download: bool = False, cache: bool = True
+    root: str | PathLike[str],
+    *,
+    size: int = 32,
+    symmetries: bool = True,
+    held_out: int = 5,
+    download: bool = False,
+    cache: bool = True,
 ) -> Alphabets:
     """Omniglot's background alphabets to train and validate on, its evaluation alphabets to test.
 
@@ -40,6 +50,8 @@ def omniglot_oneshot(
         size: height and width in pixels; the originals have 105.
         symmetries: train on each alphabet in eight forms, turned by 90, 180 and 270 degrees and mirrored, as alphabets
             of their own. What is validated and tested on is upright.
+        held_out: how many of the five alphabets validate, those of the fewest letters; the others train. With 1 there
+            are 29 to train on, for a last run once all is chosen: one alphabet chooses nothing well.
         download: fetch what is missing.
         cache: keep the decoded images in the cache folder.
 
@@ -47,7 +59,7 @@ def omniglot_oneshot(
         The pools, named ``"omniglot_oneshot"``.
 
     Raises:
-        InputError: as :func:`innerloop.data.omniglot`.
+        InputError: as :func:`innerloop.data.omniglot`, and for a ``held_out`` outside 1 to 5.
 
     Example:
         >>> pools = omniglot_oneshot("data/omniglot")  # doctest: +SKIP
@@ -58,9 +70,17 @@ def omniglot_oneshot(
         Lake et al., *Human-level concept learning through probabilistic program induction*, 2015,
         https://doi.org/10.1126/science.aab3050.
     """
+    if not 1 <= held_out <= _VALIDATING:
+        raise InputError(
+            f"held_out is {held_out}; of the {_VALIDATING} alphabets that may validate 1 to {_VALIDATING} do"
+        )
     drawn = omniglot(root, split="background", size=size, rotations=False, download=download, cache=cache)
-    train = eightfold(drawn.train) if symmetries else drawn.train
-    return Alphabets(train, drawn.val, drawn.test, "omniglot_oneshot")
+    train, val = drawn.train, drawn.val
+    if held_out < len(found := sorted(alphabets(val).values(), key=len)):
+        everything = Pool(torch.cat((train.x, val.x)), torch.cat((train.sizes, val.sizes)), train.names + val.names)
+        kept, more = ([val.names[place] for place in torch.cat(part)] for part in (found[:held_out], found[held_out:]))
+        train, val = everything.only((*train.names, *more)), everything.only(kept)
+    return Alphabets(eightfold(train) if symmetries else train, val, drawn.test, "omniglot_oneshot")
 
 
 def eightfold(pool: Pool) -> Pool:
