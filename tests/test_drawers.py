@@ -10,7 +10,7 @@ from test_datasets import OMNIGLOT, needs_omniglot
 from torch import Generator
 
 import innerloop as il
-from innerloop.data import Pool, TwoDrawers, omniglot_oneshot, trials
+from innerloop.data import Augment, Pool, TwoDrawers, omniglot_oneshot, trials
 from innerloop.data.drawers import alphabets
 from innerloop.data.sets.omniglot_oneshot import eightfold
 from innerloop.recipes import defaults
@@ -73,6 +73,53 @@ def test_tasks_do_not_depend_on_how_many_are_drawn_at_once() -> None:
     generator = Generator().manual_seed(3)
     parts = [sampler.episodes(generator, count) for count in (3, 5)]
     assert all(torch.cat(pair).equal(one) for *pair, one in zip(*parts, whole, strict=True))
+
+
+def test_a_change_together_is_one_for_all_images_of_a_group() -> None:
+    # Every letter by every drawer is the same picture, so only what changes it tells images apart.
+    picture = torch.zeros(1, 1, 9, 9)
+    picture[..., 2:5, 3:8] = 1
+    names = tuple(f"{alphabet}/{letter}" for alphabet in "abc" for letter in "wxyz")
+    pool = Pool(picture.expand(36, 1, 9, 9).clone(), torch.full((12,), 3), names)
+    sampler = TwoDrawers(pool, ways=6, groups=3, queries=2, together={"rotate": 90, "shift": 2})
+    task = sampler.draw(Generator().manual_seed(0), 5)
+    shown = torch.cat((task.support.x, task.query.x), 1).view(5, 3, 3, 2, 9, 9)
+    first = shown[:, :1, :, :1]
+    assert shown.equal(first.expand_as(shown))
+    kinds = {tuple(image.flatten().tolist()) for image in first.reshape(15, 81)}
+    assert len(kinds) == 15
+    assert tuple(picture.flatten().tolist()) not in kinds
+    assert not sampler.plain(Generator().manual_seed(0), 5).support.x.sub(picture).any()
+
+
+def test_each_image_has_a_change_of_its_own_beside_that_of_its_group() -> None:
+    pool = Pool(torch.rand(12, 1, 9, 9), torch.full((4,), 3), ("a/w", "a/x", "b/y", "b/z"))
+    own, alike = Augment(shift=2, probability=0.5), {"rotate": 90.0, "probability": 0.5}
+    sampler = TwoDrawers(pool, ways=4, groups=2, augment=own, together=alike)
+    generator = Generator().manual_seed(7)
+    classes, examples, support, query, group = sampler.uniform(generator, 3)
+    chosen = sampler.choose(classes, examples)
+    rows = group.view(3, 2, 1, 7).expand(3, 2, 2, 7).reshape(12, 7)
+    for index, change, part in zip(
+        chosen[1:], (support, query), sampler.draw(generator.manual_seed(7), 3), strict=True
+    ):
+        turned = Augment(**alike)(pool.get(index).flatten(0, 1), rows)
+        assert part.x.flatten(0, 1).equal(own(turned, change.reshape(12, 7)))
+    whole = sampler.draw(Generator().manual_seed(3), 4)
+    generator = Generator().manual_seed(3)
+    parts = [sampler.draw(generator, count) for count in (1, 3)]
+    assert torch.cat([part.query.x for part in parts]).equal(whole.query.x)
+    assert sampler.augmented
+    assert sampler.digest != TwoDrawers(pool, ways=4, groups=2, augment=own).digest
+
+
+@pytest.mark.parametrize(
+    ("amounts", "words"),
+    [({"rotat": 9}, "did you mean rotate"), ({"shift": -1.0}, "shift is -1.0; it must be at least 0")],
+)
+def test_a_change_together_that_cannot_be_is_refused(amounts: dict[str, float], words: str) -> None:
+    with pytest.raises(il.InputError, match=words):
+        TwoDrawers(letters(), ways=4, together=amounts)
 
 
 @pytest.mark.parametrize(
@@ -153,3 +200,21 @@ def test_the_recipe_trains_on_background_alphabets_and_is_judged_upright(tmp_pat
         assert isinstance(judged, TwoDrawers)
         assert (judged.groups, judged.augmented) == (1, False)
     assert len(trials(pools.test).given.classes) == 20
+
+
+@needs_omniglot
+def test_all_but_some_of_the_background_alphabets_can_train() -> None:
+    five, one = (omniglot_oneshot(OMNIGLOT, size=8, symmetries=False, held_out=count) for count in (5, 1))
+    assert (one.train.classes, one.val.classes, one.test.classes) == (792 + 150, 22, 659)
+    assert {name.split("/")[0] for name in one.val.names} == {"Early_Aramaic"}
+    assert not {*one.train.names} & {*one.val.names}
+    assert {*one.train.names, *one.val.names} == {*five.train.names, *five.val.names}
+    name = "Hebrew/character05"
+    (there,), (here,) = five.val.positions([name]), one.train.positions([name])
+    assert five.val.x[20 * there : 20 * there + 20].equal(one.train.x[20 * here : 20 * here + 20])
+
+
+@pytest.mark.parametrize("count", [0, 6])
+def test_a_number_of_validating_alphabets_that_there_is_not_is_refused(count: int, tmp_path: Path) -> None:
+    with pytest.raises(il.InputError, match=f"held_out is {count}"):
+        omniglot_oneshot(tmp_path, held_out=count)
