@@ -139,6 +139,31 @@ def test_exchanged_parts_are_each_the_support_set_once(made: Callable[..., il.Le
         made(exchange=True).loss(il.Task(parts[0], il.Examples(parts[1].x[:2], parts[1].y[:2])))
 
 
+def test_pairs_that_changed_places_in_training_are_scored_in_both_orders() -> None:
+    generator = torch.Generator().manual_seed(0)
+    support, query = (torch.randn(3, 2, 2, 2, generator=generator) for _ in range(2))
+    head, plain = relations(exchange=True), relations()
+    state = head.adapt(il.Examples(support, torch.eye(3)))
+    relation = head.relation
+    both = (relation(query, support) + relation(support, query).mT) / 2
+    assert not relation(query, support).allclose(relation(support, query).mT)
+    # In training as they stand.
+    assert head.predict(state, query)[0].equal(relation(query, support))
+    torch.testing.assert_close(head.eval().predict(state, query)[0], both)
+    torch.testing.assert_close(head.predict(head.adapt(il.Examples(query, torch.eye(3))), support)[0], both.mT)
+    assert plain.eval().predict(state, query)[0].equal(relation(query, support))
+    summed = relations(exchange=True, combine="features").eval()
+    assert summed.predict(summed.adapt(il.Examples(support, torch.eye(3))), query)[0].equal(relation(query, support))
+    left_out = head.held_out(il.Examples(torch.cat((support, query)), torch.eye(3).repeat(2, 1)))
+    assert left_out is not None
+    # One example of its class is left to each, and two of the others: a mean of scores, times their number over all.
+    for place in range(6):
+        others = [i for i in range(6) if i != place]
+        y = torch.eye(3).repeat(2, 1)[others]
+        alone = head.adapt(il.Examples(torch.cat((support, query))[others], y))
+        torch.testing.assert_close(left_out[place], head.predict(alone, torch.cat((support, query))[place, None])[0, 0])
+
+
 def pictures(ways: int = 3, shots: int = 2) -> il.Task:
     generator = torch.Generator().manual_seed(2)
     y = torch.eye(ways).repeat(shots, 1)
@@ -163,6 +188,24 @@ def test_prototypes_under_views_are_those_of_averaged_features() -> None:
     wanted = plain.predict(state, averaged(task.query.x)).softmax(-1)
     found = learner.predict(learner.adapt(task.support), task.query.x).softmax(-1)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_relations_under_views_are_those_of_averaged_maps(tmp_path: Path) -> None:
+    task = pictures()
+    torch.manual_seed(0)
+    net = il.nets.conv4((1, 8, 8), width=4, pools=2, norm="group", maps=True)
+    inner = il.RelationNet(net)
+    learner = UnderViews(inner, shift=1.0, flip=True).eval()
+    looks = Looks(shift=1.0, flip=True)
+    support, query = (torch.stack([net(view) for view in looks(part.x).unbind(1)]).mean(0) for part in task)
+    head = inner.split()[1]
+    state = head.adapt(il.Examples(support, task.support.y))
+    found = learner.adapt(task.support)
+    assert found.x.shape == support.shape
+    torch.testing.assert_close(learner.predict(found, task.query.x), head.predict(state, query))
+    il.save(tmp_path / "kept", learner)
+    again = il.load(tmp_path / "kept")
+    assert again.predict(found, task.query.x).equal(learner.predict(found, task.query.x))
 
 
 def test_an_inner_loop_under_views_learns_from_each_of_them() -> None:

@@ -44,6 +44,8 @@ class Head(Learner):
 
     #: Whether it reads feature maps, and ``features`` is their shape.
     maps: ClassVar[bool] = False
+    #: Whether a network compares each query with each support example, so that a pair has a price.
+    pairwise: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

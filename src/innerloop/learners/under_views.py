@@ -1,7 +1,8 @@
 """Images seen under several views, by any learner: slightly moved, turned and mirrored copies beside each.
 
 The views of a support example are further examples of its class, and the answers to the views of a query are averaged.
-It takes no training, and a pass for each view.
+It takes no training, and a pass for each view. A head that pays for each pair of a query and an example gets the mean
+of the views' features.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from innerloop.core.construction import Recorded
 from innerloop.core.learner import Learner, State
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.augment import Augment
+from innerloop.learners.head import Head
 from innerloop.learners.tempered import check_logits
 
 
@@ -61,7 +63,9 @@ class Looks(Recorded):
 class OverViews(Learner):
     """Any learner of classes, on examples of which there are V views each: ``[N, V, *F]``.
 
-    Its support set is all views, and its logits the mean over the views of a query.
+    Its support set is all views, and its logits the mean over the views of a query; a head that compares pairs by a
+    network (:attr:`~innerloop.learners.Head.pairwise`) reads the mean over the views of each example, in place of
+    V times V as many pairs.
 
     Args:
         learner: on single views ``[N, *F]``.
@@ -82,13 +86,18 @@ class OverViews(Learner):
         check_logits(learner.likelihood)
         self.learner = learner
         self.missing = learner.missing  # type: ignore[misc]
+        self.averages = isinstance(learner, Head) and learner.pairwise
 
     def adapt(self, support: Examples, state: State | None = None) -> State:  # noqa: D102
+        if self.averages:
+            return self.learner.adapt(Examples(support.x.mean(1), support.y), state)
         views = support.x.shape[1]
         # View by view, so that the classes take turns as they do among the examples.
         return self.learner.adapt(Examples(support.x.transpose(0, 1).flatten(0, 1), support.y.repeat(views, 1)), state)
 
     def predict(self, state: State, x: Tensor) -> Tensor:  # noqa: D102
+        if self.averages:
+            return self.learner.predict(state, x.mean(1))
         raw = self.learner.predict(state, x.flatten(0, 1))
         return raw.unflatten(1, x.shape[:2]).mean(2)
 
@@ -138,10 +147,19 @@ class UnderViews(Learner):
         self.over = OverViews(learner)
 
     def adapt(self, support: Examples, state: State | None = None) -> State:  # noqa: D102
-        return self.over.adapt(Examples(self.looks(support.x), support.y), state)
+        seen, over = self._parts()
+        return over.adapt(Examples(seen(support.x), support.y), state)
 
     def predict(self, state: State, x: Tensor) -> Tensor:  # noqa: D102
-        return self.over.predict(state, self.looks(x))
+        seen, over = self._parts()
+        return over.predict(state, seen(x))
+
+    def _parts(self) -> tuple[nn.Module, OverViews]:
+        """What makes the views, of images or of their features, and what learns from them."""
+        encoder, rest = self.split()
+        if encoder is not None and isinstance(rest, OverViews) and rest.averages:
+            return encoder, rest
+        return self.looks, self.over
 
     def check(self, support: Examples) -> None:  # noqa: D102
         self.over.learner.check(support)

@@ -32,7 +32,8 @@ class Relations(Exchanging):
             published; for classes of as many examples each).
         exchange: in meta-training let support and query examples change places: every part of a task's examples that
             is as large as the support set, in their order, is the support set once and the rest are queries, and the
-            loss is the mean. As many pairs from fewer images, for tasks with few queries.
+            loss is the mean. As many pairs from fewer images, for tasks with few queries. Outside training the score of
+            a pair is then the mean of both orders, of which the module has seen either.
         features: shape of one feature map ``(C, s, s)``; default the encoder's.
         likelihood: default :class:`~innerloop.Categorical` on the confidences; ``Gaussian(scale=1.0)`` is the paper's
             squared error against the one-hot row.
@@ -41,7 +42,7 @@ class Relations(Exchanging):
         InputError: for an unknown ``combine``, or neither a relation module nor the shape of the features.
     """
 
-    maps = True
+    maps = pairwise = True
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class Relations(Exchanging):
         return join(state, support)
 
     def predict(self, state: Examples, x: Tensor) -> Tensor:  # noqa: D102
-        scores = self.relation(x, state.x) @ state.y
+        scores = self._scores(x, state.x) @ state.y
         return (scores if self.combine == "features" else scores * evened(state.y.sum(0))).unsqueeze(0)
 
     def held_out(self, support: Examples) -> Tensor | None:
@@ -80,8 +81,15 @@ class Relations(Exchanging):
         if self.combine == "features" or len(support.x) < 2:
             return None
         x, y = support
-        scores = self.relation(x, x)
+        scores = self._scores(x, x)
         return (scores - torch.diag(scores.diagonal())) @ y * evened(y.sum(0) - y)
+
+    def _scores(self, a: Tensor, b: Tensor) -> Tensor:
+        """``[A, C, s, s], [B, C, s, s] -> [A, B]``."""
+        scores: Tensor = self.relation(a, b)
+        # Of summed features the module has seen one order alone.
+        one_order = self.training or not self.exchange or self.combine == "features"
+        return scores if one_order else (scores + self.relation(b, a).mT) / 2
 
 
 def evened(counts: Tensor) -> Tensor:
