@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
-from knowing import classes_of, decided, few, task
+from knowing_tasks import classes_of, decided, few, task
 from page import HOME, record
 
 from innerloop.core.files import write_text_atomically

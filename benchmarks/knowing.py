@@ -16,105 +16,31 @@ where all classes are told apart. "±" is the 95 % interval over tasks.
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
-import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from page import DATA, HOME, record
+from knowing_tasks import SETS, blobs, classes, classes_of, decided, few, sizes, task
+from page import record
 from scipy.stats import binom
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import normalize
 
 import innerloop as il
-from innerloop.encoders.photographs import Photographs
-from innerloop.encoders.sentences import Sentences
-from innerloop.estimators.choice import HEADS, SINGLE, Choice, candidates, choose, countable, ready
+from innerloop.estimators.choice import HEADS, countable, ready
 from innerloop.evidence import leave_one_out
 from innerloop.learners.head import Head
 
-KEPT = HOME / "runs" / "knowing"
-SETS = ("groceries", "banking77", "clinc150")
 SEED = 11
 #: Tasks on which MAPIE stands beside, the first ones: it takes five times as long.
 BESIDE = 300
 #: Of the table of the estimated accuracy, by which nothing was chosen.
 FRESH = 2026
-Classes = list[np.ndarray]
-
-
-def table(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Features ``[N, H]`` and the class of each, from runs/knowing, or made there."""
-    file = KEPT / f"{name}.npz"
-    if not file.exists():
-        if name == "groceries":
-            items = sorted(map(str, (DATA / name / "images").glob("*/*.jpg")))
-            labels = [Path(item).parent.name for item in items]
-            features = Photographs().transform(items)
-        else:
-            pairs = list(sentences(name))
-            labels = [label for _, label in pairs]
-            features = Sentences().transform([text for text, _ in pairs])
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, x=np.asarray(features, dtype=np.float32), y=np.array(labels))
-    with np.load(file) as kept:
-        return kept["x"].astype(np.float64), kept["y"]
-
-
-def sentences(name: str) -> Iterator[tuple[str, str]]:
-    """Texts and labels of all parts."""
-    if name == "banking77":
-        for part in ("train", "test"):
-            with (DATA / name / f"{part}.csv").open(encoding="utf-8", newline="") as lines:
-                yield from ((row["text"], row["category"]) for row in csv.DictReader(lines))
-    else:
-        for rows in json.loads((DATA / name / "data_full.json").read_text(encoding="utf-8")).values():
-            yield from ((text, label) for text, label in rows)
-
-
-def classes(name: str, half: str = "second") -> tuple[Classes, np.ndarray]:
-    """Features of each class of a half (or ``all``), and those of no class."""
-    x, y = table(name)
-    known = [x[y == label] for label in np.unique(y) if label != "oos"]
-    order = np.random.default_rng(99).permutation(len(known))
-    middle = len(known) // 2
-    kept = {"first": order[:middle], "second": order[middle:], "all": order}[half]
-    return [known[i] for i in kept], x[y == "oos"]
-
-
-def task(
-    of: Classes, random: np.random.Generator, counts: np.ndarray, queries: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Examples, labels, queries, labels, and the classes that they are of."""
-    picked = random.choice(len(of), len(counts), replace=False)
-    parts = [(of[c], random.permutation(len(of[c]))) for c in picked]
-    x = [rows[order[:count]] for (rows, order), count in zip(parts, counts, strict=True)]
-    q = [rows[order[count : count + queries]] for (rows, order), count in zip(parts, counts, strict=True)]
-    y, t = (np.repeat(np.arange(len(counts)), [len(part) for part in some]) for some in (x, q))
-    return np.concatenate(x), y, np.concatenate(q), t, picked
-
-
-def blobs(random: np.random.Generator, ways: int) -> Classes:
-    """Normal classes of 4 to 384 numbers, from hardly to well apart."""
-    size = int(random.choice([4, 16, 64, 384]))
-    apart = 1.5 * float(np.exp(random.uniform(np.log(0.1), np.log(3)))) * size**-0.25
-    return [apart * random.normal(size=size) + random.normal(size=(110, size)) for _ in range(ways)]
-
-
-def sizes(random: np.random.Generator, most: int) -> tuple[int, np.ndarray]:
-    """Shots, and examples of each class: 5 to 60 in all, of equal counts in seven tasks of ten."""
-    shots = int(random.choice([2, 3, 5, 8]))
-    ways = int(random.choice([d for d in (2, 3, 5, 10, 15) if 5 <= d * shots <= 60 and d <= most]))
-    if random.random() < 0.7:
-        return shots, np.full(ways, shots)
-    return shots, np.maximum(1, random.multinomial(ways * shots - ways, np.full(ways, 1 / ways)) + 1)
 
 
 def mean(values: np.ndarray, digits: int = 1, scale: float = 100) -> str:
@@ -169,19 +95,9 @@ def plain(head: Head, x: np.ndarray, y: np.ndarray) -> float:
     return float((raw.argmax(1) == support.y.argmax(1))[rows].double().mean())
 
 
-_CLASSES: dict[tuple[str, str], Classes] = {}
-
-
-def classes_of(name: str, half: str = "second") -> Classes:
-    """Read once."""
-    if (name, half) not in _CLASSES:
-        _CLASSES[name, half] = classes(name, half)[0]
-    return _CLASSES[name, half]
-
-
 def sets(tasks: int) -> list[str]:
     """One query a task, that is any of 26 examples of five classes."""
-    from innerloop.estimators.choice import HEADS, conformal, joining, ready
+    from innerloop.estimators.choice import conformal, joining
 
     rows = [
         "| data | asked | full, head chosen anew | full, ridge | MAPIE split | MAPIE cross |",
@@ -322,27 +238,6 @@ def proba(tasks: int) -> list[str]:
         )
     rows += ["", f"{tasks} tasks a row."]
     return rows
-
-
-def few(x: np.ndarray, y: np.ndarray) -> il.Examples:
-    """As a head takes them."""
-    return il.Examples(torch.from_numpy(x), torch.eye(int(y.max()) + 1, dtype=torch.float64)[torch.from_numpy(y)])
-
-
-def makers(data: str) -> dict[str, Callable[[], Head]]:
-    """Heads that are tried: the usual ones, and that of photographs. That of sentences was trained on these."""
-    return {**Photographs().heads(), **HEADS} if data == "groceries" else dict(HEADS)
-
-
-def decided(name: str, x: np.ndarray, y: np.ndarray, data: str) -> tuple[Head, Choice]:
-    """A head by name or chosen among all, and what is said of it."""
-    made, support, single = makers(data), few(x, y), "depths" if data == "groceries" else SINGLE
-    if name == "auto":
-        heads = candidates(len(x), support.y.shape[1], x.shape[1], made, single)
-    else:
-        heads = {name: ready(made[name]())}
-    choice = choose(heads, support, single)
-    return heads[choice.name], choice
 
 
 def calibration(answers: np.ndarray) -> float:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from knowing import SETS, blobs, classes_of, makers, sizes, task
-from knowing_temperature import digits
+from knowing_tasks import SETS, blobs, classes_of, digits, makers, sizes, task
 
 import innerloop as il
 from innerloop.estimators.choice import candidates, countable

@@ -8,13 +8,12 @@ examples left out, and how much surer a head is of the whole than leave-one-out 
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from knowing import SETS, blobs, classes_of, makers, task
-from sklearn.datasets import load_breast_cancer, load_digits, load_iris
+from knowing_tasks import SETS, blobs, classes_of, digits, makers, task
+from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.preprocessing import scale
 from torch import Tensor
 
@@ -39,13 +38,6 @@ class Seen(NamedTuple):
     """Loss of the examples left out, summed, at each temperature."""
     fresh: Tensor
     """Loss of a fresh query, at each temperature."""
-
-
-@lru_cache
-def digits() -> list[np.ndarray]:
-    """Pixels of each class."""
-    found = load_digits()
-    return [found.data[found.target == c] for c in range(10)]
 
 
 def tables(random: np.random.Generator) -> list[np.ndarray]:
