@@ -2,8 +2,8 @@
 
 import { relabel, remove } from "./actions.js";
 import { taught } from "./asking.js";
-import { thumb } from "./classes.js";
 import { $, h, put } from "./dom.js";
+import { thumb } from "./example.js";
 import { percent, t } from "./i18n.js";
 import { KINDS } from "./kinds.js";
 import { plot } from "./plot.js";

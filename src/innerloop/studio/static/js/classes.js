@@ -2,30 +2,11 @@
 
 import { addClass, remove, removeClass, rename } from "./actions.js";
 import { $, h, icon, put, toast } from "./dom.js";
+import { thumb } from "./example.js";
 import { droppable, filedAs } from "./files.js";
 import { t } from "./i18n.js";
-import { inWords, KINDS } from "./kinds.js";
-import { show } from "./example.js";
-import { colorOf, counts, now, on, pictureOf, state, suspects, valueOf } from "./state.js";
-
-/** A small picture or line of an example, as a button or as a mere picture. */
-export function thumb(id, { button = true, label } = {}) {
-  const { pictures } = KINDS[state.kind];
-  const node = h(button ? "button" : "span", { class: `thumb${state.kind === "drawings" ? " drawn" : ""}`, type: button && "button", "data-example": id });
-  const of = label ?? now().examples.find((one) => one.id === id)?.label ?? "";
-  if (pictures) {
-    const image = h("img", { alt: t("example_of", { label: of }), width: 54, height: 54 });
-    pictureOf(id).then((address) => (image.src = address), () => {});
-    node.append(image);
-  } else {
-    valueOf(id).then((value) => {
-      node.textContent = inWords(state.kind, value);
-      node.title = node.textContent;
-    }, () => {});
-  }
-  if (button) node.addEventListener("click", () => show(id));
-  return node;
-}
+import { KINDS } from "./kinds.js";
+import { colorOf, counts, now, on, state, suspects } from "./state.js";
 
 function card(label, members) {
   const { pictures } = KINDS[state.kind];

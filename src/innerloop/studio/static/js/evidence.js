@@ -1,7 +1,7 @@
 /** "Because of these examples": what each did to the answer, by learning again without it. */
 
-import { thumb } from "./classes.js";
 import { $, h, put } from "./dom.js";
+import { thumb } from "./example.js";
 import { signed, t } from "./i18n.js";
 import { KINDS } from "./kinds.js";
 import { colorOf, labelOf, now, on, state } from "./state.js";

@@ -1,11 +1,29 @@
-/** One example, looked at: what is near it, what it does to the answer, whether its label seems right, and deletion. */
+/** One example, small or looked at: what is near it, what it does to the answer, whether its label seems right, and deletion. */
 
 import { relabel, remove } from "./actions.js";
-import { thumb } from "./classes.js";
 import { $, h, put } from "./dom.js";
 import { percent, signed, t } from "./i18n.js";
 import { inWords, KINDS } from "./kinds.js";
 import { colorOf, labelOf, now, pictureOf, state, suspects, valueOf } from "./state.js";
+
+/** A small picture or line of an example, as a button or as a mere picture. */
+export function thumb(id, { button = true, label } = {}) {
+  const { pictures } = KINDS[state.kind];
+  const node = h(button ? "button" : "span", { class: `thumb${state.kind === "drawings" ? " drawn" : ""}`, type: button && "button", "data-example": id });
+  const of = label ?? now().examples.find((one) => one.id === id)?.label ?? "";
+  if (pictures) {
+    const image = h("img", { alt: t("example_of", { label: of }), width: 54, height: 54 });
+    pictureOf(id).then((address) => (image.src = address), () => {});
+    node.append(image);
+  } else {
+    valueOf(id).then((value) => {
+      node.textContent = inWords(state.kind, value);
+      node.title = node.textContent;
+    }, () => {});
+  }
+  if (button) node.addEventListener("click", () => show(id));
+  return node;
+}
 
 /** Open the example of an id. */
 export async function show(id) {
