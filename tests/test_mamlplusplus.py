@@ -20,7 +20,7 @@ from innerloop.core.learner import stages, tell
 from innerloop.evidence import answered
 from innerloop.learners import MAMLPlusPlus
 from innerloop.learners.optimization.mamlplusplus import importance
-from innerloop.learners.tempered import fitted_temperature, narrowed
+from innerloop.learners.tempered import fitted_temperature, parted
 
 LATER = {"multi_step_until": 0.0, "second_order_from": 0.0}
 
@@ -288,7 +288,7 @@ def test_a_shared_head_has_a_temperature_for_each_number_of_ways(tmp_path: Path)
     plain = il.MAML(learner.net, steps=1, lr=2.0, shared_head="out").eval()
     drawn = il.FewShot(pool, ways=9, shots=1, queries=5).draw(torch.Generator().manual_seed(5), 200)
     nine = [laws.one(drawn, index) for index in range(200)]
-    for ways, asked in ((9, nine), (3, [narrowed(task, 3) for task in nine])):
+    for ways, asked in ((9, nine), (3, [part for task in nine for part in parted(task, 3)])):
         found = [(laws.predict(learner, task), task.query.y) for task in asked]
         assert fitted_temperature(il.Categorical(), found) == pytest.approx(1, abs=0.25)
         one = learner.temperature * learner.by_ways(ways)
@@ -331,9 +331,9 @@ def test_a_head_that_is_refitted_alone_keeps_its_temperature() -> None:
 
 
 def test_where_every_training_answer_is_right_the_temperature_stays_above_zero() -> None:
-    """Platt's correction: of n right answers among D classes the likeliest confidence is (n + 1) / (n + D)."""
+    """Beside n right answers one is told at random among D classes: the likeliest confidence is (n + 1 / D) / (n + 1)."""
     raw, y = torch.tensor([[[1.0, 0.0, 0.0]] * 17]).double(), torch.eye(3).double()[[0] * 17]
     temperature = fitted_temperature(il.Categorical(), [(raw, y)], prior=1.0)
-    assert (raw / temperature).softmax(-1)[0, 0, 0].item() == pytest.approx(18 / 20, rel=1e-3)
+    assert (raw / temperature).softmax(-1)[0, 0, 0].item() == pytest.approx((17 + 1 / 3) / 18, rel=1e-3)
     assert fitted_temperature(il.Categorical(), [(raw, y)]) < 0.01
     assert fitted_temperature(il.Categorical(), [(raw * torch.nan, y)]) is None

@@ -8,7 +8,7 @@ built with ``tempered=True``; it belongs to the ways and shots of these.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -114,16 +114,21 @@ class ByWays(nn.Module):
         return (ways / self.ways) ** self.power
 
 
-def narrowed(task: Task, ways: int) -> Task:
-    """The first classes of a task and their examples alone.
+def parted(task: Task, ways: int) -> Iterator[Task]:
+    """A task of many classes as tasks of fewer, each of which has ``ways`` classes that follow each other.
+
+    Classes that are left over are in none.
 
     Example:
-        >>> part = Examples(torch.arange(6.0).view(6, 1), torch.eye(3).repeat(2, 1))
-        >>> narrowed(Task(part, part), 2).query.x.flatten().tolist()
-        [0.0, 1.0, 3.0, 4.0]
+        >>> part = Examples(torch.arange(10.0).view(10, 1), torch.eye(5).repeat(2, 1))
+        >>> [one.query.x.flatten().tolist() for one in parted(Task(part, part), 2)]
+        [[0.0, 1.0, 5.0, 6.0], [2.0, 3.0, 7.0, 8.0]]
     """
-    kept = [part.y[:, :ways].any(1) for part in task]
-    return Task(*(Examples(part.x[one], part.y[one, :ways]) for part, one in zip(task, kept, strict=True)))
+    for start in range(0, task.support.y.shape[1] - ways + 1, ways):
+        kept = [part.y[:, start : start + ways].any(1) for part in task]
+        yield Task(
+            *(Examples(part.x[one], part.y[one, start : start + ways]) for part, one in zip(task, kept, strict=True))
+        )
 
 
 def check_logits(likelihood: Likelihood) -> None:
@@ -148,8 +153,8 @@ def fitted_temperature(
         likelihood: of classes.
         answers: raw predictions ``[S, N, P]`` and target rows ``[N, D]``, for each of some tasks; queries whose answer
             is not finite are left out.
-        prior: how many queries of each class, told at random, are added to all others: with 1 the temperature stays
-            above 0 where every answer is right (Platt's correction of targets).
+        prior: how many queries, told at random, are added to all others: with 1 the temperature stays above 0 where
+            every answer is right (a correction of targets, as Platt's).
 
     Example:
         >>> import innerloop as il
@@ -169,7 +174,7 @@ def fitted_temperature(
         return None
     soft = []
     for raw, y in kept:
-        share = prior * y.shape[1] / (number + prior * y.shape[1])
+        share = prior / (number + prior)
         soft.append((raw, y * (1 - share) + share / y.shape[1] if prior else y))
 
     def loss(log_t: float) -> float:

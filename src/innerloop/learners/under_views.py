@@ -63,9 +63,7 @@ class Looks(Recorded):
 class OverViews(Learner):
     """Any learner of classes, on examples of which there are V views each: ``[N, V, *F]``.
 
-    Its support set is all views, and its logits the mean over the views of a query; a head that compares pairs by a
-    network (:attr:`~innerloop.learners.Head.pairwise`) reads the mean over the views of each example, in place of
-    V times V as many pairs.
+    Its support set is all views, and its logits the mean over the views of a query.
 
     Args:
         learner: on single views ``[N, *F]``.
@@ -86,18 +84,13 @@ class OverViews(Learner):
         check_logits(learner.likelihood)
         self.learner = learner
         self.missing = learner.missing  # type: ignore[misc]
-        self.averages = isinstance(learner, Head) and learner.pairwise
 
     def adapt(self, support: Examples, state: State | None = None) -> State:  # noqa: D102
-        if self.averages:
-            return self.learner.adapt(Examples(support.x.mean(1), support.y), state)
         views = support.x.shape[1]
         # View by view, so that the classes take turns as they do among the examples.
         return self.learner.adapt(Examples(support.x.transpose(0, 1).flatten(0, 1), support.y.repeat(views, 1)), state)
 
     def predict(self, state: State, x: Tensor) -> Tensor:  # noqa: D102
-        if self.averages:
-            return self.learner.predict(state, x.mean(1))
         raw = self.learner.predict(state, x.flatten(0, 1))
         return raw.unflatten(1, x.shape[:2]).mean(2)
 
@@ -154,12 +147,10 @@ class UnderViews(Learner):
         seen, over = self._parts()
         return over.predict(state, seen(x))
 
-    def _parts(self) -> tuple[nn.Module, OverViews]:
-        """What makes the views, of images or of their features, and what learns from them."""
+    def _parts(self) -> tuple[nn.Module, Learner]:
+        """What makes the views, of images or the mean of their features, and what learns from them."""
         encoder, rest = self.split()
-        if encoder is not None and isinstance(rest, OverViews) and rest.averages:
-            return encoder, rest
-        return self.looks, self.over
+        return (encoder, rest) if isinstance(encoder, _Averaged) else (self.looks, self.over)
 
     def check(self, support: Examples) -> None:  # noqa: D102
         self.over.learner.check(support)
@@ -172,9 +163,17 @@ class UnderViews(Learner):
         self.over.learner.calibrate(tasks)
 
     def split(self) -> tuple[nn.Module | None, Learner]:
-        """The encoder of the learner within, of all views, and what it does with their features."""
+        """The encoder of the learner within, of all views, and what it does with their features.
+
+        A head that compares pairs by a network (:attr:`~innerloop.learners.Head.pairwise`) reads the mean of the
+        features, in place of V times V as many pairs.
+        """
         encoder, rest = self.over.learner.split()
-        return (None, self) if encoder is None else (_Seen(encoder, self.looks), OverViews(rest))
+        if encoder is None:
+            return None, self
+        if isinstance(rest, Head) and rest.pairwise:
+            return _Averaged(encoder, self.looks), rest
+        return _Seen(encoder, self.looks), OverViews(rest)
 
     def backbone(self) -> nn.Module:  # noqa: D102
         return self.over.learner.backbone()
@@ -191,3 +190,19 @@ class _Seen(nn.Module):
         views = self.looks(x)
         z: Tensor = self.encoder(views.flatten(0, 1))
         return z.unflatten(0, views.shape[:2])
+
+
+class _Averaged(nn.Module):
+    """The mean of the features of all views of images: ``[N, C, S, S] -> [N, *H]``."""
+
+    def __init__(self, encoder: nn.Module, looks: Looks) -> None:
+        super().__init__()
+        self.encoder, self.looks = encoder, looks
+
+    def forward(self, x: Tensor) -> Tensor:
+        views = self.looks(x).unbind(1)
+        # View by view: features may be whole maps.
+        total: Tensor = self.encoder(views[0])
+        for view in views[1:]:
+            total = total + self.encoder(view)
+        return total / len(views)

@@ -20,7 +20,7 @@ from innerloop.core.modes import evaluating
 from innerloop.core.task import Examples, InputError, Task, count, take
 from innerloop.learners.optimization.adapting import last_layer, names
 from innerloop.learners.optimization.body import Body, body_of
-from innerloop.learners.tempered import ByWays, check_logits, fitted_temperature, narrowed
+from innerloop.learners.tempered import ByWays, check_logits, fitted_temperature, parted
 
 
 class Adapted(NamedTuple):
@@ -291,7 +291,7 @@ class GradientLearner(Learner):
             ways = each[0].support.y.shape[1] if each else 0
             fewer = round(math.sqrt(ways))
             if best and self.by_ways is not None and 2 <= fewer < ways:
-                other = self._fitted([narrowed(task, fewer) for task in each])
+                other = self._fitted([part for task in each for part in parted(task, fewer)])
                 self.by_ways.fit(ways, best, fewer, other or best)
             self.temperature.fill_(best or 1.0)
 
