@@ -303,6 +303,23 @@ def test_a_shared_head_has_a_temperature_for_each_number_of_ways(tmp_path: Path)
     assert fill(learner, half) == "lacks the weight 'by_ways.power'"
 
 
+def test_all_classes_of_a_task_tell_the_temperature_of_few() -> None:
+    """Whichever classes come first, each is in a part of its own number of ways."""
+    pool = il.data.glyphs().train
+    torch.manual_seed(0)
+    network = il.nets.conv4((1, 28, 28), width=4, out=1, pool="stride", norm="support")
+    learner = il.MAML(network, steps=1, lr=2.0, shared_head="out", tempered=True)
+    batch = il.FewShot(pool, ways=9, shots=1, queries=2).draw(torch.Generator().manual_seed(1), 4)
+    rolled = il.Task(*(il.Examples(part.x, part.y.roll(3, -1)) for part in batch))
+    found = []
+    for tasks in (batch, rolled):
+        learner.calibrate([tasks])
+        assert learner.by_ways is not None
+        found.append((learner.temperature.item(), learner.by_ways.power.item()))
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+    assert found[0][1] != 0
+
+
 def test_neither_loop_sees_the_temperature(trained: tuple[il.MAML, il.FewShot]) -> None:
     learner, test = trained
     task = laws.one(test.draw(torch.Generator().manual_seed(0), 1), 0)
