@@ -316,7 +316,7 @@ def test_all_classes_of_a_task_tell_the_temperature_of_few() -> None:
         learner.calibrate([tasks])
         assert learner.by_ways is not None
         found.append((learner.temperature.item(), learner.by_ways.power.item()))
-    assert found[0] == pytest.approx(found[1], rel=1e-3)
+    assert found[0] == pytest.approx(found[1], rel=0.01)
     assert found[0][1] != 0
 
 
@@ -348,7 +348,7 @@ def test_a_head_that_is_refitted_alone_keeps_its_temperature() -> None:
 
 
 def test_where_every_training_answer_is_right_the_temperature_stays_above_zero() -> None:
-    """Beside n right answers one is told at random among D classes: the likeliest confidence is (n + 1 / D) / (n + 1)."""
+    """Beside n right answers one is told at random among D: the likeliest confidence is (n + 1 / D) / (n + 1)."""
     raw, y = torch.tensor([[[1.0, 0.0, 0.0]] * 17]).double(), torch.eye(3).double()[[0] * 17]
     temperature = fitted_temperature(il.Categorical(), [(raw, y)], prior=1.0)
     assert (raw / temperature).softmax(-1)[0, 0, 0].item() == pytest.approx((17 + 1 / 3) / 18, rel=1e-3)
