@@ -1,6 +1,6 @@
 """Omniglot by the official one-shot protocol: 20 letters of an alphabet by one drawer, told by those of another.
 
-    python benchmarks/oneshot.py                 trains what is not there, twice half an hour of one thread; scores
+    python benchmarks/oneshot.py                 trains what is not there, twice 40 minutes of one thread; scores
     python benchmarks/oneshot.py --print-only    trains nothing
 
 All is chosen on a network that was trained on 25 background alphabets, by the five others; the 20 evaluation alphabets

@@ -214,7 +214,7 @@ def test_all_but_some_of_the_background_alphabets_can_train() -> None:
     assert five.val.x[20 * there : 20 * there + 20].equal(one.train.x[20 * here : 20 * here + 20])
 
 
-@pytest.mark.parametrize("count", [0, 6])
-def test_a_number_of_validating_alphabets_that_there_is_not_is_refused(count: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [0, 6, 2.5])
+def test_a_number_of_validating_alphabets_that_there_is_not_is_refused(count: float, tmp_path: Path) -> None:
     with pytest.raises(il.InputError, match=f"held_out is {count}"):
         omniglot_oneshot(tmp_path, held_out=count)

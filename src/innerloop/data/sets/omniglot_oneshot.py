@@ -14,6 +14,7 @@ import torch
 
 from innerloop.core.task import InputError
 from innerloop.data.drawers import TwoDrawers, alphabets
+from innerloop.data.episodes import check_count
 from innerloop.data.pool import Pool
 from innerloop.data.pools import Pools
 from innerloop.data.sets.omniglot import omniglot
@@ -70,9 +71,10 @@ def omniglot_oneshot(
         Lake et al., *Human-level concept learning through probabilistic program induction*, 2015,
         https://doi.org/10.1126/science.aab3050.
     """
-    if not 1 <= held_out <= _VALIDATING:
+    check_count("held_out", held_out, 1)
+    if held_out > _VALIDATING:
         raise InputError(
-            f"held_out is {held_out}; of the {_VALIDATING} alphabets that may validate 1 to {_VALIDATING} do"
+            f"held_out is {held_out}; {_VALIDATING} background alphabets are there to validate: give 1 to {_VALIDATING}"
         )
     drawn = omniglot(root, split="background", size=size, rotations=False, download=download, cache=cache)
     train, val = drawn.train, drawn.val
