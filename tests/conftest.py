@@ -26,7 +26,7 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def _signals() -> Iterator[None]:
     """A test hears the signals that it sends, and so do its processes, where ``nohup`` or ``&`` began the suite."""
     heard = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}

@@ -330,8 +330,6 @@ SIZES = (4, 2)
 
 def session(rank: int, size: int, folder: Path) -> None:
     """All checks in a group of ``size``; the first one that fails ends it, since ranks may then wait for each other."""
-    # Where the suite was begun in the background of a shell, its processes would not hear it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     place = folder / str(size)
     place.mkdir(exist_ok=True)
     found = dict.fromkeys(CHECKS, "not run: another check failed before it")

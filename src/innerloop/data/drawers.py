@@ -6,6 +6,8 @@ https://doi.org/10.1126/science.aab3050.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Generator, Tensor
 
@@ -93,16 +95,9 @@ class TwoDrawers(FewShot):
         """And how many change a task's groups."""
         return *super().changes, self.groups * (self.together.size if self.together else 0)
 
-    def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
-        by_class, by_example, *each, alike = self.uniform(generator, tasks)
-        task = self.gather(self.choose(by_class, by_example))
-        augments = (self.support_augment, self.query_augment)
-        return Task(
-            *(
-                augmented(self._alike(part, alike), augment, change)
-                for part, augment, change in zip(task, augments, each, strict=True)
-            )
-        )
+    def changed(self, task: Task, changes: Sequence[Tensor]) -> Task:  # noqa: D102
+        *each, alike = changes
+        return super().changed(Task(*(self._alike(part, alike) for part in task)), each)
 
     def _alike(self, part: Examples, u: Tensor) -> Examples:
         """The images of each group changed by the same numbers: the classes of a group stand side by side."""

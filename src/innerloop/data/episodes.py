@@ -7,7 +7,7 @@ A draw reads the generator once, one row of uniform numbers a task, so the tasks
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -217,7 +217,10 @@ class FewShot(Sampler):
 
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
         by_class, by_example, *changes = self.uniform(generator, tasks)
-        task = self.gather(self.choose(by_class, by_example))
+        return self.changed(self.gather(self.choose(by_class, by_example)), changes)
+
+    def changed(self, task: Task, changes: Sequence[Tensor]) -> Task:
+        """The tasks augmented by uniform numbers, a part for each of :attr:`changes`."""
         augments = (self.support_augment, self.query_augment)
         return Task(*(augmented(part, a, u) for part, a, u in zip(task, augments, changes, strict=True)))
 

@@ -148,9 +148,9 @@ class UnderViews(Learner):
         return over.predict(state, seen(x))
 
     def _parts(self) -> tuple[nn.Module, Learner]:
-        """What makes the views, of images or the mean of their features, and what learns from them."""
+        """What makes the views, or their features, and what learns from them."""
         encoder, rest = self.split()
-        return (encoder, rest) if isinstance(encoder, _Averaged) else (self.looks, self.over)
+        return (self.looks, self.over) if encoder is None else (encoder, rest)
 
     def check(self, support: Examples) -> None:  # noqa: D102
         self.over.learner.check(support)

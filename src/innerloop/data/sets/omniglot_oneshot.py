@@ -78,7 +78,8 @@ def omniglot_oneshot(
         )
     drawn = omniglot(root, split="background", size=size, rotations=False, download=download, cache=cache)
     train, val = drawn.train, drawn.val
-    if held_out < len(found := sorted(alphabets(val).values(), key=len)):
+    if held_out < _VALIDATING:
+        found = sorted(alphabets(val).values(), key=len)
         everything = Pool(torch.cat((train.x, val.x)), torch.cat((train.sizes, val.sizes)), train.names + val.names)
         kept, more = ([val.names[place] for place in torch.cat(part)] for part in (found[:held_out], found[held_out:]))
         train, val = everything.only((*train.names, *more)), everything.only(kept)
