@@ -19,8 +19,9 @@ from innerloop.core.checkpoint import load_weights
 from innerloop.core.learner import stages, tell
 from innerloop.evidence import answered
 from innerloop.learners import MAMLPlusPlus
+from innerloop.learners.by_size import ByShots, parted, with_shots
 from innerloop.learners.optimization.mamlplusplus import importance
-from innerloop.learners.tempered import fitted_temperature, parted
+from innerloop.learners.tempered import fitted_temperature
 
 LATER = {"multi_step_until": 0.0, "second_order_from": 0.0}
 
@@ -296,7 +297,7 @@ def test_a_shared_head_has_a_temperature_for_each_number_of_ways(tmp_path: Path)
     assert learner.by_ways(3).item() > 2
     il.save(tmp_path / "kept", learner)
     assert torch.equal(laws.predict(il.load(tmp_path / "kept"), asked[0]), laws.predict(learner, asked[0]))
-    earlier = {name: p for name, p in learner.state_dict().items() if not name.startswith("by_ways.")}
+    earlier = {name: p for name, p in learner.state_dict().items() if not name.startswith("by_")}
     load_weights(learner, earlier, "an earlier version")
     assert fill(learner, earlier) is None
     half = {name: p for name, p in learner.state_dict().items() if name != "by_ways.power"}
@@ -320,6 +321,62 @@ def test_all_classes_of_a_task_tell_the_temperature_of_few() -> None:
     assert found[0][1] != 0
 
 
+def test_a_temperature_follows_the_shots(tmp_path: Path) -> None:
+    """Found on tasks of three shots it is the likeliest there, at one and at ten, where few say less of a class."""
+    pool = il.data.glyphs().train
+    torch.manual_seed(0)
+    network = il.nets.conv4((1, 28, 28), width=4, out=1, pool="stride", norm="support")
+    learner = il.ANIL(network, steps=1, lr=2.0, shared_head="out", tempered=True)
+    il.fit(learner, il.FewShot(pool, ways=5, shots=3, queries=5), steps=60, lr=1e-2, how="vmap", progress=False)
+    learner.eval()
+    assert learner.by_shots is not None
+    drawn = il.FewShot(pool, ways=5, shots=10, queries=5).draw(torch.Generator().manual_seed(5), 200)
+    ten = [laws.one(drawn, index) for index in range(200)]
+    least = {}
+    for shots in (1, 3, 10):
+        found = [(laws.predict(learner, task), task.query.y) for task in (with_shots(one, shots) for one in ten)]
+        least[shots] = fitted_temperature(il.Categorical(), found)
+    assert least == pytest.approx({1: 1, 3: 1, 10: 1}, abs=0.1)
+    assert learner.by_shots(torch.tensor(3.0)).item() == 1
+    assert learner.by_shots(torch.tensor(1.0)).item() > 1.2
+    il.save(tmp_path / "kept", learner)
+    task = with_shots(ten[0], 1)
+    assert torch.equal(laws.predict(il.load(tmp_path / "kept"), task), laws.predict(learner, task))
+
+
+@pytest.mark.parametrize(
+    ("shots", "temperature", "others", "other", "factors"),
+    [
+        # a + b / K through (1, 4) and (2, 3): 2 + 2 / K.
+        (1, 4.0, 2, 3.0, {1: 1.0, 2: 0.75, 4: 0.625}),
+        # Rising with the shots: no part falls.
+        (1, 2.0, 2, 3.0, {1: 1.0, 2: 1.0, 50: 1.0}),
+        # Falling faster than one over them: what is left where they are many stays above zero.
+        (1, 4.0, 2, 1.0, {1: 1.0, 2: (1 + 100 / 2) / 101, 100: 2 / 101}),
+    ],
+)
+def test_the_part_that_falls_with_shots(
+    shots: int, temperature: float, others: int, other: float, factors: dict[int, float]
+) -> None:
+    by_shots = ByShots()
+    by_shots.fit(shots, temperature, others, other)
+    assert {k: by_shots(torch.tensor(float(k))).item() for k in factors} == pytest.approx(factors)
+
+
+def test_tasks_of_other_shots_hold_each_example_once() -> None:
+    """With any number of shots the examples of a class are the first ones, and no query is a support example."""
+    y = torch.eye(3)[torch.tensor([0, 1, 2, 2, 1, 0, 1, 1, 0, 2, 0, 2, 0, 1, 2])]
+    x = torch.arange(15.0).view(15, 1)
+    task = il.Task(il.Examples(x[:6], y[:6]), il.Examples(x[6:], y[6:]))
+    fewer, more = with_shots(task, 1), with_shots(task, 3)
+    assert fewer.support.x.flatten().tolist() == [0, 1, 2]
+    assert torch.equal(fewer.query.x, task.query.x)
+    assert more.support.x.flatten().tolist() == [*range(6), 6, 8, 9]
+    assert more.query.x.flatten().tolist() == [7, 10, 11, 12, 13, 14]
+    for part in (*fewer, *more):
+        assert torch.equal(part.y, y[part.x.flatten().long()])
+
+
 def test_neither_loop_sees_the_temperature(trained: tuple[il.MAML, il.FewShot]) -> None:
     learner, test = trained
     task = laws.one(test.draw(torch.Generator().manual_seed(0), 1), 0)
@@ -340,11 +397,14 @@ def test_a_head_that_is_refitted_alone_keeps_its_temperature() -> None:
     torch.manual_seed(0)
     learner = il.ANIL(il.nets.mlp(8, 16, 3), steps=2, tempered=True).double().eval()
     task = laws.one(tasks(), 0)
-    for temperature in (0.5, 0.25):
+    assert learner.by_shots is not None
+    for temperature, noise in ((0.5, 0.0), (0.25, 0.0), (0.25, 2.0)):
         learner.temperature.fill_(temperature)
-        kept = torch.arange(len(task.support.x))[None]
-        found = answered(learner, task.support, kept, task.query.x)
-        torch.testing.assert_close(found[0], laws.predict(learner, task)[0])
+        learner.by_shots.noise.fill_(noise)
+        for kept in (torch.arange(len(task.support.x))[None], torch.arange(1, len(task.support.x))[None]):
+            found = answered(learner, task.support, kept, task.query.x)
+            rest = il.Task(il.Examples(*(part[kept[0]] for part in task.support)), task.query)
+            torch.testing.assert_close(found[0], laws.predict(learner, rest)[0])
 
 
 def test_where_every_training_answer_is_right_the_temperature_stays_above_zero() -> None:

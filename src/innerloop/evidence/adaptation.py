@@ -18,7 +18,7 @@ from innerloop.core.task import InputError, Task
 from innerloop.data.episodes import Sampler
 from innerloop.evidence.shown import Tabled, intervals_of, mean_of
 from innerloop.evidence.tasks import each_task, gradient_learner
-from innerloop.learners.optimization.gradient import Adapted, GradientLearner
+from innerloop.learners.optimization.gradient import GradientLearner
 
 Floats = npt.NDArray[np.float64]
 
@@ -149,7 +149,7 @@ def _followed(learner: GradientLearner, task: Task, steps: int, classifies: bool
     found: dict[tuple[str, str], list[Tensor]] = {}
     with torch.no_grad():
         for own in learner.path(task.support, steps):
-            state = Adapted(own, learner.statistics_of(own, task.support))
+            state = learner.state_of(own, task.support)
             for part, (x, y) in zip(PARTS, task, strict=True):
                 raw = learner.predict(state, x)
                 mean = learner.likelihood.mean(raw)

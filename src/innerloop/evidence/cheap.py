@@ -163,7 +163,7 @@ def _of_descent(learner: GradientLearner, support: Examples, x: Tensor, answers:
     if not (learner.adapts and isinstance(adapted, Adapted)):
         return {}
     path = [{k: p.detach() for k, p in own.items()} for own in learner.path(support, learner.test_steps)]
-    prior = Adapted(path[0], learner.statistics_of(path[0], support))
+    prior = learner.state_of(path[0], support)
     steps = [_inner(learner, learner.of_step(own, step), support, step) for step, own in enumerate(path[:-1])]
     taken = {k: torch.stack([step[k] for step in steps]).sum(0) for k in learner.adapts} if steps else None
     slopes = _slopes(learner, adapted, support, x, answers)
@@ -266,7 +266,7 @@ def _slopes(learner: GradientLearner, state: Adapted, support: Examples, x: Tens
     own = {k: p.detach() for k, p in state.parameters.items()}
 
     def score(phi: Parameters, x: Tensor, answer: Tensor) -> Tensor:
-        return _score(learner, Adapted({**own, **phi}, state.statistics), support, x, answer)
+        return _score(learner, state._replace(parameters={**own, **phi}), support, x, answer)
 
     slope: Callable[..., Parameters] = torch.func.vmap(torch.func.grad(score), in_dims=(None, 0, 0))
     return slope({k: own[k] for k in learner.adapts}, x, answers)

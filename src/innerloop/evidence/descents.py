@@ -100,11 +100,10 @@ def raw_of_descents(
         mean = (weight @ flat).split(sizes)
         first = {k: part.view(g.shape[1:]) for part, (k, g) in zip(mean, each.items(), strict=True)}
         # One after the other, so that the memory is that of one.
-        for phi in learner.path(  # noqa: B007
-            Examples(support.x[subset], support.y[subset]), learner.test_steps, start, first
-        ):
+        kept = Examples(support.x[subset], support.y[subset])
+        for phi in learner.path(kept, learner.test_steps, start, first):  # noqa: B007
             pass
-        return learner.predict(Adapted(phi, []), x)
+        return learner.predict(learner.state_of(phi, kept, []), x)
 
     return _mapped(run, weights, subsets, x, loop, min(chunk, max(1, _HELD // (8 * sum(sizes)))))
 

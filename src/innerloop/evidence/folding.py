@@ -72,6 +72,6 @@ def head_alone(learner: GradientLearner, x: Tensor) -> tuple[GradientLearner, Te
     if known is None or known[0] != key:
         options = {"first_order": True, "batch_size": learner.batch_size, "likelihood": learner.likelihood}
         head = GradientLearner(last, inner=learner.inner, steps=learner.test_steps, **options).eval()  # type: ignore[arg-type]
-        head.temperature = learner.temperature
+        head.temperature, head.by_shots = learner.temperature, learner.by_shots
         known = _HEADS[learner] = (key, head)
     return known[1].eval(), z

@@ -26,7 +26,7 @@ from innerloop.evidence.layers import input_of_head, named_layers, outputs
 from innerloop.evidence.shown import Tabled, intervals_of, mean_of
 from innerloop.evidence.tasks import each_task, gradient_learner
 from innerloop.learners.heads.prototypes import Prototypes
-from innerloop.learners.optimization.gradient import Adapted, GradientLearner
+from innerloop.learners.optimization.gradient import GradientLearner
 
 Floats = npt.NDArray[np.float64]
 
@@ -163,7 +163,7 @@ def _adapting(learner: GradientLearner, names: list[str]) -> GradientLearner:
 def _headless(learner: GradientLearner, task: Task) -> Tensor:
     """Raw predictions by the nearest class mean, by cosines of what goes into the last layer as it was trained."""
     own = learner.initial(task.support.y.shape[1])
-    state = Adapted(own, learner.statistics_of(own, task.support))
+    state = learner.state_of(own, task.support)
     support, query = (z.flatten(1) for z in input_of_head(learner, state, [x for x, _ in task]))
     head = Prototypes(distance="cosine").eval()
     return head.predict(head.adapt(Examples(support, task.support.y)), query)

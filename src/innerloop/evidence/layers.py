@@ -260,4 +260,4 @@ def _ends(learner: GradientLearner, support: Examples, steps: int | None) -> tup
     first = last = next(path)
     for own in path:
         last = own
-    return Adapted(first, learner.statistics_of(first, support)), Adapted(last, learner.statistics_of(last, support))
+    return learner.state_of(first, support), learner.state_of(last, support)

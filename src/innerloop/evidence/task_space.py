@@ -26,7 +26,7 @@ from innerloop.evidence.judging import answer_of
 from innerloop.evidence.layers import input_of_head, network_of
 from innerloop.evidence.plane import plane
 from innerloop.evidence.tasks import each_task
-from innerloop.learners.optimization.gradient import Adapted, GradientLearner
+from innerloop.learners.optimization.gradient import GradientLearner
 
 Floats = npt.NDArray[np.float64]
 Method = Literal["features", "fisher"]
@@ -148,7 +148,7 @@ def _feature(learner: Learner, support: Examples) -> Tensor:
     """The mean feature of a support set, ``[E]``."""
     if isinstance(learner, GradientLearner):
         own = learner.initial(support.y.shape[1])
-        (found,) = input_of_head(learner, Adapted(own, learner.statistics_of(own, support)), [support.x])
+        (found,) = input_of_head(learner, learner.state_of(own, support), [support.x])
         return found.flatten(1).mean(0)
     net = network_of(learner)
     # A learner without an encoder sees features as they are.
@@ -192,7 +192,7 @@ def _answers(
     """
     with torch.enable_grad():
         if isinstance(learner, GradientLearner):
-            raw = learner.predict(Adapted({**state.parameters, **at}, state.statistics), x)
+            raw = learner.predict(state._replace(parameters={**state.parameters, **at}), x)
         else:
             with swapped(net, at):
                 raw = learner.predict(state, x)

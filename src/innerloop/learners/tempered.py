@@ -1,14 +1,14 @@
 """Logits divided by one number, so that probabilities mean what they say (Guo et al., ICML 2017).
 
 What a learner answers stays the same, and so does how it adapts: a MAML's inner loop sees nothing of the temperature.
-It is found on validation tasks by :func:`innerloop.evidence.tempered`, or on meta-training tasks by learners that are
-built with ``tempered=True``; it belongs to the ways and shots of these.
+It is found on validation tasks by :func:`innerloop.evidence.tempered`, and belongs to their ways and shots, or on
+meta-training tasks by learners that are built with ``tempered=True``, which follow those of a task.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -79,56 +79,6 @@ class Tempered(Learner):
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"temperature={self.temperature:g}"
-
-
-class ByWays(nn.Module):
-    """How a temperature changes with the number of ways: as a power of it, 1 before it was found.
-
-    The gradient of a mean over the examples of C classes moves the row of each by 1/C of what its own examples say, so
-    that an inner loop of few steps leads to logits that are the smaller the more ways there are.
-
-    Example:
-        >>> by_ways = ByWays()
-        >>> by_ways.fit(20, 0.5, 5, 2.0)
-        >>> [by_ways(ways).item() for ways in (5, 20, 40)]
-        [4.0, 1.0, 0.5]
-    """
-
-    #: Learners are kept that were trained before there was such a thing.
-    optional = True
-    ways: Tensor
-    power: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("ways", torch.ones(()))
-        self.register_buffer("power", torch.zeros(()))
-
-    def fit(self, ways: int, temperature: float, fewer: int, other: float) -> None:
-        """Learn from temperatures for two numbers of ways. That of the first is what the power is a factor of."""
-        self.ways.fill_(ways)
-        self.power.fill_(math.log(other / temperature) / math.log(fewer / ways))
-
-    def forward(self, ways: int) -> Tensor:
-        """The factor of the temperature for a number of ways, a scalar."""
-        return (ways / self.ways) ** self.power
-
-
-def parted(task: Task, ways: int) -> Iterator[Task]:
-    """A task of many classes as tasks of fewer, each of which has ``ways`` classes that follow each other.
-
-    Classes that are left over are in none.
-
-    Example:
-        >>> part = Examples(torch.arange(10.0).view(10, 1), torch.eye(5).repeat(2, 1))
-        >>> [one.query.x.flatten().tolist() for one in parted(Task(part, part), 2)]
-        [[0.0, 1.0, 5.0, 6.0], [2.0, 3.0, 7.0, 8.0]]
-    """
-    for start in range(0, task.support.y.shape[1] - ways + 1, ways):
-        kept = [part.y[:, start : start + ways].any(1) for part in task]
-        yield Task(
-            *(Examples(part.x[one], part.y[one, start : start + ways]) for part, one in zip(task, kept, strict=True))
-        )
 
 
 def check_logits(likelihood: Likelihood) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar, NamedTuple, Self
@@ -18,9 +17,10 @@ from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Categorical, Likelihood, default_likelihood
 from innerloop.core.modes import evaluating
 from innerloop.core.task import Examples, InputError, Task, count, take
+from innerloop.learners.by_size import ByShots, ByWays, shots_of
 from innerloop.learners.optimization.adapting import last_layer, names
 from innerloop.learners.optimization.body import Body, body_of
-from innerloop.learners.tempered import ByWays, check_logits, fitted_temperature, parted
+from innerloop.learners.tempered import check_logits, fitted_temperature
 
 
 class Adapted(NamedTuple):
@@ -28,6 +28,8 @@ class Adapted(NamedTuple):
 
     parameters: Parameters
     statistics: norm.Statistics
+    #: Support examples a class, a scalar, where a temperature follows them.
+    shots: Tensor | None = None
 
 
 class GradientLearner(Learner):
@@ -48,8 +50,8 @@ class GradientLearner(Learner):
         inner_loss: what the inner loop descends, in place of the mean negative log likelihood: a function or module of
             raw predictions ``[N, P]`` and target rows ``[N, D]`` that gives a scalar.
         tempered: outside training, divide the logits of queries by a temperature, which :meth:`calibrate` finds on
-            meta-training tasks, with a shared head one for each number of ways. Neither the inner loop nor the outer
-            one sees it, and no answer changes.
+            meta-training tasks, one for each number of shots, with a shared head of ways too. Neither the inner loop
+            nor the outer one sees it, and no answer changes.
         body_from: share of the training from which the whole of ``adapts`` does; before it the head alone, as in ANIL,
             which costs less. Outside training all adapts at any time.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
@@ -113,8 +115,9 @@ class GradientLearner(Learner):
         #: What the logits of queries are divided by outside training; ``None`` where that was not asked for.
         self.temperature: Tensor | None
         self.register_buffer("temperature", torch.ones(()) if tempered else None)
-        #: How that changes with the ways, where one learner takes any number of them.
+        #: How that changes with the ways, where one learner takes any number of them, and with the shots.
         self.by_ways = ByWays() if tempered and self.shared else None
+        self.by_shots = ByShots() if tempered else None
         self.train()
 
     @classmethod
@@ -140,8 +143,19 @@ class GradientLearner(Learner):
 
     def adapt(self, support: Examples, state: Adapted | None = None) -> Adapted:  # noqa: D102
         body = self.body(support, state)
-        own = self.descended(support, state, body)
-        return Adapted(own, self.statistics_of(own, support) if body is None else body.statistics)
+        return self.state_of(self.descended(support, state, body), support, body and body.statistics)
+
+    def state_of(self, parameters: Parameters, support: Examples, statistics: norm.Statistics | None = None) -> Adapted:
+        """What a task predicts by: its parameters, and what its support set says beside them.
+
+        Args:
+            parameters: that it has of its own.
+            support: of the task.
+            statistics: of the support set under these parameters, where they are known.
+        """
+        if statistics is None:
+            statistics = self.statistics_of(parameters, support)
+        return Adapted(parameters, statistics, None if self.by_shots is None else shots_of(support))
 
     def descended(self, support: Examples, state: Adapted | None = None, body: Body | None = None) -> Parameters:
         """The parameters that a task has of its own after the inner loop."""
@@ -269,7 +283,12 @@ class GradientLearner(Learner):
             raw = self.raw(state.parameters, x)
         if self.training or self.temperature is None:
             return raw
-        return raw / (self.temperature if self.by_ways is None else self.temperature * self.by_ways(raw.shape[-1]))
+        temperature = self.temperature
+        if self.by_ways is not None:
+            temperature = temperature * self.by_ways(raw.shape[-1])
+        if self.by_shots is not None and state.shots is not None:
+            temperature = temperature * self.by_shots(state.shots)
+        return raw / temperature
 
     def calibrate(self, tasks: Iterable[Task]) -> None:
         """Find the temperature on meta-training tasks, where one was asked for (see :class:`Learner`).
@@ -285,15 +304,14 @@ class GradientLearner(Learner):
         each = [take(batch, index) for batch in tasks for index in range(count(batch))]
         with evaluating(self), torch.no_grad():
             self.temperature.fill_(1.0)
-            if self.by_ways is not None:
-                self.by_ways.power.fill_(0.0)
+            sizes = [by for by in (self.by_ways, self.by_shots) if by is not None]
+            for by in sizes:
+                by.reset()
             best = self._fitted(each)
-            ways = each[0].support.y.shape[1] if each else 0
-            fewer = round(math.sqrt(ways))
-            if best and self.by_ways is not None and 2 <= fewer < ways:
-                other = self._fitted([part for task in each for part in parted(task, fewer)])
-                self.by_ways.fit(ways, best, fewer, other or best)
-            self.temperature.fill_(best or 1.0)
+            if best is not None:
+                for by in sizes:
+                    by.learn(each, best, self._fitted)
+                self.temperature.fill_(best)
 
     def _fitted(self, tasks: list[Task]) -> float | None:
         """The temperature of tasks, of which the queries' logits have none yet."""

@@ -110,7 +110,7 @@ class IMAML(GradientLearner):
 
         def query_loss(phi: Parameters) -> Tensor:
             own = {**theta, **phi}
-            raw = self.predict(Adapted(own, self.statistics_of(own, task.support)), task.query.x)
+            raw = self.predict(self.state_of(own, task.support), task.query.x)
             return self.likelihood.nll(raw, task.query.y).mean()
 
         def support_slope(phi: Parameters) -> Parameters:

@@ -20,7 +20,7 @@ from innerloop.core.lazy import check_materialized
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import InputError, Task
 from innerloop.learners.optimization.adapting import names
-from innerloop.learners.optimization.gradient import Adapted, GradientLearner, check_share
+from innerloop.learners.optimization.gradient import GradientLearner, check_share
 
 
 class MAMLPlusPlus(GradientLearner):
@@ -161,8 +161,7 @@ class MAMLPlusPlus(GradientLearner):
         losses = []
         body = self.body(task.support)
         for own, _ in islice(self.walk(task.support, self.steps, body=body), 1, None):
-            statistics = self.statistics_of(own, task.support) if body is None else body.statistics
-            raw = self.predict(Adapted(own, statistics), task.query.x)
+            raw = self.predict(self.state_of(own, task.support, body and body.statistics), task.query.x)
             losses.append(self.likelihood.nll(raw, task.query.y).mean())
         return (self.importance * torch.stack(losses)).sum()
 
