@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from innerloop.core.inner.base import InnerOptimizer, Parameters, positive
+from innerloop.core.inner.base import InnerOptimizer, Parameters, not_negative, positive
 from innerloop.core.task import InputError
 
 
@@ -17,13 +17,13 @@ class LearnedRates(InnerOptimizer):
 
     Args:
         parameters: the names of the parameters that are adapted; with their tensors for a rate for each number.
-        lr: the rate that each one starts from.
+        lr: the rate that each one starts from, or one for each name, of which some may be 0.
         per: a rate for each ``"tensor"`` of parameters or for each ``"number"`` in them.
         steps: inner steps that have rates of their own, the later ones those of the last; ``None``: all have the same.
 
     Raises:
-        InputError: for a rate that is not positive, an unknown ``per``, names without tensors for ``"number"``, or
-            fewer than 1 step.
+        InputError: for a rate that is not positive (by name: negative, or missing), an unknown ``per``, names without
+            tensors for ``"number"``, or fewer than 1 step.
 
     Example:
         >>> rates = LearnedRates(["w"], lr=0.5)
@@ -39,12 +39,11 @@ class LearnedRates(InnerOptimizer):
     def __init__(
         self,
         parameters: Iterable[str] | Mapping[str, Tensor],
-        lr: float,
+        lr: float | Mapping[str, float],
         per: Literal["tensor", "number"] = "tensor",
         steps: int | None = None,
     ) -> None:
         super().__init__()
-        positive("learning rate", lr)
         if per not in ("tensor", "number"):
             raise InputError(f"learned rates per {per!r} are unknown; choose 'tensor' or 'number'")
         if per == "number" and not isinstance(parameters, Mapping):
@@ -55,8 +54,11 @@ class LearnedRates(InnerOptimizer):
         times = () if steps is None else (steps,)
         # In the type and on the device of what they are rates of. ParameterDict takes no dots in its keys.
         like = parameters if isinstance(parameters, Mapping) else dict.fromkeys(parameters, torch.empty(0))
+        starts = _starts(like, lr)
         rates = {
-            name.replace(".", "/"): nn.Parameter(p.new_full((*times, *(p.shape if per == "number" else ())), lr))
+            name.replace(".", "/"): nn.Parameter(
+                p.new_full((*times, *(p.shape if per == "number" else ())), starts[name])
+            )
             for name, p in like.items()
         }
         self.rates = nn.ParameterDict(rates)
@@ -75,3 +77,14 @@ class LearnedRates(InnerOptimizer):
         rates = {k: self.rate(k, memory or 0).to(p.dtype) for k, p in parameters.items()}
         new = {k: p - rates[k] * gradients[k] for k, p in parameters.items()}
         return new, None if memory is None else memory + 1
+
+
+def _starts(names: Iterable[str], lr: float | Mapping[str, float]) -> Mapping[str, float]:
+    if not isinstance(lr, Mapping):
+        positive("learning rate", lr)
+        return dict.fromkeys(names, lr)
+    for name in names:
+        if name not in lr:
+            raise InputError(f"no learning rate is given for {name!r}: give one for each parameter that adapts")
+        not_negative(f"learning rate of {name}", lr[name])
+    return lr

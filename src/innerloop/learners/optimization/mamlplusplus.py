@@ -36,6 +36,8 @@ class MAMLPlusPlus(GradientLearner):
         net: any module ``[N, *F] -> [N, P]``.
         steps: inner steps k.
         lr: the inner rate that each tensor and step starts from.
+        body_lr: that of tensors before the last layer; default ``lr``. From 0 on the body moves by what the outer loop
+            learns, and no jump is made where ``body_from`` lets it begin.
         multi_step_until: share of the training after which only the last step's query loss counts. At its start those
             after all steps count alike; then the earlier ones fade linearly. 0 for the last step's alone.
         second_order_from: share of the training from which the outer gradient passes through the inner ones.
@@ -75,6 +77,7 @@ class MAMLPlusPlus(GradientLearner):
         *,
         steps: int = 5,
         lr: float = 0.1,
+        body_lr: float | None = None,
         multi_step_until: float = 0.1,
         second_order_from: float = 0.3,
         norm_per_step: bool = True,
@@ -95,9 +98,15 @@ class MAMLPlusPlus(GradientLearner):
         check_materialized(net)
         scales = _of_norms(net) if norm_per_step else {}
         chosen = [name for name in names(net, adapts, shared_head) if name not in scales]
+        starts: float | dict[str, float] = lr
+        if body_lr is not None:
+            head = names(net, "head", shared_head)
+            starts = {name: lr if name in head else body_lr for name in chosen}
         super().__init__(
             net,
-            inner=LearnedRates({k: p.new_empty(()) for k, p in net.named_parameters() if k in chosen}, lr, steps=steps),
+            inner=LearnedRates(
+                {k: p.new_empty(()) for k, p in net.named_parameters() if k in chosen}, starts, steps=steps
+            ),
             steps=steps,
             test_steps=test_steps,
             adapts=chosen,
