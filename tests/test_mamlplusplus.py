@@ -147,6 +147,26 @@ def test_before_its_body_adapts_a_learner_is_anil(made: Callable[..., il.MAML | 
     assert not torch.equal(learner.loss(task), anil.eval().loss(task))
 
 
+def test_a_body_that_starts_from_a_rate_of_zero_makes_no_jump() -> None:
+    """Where it begins to adapt the loss stays what it was, and its rates have gradients by which they leave zero."""
+    learner = MAMLPlusPlus(net(), steps=2, lr=0.2, body_lr=0.0, body_from=0.5, multi_step_until=0.0).double()
+    jumping = MAMLPlusPlus(learner.net, steps=2, lr=0.2, body_from=0.5, multi_step_until=0.0).double()
+    task = laws.one(tasks("pictures"), 0)
+    found = {}
+    for used in (0.4, 0.6):
+        for name, one in (("steady", learner), ("jumping", jumping)):
+            one.progress(used)
+            found[name, used] = gradients(one, task)
+    torch.testing.assert_close(found["steady", 0.6]["loss"], found["steady", 0.4]["loss"], rtol=1e-12, atol=0)
+    assert (found["jumping", 0.6]["loss"] - found["jumping", 0.4]["loss"]).abs() > 1e-3
+    head = {k.rpartition("/")[0] for k, rates in learner.inner.rates.items() if rates.all()}
+    assert head == {"out"}
+    for name, g in found["steady", 0.6].items():
+        if name.startswith("inner.rates.") and "out" not in name:
+            assert (g != 0).any()
+            assert not found["steady", 0.4][name].any()
+
+
 def test_a_beginning_of_the_head_alone_needs_a_head_and_a_body() -> None:
     for adapts in ("head", "body"):
         with pytest.raises(il.InputError, match=r"body_from=0\.5 begins with the head alone"):
@@ -222,6 +242,7 @@ def test_a_traced_step_follows_the_importance_and_the_stage() -> None:
         ({"multi_step_until": 1.5}, "multi_step_until is 1.5"),
         ({"second_order_from": -0.1}, "second_order_from is -0.1"),
         ({"steps": 0}, "steps is 0"),
+        ({"body_lr": -0.1}, r"learning rate of 0\.weight is -0\.1; it must be finite and at least 0"),
         ({"tempered": True, "likelihood": il.Gaussian(scale=1.0)}, "no logits"),
     ],
 )
@@ -242,6 +263,10 @@ def test_rates_of_steps_that_were_not_learned_are_those_of_the_last() -> None:
     assert seen == [0.5, 0.25, 0.0]
     with pytest.raises(il.InputError, match="0 steps"):
         il.inner.LearnedRates(["w"], 0.5, steps=0)
+    by_name = il.inner.LearnedRates(["v", "w"], {"v": 0.0, "w": 0.5}, steps=2)
+    assert {name: rates.tolist() for name, rates in by_name.rates.items()} == {"v": [0, 0], "w": [0.5, 0.5]}
+    with pytest.raises(il.InputError, match="no learning rate is given for 'w'"):
+        il.inner.LearnedRates(["v", "w"], {"v": 0.1})
 
 
 @pytest.fixture(scope="module")
