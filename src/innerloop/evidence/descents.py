@@ -66,7 +66,7 @@ def example_gradients(learner: GradientLearner, own: Parameters, support: Exampl
             return learner.likelihood.nll(learner.raw({**fixed, **phi}, support.x), support.y)
 
         found: Rows = torch.func.jacrev(losses)(phi)
-        return found
+        return learner.of_ways(found, support.y.shape[1])
 
     def one(x: Tensor, y: Tensor) -> Parameters:
         return learner.inner_gradient(phi, own, Examples(x.unsqueeze(0), y.unsqueeze(0)))

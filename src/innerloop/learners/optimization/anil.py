@@ -25,6 +25,7 @@ class ANIL(GradientLearner):
         test_steps: inner steps outside training; default ``steps``.
         inner: an inner optimizer in place of plain gradient descent.
         shared_head: name of a final one-output layer repeated for each class.
+        lr_ways: number of ways that the inner rate is for, see :class:`~innerloop.learners.GradientLearner`.
         tempered: divide the logits of queries by a temperature that meta-training tasks tell, see
             :class:`~innerloop.learners.GradientLearner`.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
@@ -50,6 +51,7 @@ class ANIL(GradientLearner):
         test_steps: int | None = None,
         inner: InnerOptimizer | None = None,
         shared_head: str | None = None,
+        lr_ways: int | None = None,
         tempered: bool = False,
         likelihood: Likelihood | None = None,
     ) -> None:
@@ -61,6 +63,7 @@ class ANIL(GradientLearner):
             adapts="head",
             first_order=first_order,
             shared_head=shared_head,
+            lr_ways=lr_ways,
             tempered=tempered,
             likelihood=likelihood,
         )

@@ -49,6 +49,9 @@ class GradientLearner(Learner):
             the start of every task: any number of ways, and no class is special.
         inner_loss: what the inner loop descends, in place of the mean negative log likelihood: a function or module of
             raw predictions ``[N, P]`` and target rows ``[N, D]`` that gives a scalar.
+        lr_ways: number of ways that the inner rate of a shared head is for. A mean over the examples of C classes moves
+            the row of each by 1 / C, so that a rate which suits tasks of many ways is too large in those of few: the
+            gradient of the rows is multiplied by C / ``lr_ways``. Default: it stays as it is.
         tempered: outside training, divide the logits of queries by a temperature, which :meth:`calibrate` finds on
             meta-training tasks, one for each number of shots, with a shared head of ways too. Neither the inner loop
             nor the outer one sees it, and no answer changes.
@@ -76,6 +79,7 @@ class GradientLearner(Learner):
         batch_size: int | None = None,
         shared_head: str | None = None,
         inner_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        lr_ways: int | None = None,
         tempered: bool = False,
         body_from: float = 0.0,
         likelihood: Likelihood | None = None,
@@ -84,14 +88,20 @@ class GradientLearner(Learner):
         check_share("body_from", body_from)
         if tempered:
             check_logits(self.likelihood)
-        for name, value, least in (("steps", steps, 0), ("test_steps", test_steps, 0), ("batch_size", batch_size, 1)):
+        for name, value, least in (
+            ("steps", steps, 0),
+            ("test_steps", test_steps, 0),
+            ("batch_size", batch_size, 1),
+            ("lr_ways", lr_ways, 1),
+        ):
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}; it must be at least {least}")
         check_materialized(net)
         norm.check_inner_loop(net)
         self.net, self.inner = net, inner
         self.steps, self.test_steps = steps, steps if test_steps is None else test_steps
-        self.first_order, self.batch_size, self.inner_loss = first_order, batch_size, inner_loss
+        self.first_order, self.batch_size = first_order, batch_size
+        self.inner_loss, self.lr_ways = inner_loss, lr_ways
         self.shared_head = shared_head
         self.shared = {f"{shared_head}.{name}" for name in ("weight", "bias")} if shared_head else set()
         unknown = self.shared - dict(net.named_parameters()).keys()
@@ -100,6 +110,8 @@ class GradientLearner(Learner):
         self.adapts = names(net, adapts, shared_head)
         # A rule that knows parameters by their names says now which one it does not know.
         inner.init({name: p.detach() for name, p in net.named_parameters() if name in self.adapts})
+        if lr_ways is not None and not self.shared:
+            raise InputError(f"lr_ways={lr_ways} is of a head that any number of classes share: name it by shared_head")
         if self.shared and f"{shared_head}.weight" not in self.adapts:
             raise InputError(
                 f"shared_head={shared_head!r} starts every class from one row, so that only adapting tells them apart, "
@@ -349,7 +361,14 @@ class GradientLearner(Learner):
         with torch.no_grad() if self.constant_gradients else nullcontext():
             learned = self.inner_loss.parameters() if isinstance(self.inner_loss, nn.Module) else ()
             through = [*self.likelihood.parameters(), *learned]
-            return gradient(loss, phi, self.fixed(phi, own), batch, through=through)
+            found = gradient(loss, phi, self.fixed(phi, own), batch, through=through)
+        return self.of_ways(found, batch.y.shape[1])
+
+    def of_ways(self, gradients: Parameters, ways: int) -> Parameters:
+        """Gradients of the inner loss as a step takes them, those of a shared head's rows for the ways of the task."""
+        if self.lr_ways is None:
+            return gradients
+        return {k: g * (ways / self.lr_ways) if k in self.shared else g for k, g in gradients.items()}
 
     def fixed(self, phi: Parameters, own: Parameters) -> Parameters:
         """All parameters that a task uses and does not adapt."""

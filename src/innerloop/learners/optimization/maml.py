@@ -34,6 +34,7 @@ class MAML(GradientLearner):
             https://arxiv.org/abs/2106.16245).
         inner_loss: what the inner loop descends, in place of the mean negative log likelihood: a function or module of
             raw predictions ``[N, P]`` and target rows ``[N, D]`` that gives a scalar.
+        lr_ways: number of ways that the inner rate is for, see :class:`~innerloop.learners.GradientLearner`.
         tempered: divide the logits of queries by a temperature that meta-training tasks tell, see
             :class:`~innerloop.learners.GradientLearner`.
         body_from: share of the training from which the body adapts; before it the head alone, see
@@ -65,6 +66,7 @@ class MAML(GradientLearner):
         inner: InnerOptimizer | None = None,
         shared_head: str | None = None,
         inner_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        lr_ways: int | None = None,
         tempered: bool = False,
         body_from: float = 0.0,
         likelihood: Likelihood | None = None,
@@ -78,6 +80,7 @@ class MAML(GradientLearner):
             first_order=first_order,
             shared_head=shared_head,
             inner_loss=inner_loss,
+            lr_ways=lr_ways,
             tempered=tempered,
             body_from=body_from,
             likelihood=likelihood,

@@ -48,6 +48,7 @@ class MAMLPlusPlus(GradientLearner):
         test_steps: inner steps outside training; default ``steps``. Further ones go on as the last that was learned.
         shared_head: name of a final one-output layer repeated for each class.
         inner_loss: what the inner loop descends, see :class:`~innerloop.learners.GradientLearner`.
+        lr_ways: number of ways that the inner rate is for, see :class:`~innerloop.learners.GradientLearner`.
         tempered: divide the logits of queries by a temperature that meta-training tasks tell, see
             :class:`~innerloop.learners.GradientLearner`.
         body_from: share of the training from which the body adapts; before it the head alone, and all steps have the
@@ -86,6 +87,7 @@ class MAMLPlusPlus(GradientLearner):
         test_steps: int | None = None,
         shared_head: str | None = None,
         inner_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        lr_ways: int | None = None,
         tempered: bool = False,
         body_from: float = 0.0,
         likelihood: Likelihood | None = None,
@@ -113,6 +115,7 @@ class MAMLPlusPlus(GradientLearner):
             first_order=first_order,
             shared_head=shared_head,
             inner_loss=inner_loss,
+            lr_ways=lr_ways,
             tempered=tempered,
             body_from=body_from,
             likelihood=likelihood,

@@ -28,6 +28,7 @@ class MetaSGD(GradientLearner):
         first_order: take the inner gradients for constants.
         test_steps: inner steps outside training; default ``steps``.
         shared_head: name of a final one-output layer repeated for each class.
+        lr_ways: number of ways that the inner rate is for, see :class:`~innerloop.learners.GradientLearner`.
         tempered: divide the logits of queries by a temperature that meta-training tasks tell, see
             :class:`~innerloop.learners.GradientLearner`.
         likelihood: default :class:`~innerloop.Categorical`; ``Gaussian(scale=1.0)`` for regression by squared error.
@@ -53,6 +54,7 @@ class MetaSGD(GradientLearner):
         first_order: bool = False,
         test_steps: int | None = None,
         shared_head: str | None = None,
+        lr_ways: int | None = None,
         tempered: bool = False,
         likelihood: Likelihood | None = None,
     ) -> None:
@@ -67,6 +69,7 @@ class MetaSGD(GradientLearner):
             adapts=adapts,
             first_order=first_order,
             shared_head=shared_head,
+            lr_ways=lr_ways,
             tempered=tempered,
             likelihood=likelihood,
         )
