@@ -18,6 +18,7 @@ from innerloop.bundle.weights import fill
 from innerloop.core.checkpoint import load_weights
 from innerloop.core.learner import stages, tell
 from innerloop.evidence import answered
+from innerloop.evidence.descents import example_gradients
 from innerloop.learners import MAMLPlusPlus
 from innerloop.learners.by_size import ByShots, parted, with_shots
 from innerloop.learners.optimization.mamlplusplus import importance
@@ -165,6 +166,36 @@ def test_a_body_that_starts_from_a_rate_of_zero_makes_no_jump() -> None:
         if name.startswith("inner.rates.") and "out" not in name:
             assert (g != 0).any()
             assert not found["steady", 0.4][name].any()
+
+
+@pytest.mark.parametrize("ways", [3, 6])
+def test_a_rate_of_many_ways_is_scaled_to_the_ways_of_a_task(ways: int) -> None:
+    """The rows of a shared head take the steps of a rate times C / ``lr_ways``; the body takes those of the rate."""
+    network = il.nets.mlp(8, 16, 1).double()
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2 * ways, 8, generator=generator).double(), torch.eye(ways).double().repeat(2, 1)
+    support = il.Examples(x, y)
+    options: dict[str, Any] = {"steps": 3, "shared_head": "2"}
+    head, other = (
+        il.ANIL(network, lr=lr, lr_ways=of, **options).eval() for lr, of in ((0.6, 6), (0.6 * ways / 6, None))
+    )
+    for name, p in head.adapt(support).parameters.items():
+        torch.testing.assert_close(p, other.adapt(support).parameters[name], rtol=1e-12, atol=1e-14)
+    maml, plain = (il.MAML(network, lr_ways=of, **options).eval() for of in (6, None))
+    own = plain.adapt(support).parameters
+    found = maml.inner_gradient(own, own, support)
+    for name, g in plain.inner_gradient(own, own, support).items():
+        torch.testing.assert_close(found[name], g * (ways / 6 if name in maml.shared else 1))
+    # Those of single examples, of which evidence is made, are their parts.
+    for name, parts in example_gradients(maml, own, support).items():
+        torch.testing.assert_close(parts.mean(0), found[name])
+
+
+def test_a_rate_of_many_ways_needs_a_head_that_they_share() -> None:
+    with pytest.raises(il.InputError, match="lr_ways=20 is of a head that any number of classes share"):
+        il.MAML(il.nets.mlp(8, 16, 3), lr_ways=20)
+    with pytest.raises(il.InputError, match="lr_ways is 0; it must be at least 1"):
+        il.MAML(il.nets.mlp(8, 16, 1), shared_head="2", lr_ways=0)
 
 
 def test_a_beginning_of_the_head_alone_needs_a_head_and_a_body() -> None:
