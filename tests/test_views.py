@@ -248,3 +248,19 @@ def test_views_that_are_none_are_refused() -> None:
         UnderViews(il.ProtoNet(encoder()), rotate=-1)
     with pytest.raises(il.InputError, match="no logits"):
         UnderViews(il.ProtoNet(encoder(), likelihood=il.Gaussian()), flip=True)
+
+
+def test_views_of_an_example_are_one_shot() -> None:
+    """A temperature that follows the shots is that of the examples, however many views there are of each."""
+    torch.manual_seed(0)
+    learner = il.ANIL(
+        il.nets.conv4((1, 28, 28), width=4, out=1, norm="support"), shared_head="out", steps=1, tempered=True
+    ).eval()
+    assert learner.by_shots is not None
+    support = il.Examples(torch.rand(3, 1, 28, 28), torch.eye(3))
+    under = UnderViews(learner, shift=1.0).eval()
+    assert learner.adapt(support).shots == 1
+    before = under.predict(under.adapt(support), support.x)
+    learner.by_shots.noise.fill_(2.0)
+    # Found at one shot, it is no other there.
+    torch.testing.assert_close(under.predict(under.adapt(support), support.x), before)

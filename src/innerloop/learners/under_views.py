@@ -17,6 +17,7 @@ from innerloop.core.learner import Learner, State
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.augment import Augment
 from innerloop.learners.head import Head
+from innerloop.learners.optimization.gradient import Adapted
 from innerloop.learners.tempered import check_logits
 
 
@@ -88,7 +89,12 @@ class OverViews(Learner):
     def adapt(self, support: Examples, state: State | None = None) -> State:  # noqa: D102
         views = support.x.shape[1]
         # View by view, so that the classes take turns as they do among the examples.
-        return self.learner.adapt(Examples(support.x.transpose(0, 1).flatten(0, 1), support.y.repeat(views, 1)), state)
+        seen = Examples(support.x.transpose(0, 1).flatten(0, 1), support.y.repeat(views, 1))
+        found = self.learner.adapt(seen, state)
+        # Many views of an example say no more of its class than one shot does.
+        if isinstance(found, Adapted) and found.shots is not None:
+            return found._replace(shots=found.shots / views)
+        return found
 
     def predict(self, state: State, x: Tensor) -> Tensor:  # noqa: D102
         raw = self.learner.predict(state, x.flatten(0, 1))
