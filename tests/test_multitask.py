@@ -481,7 +481,7 @@ def test_weightings_want_all_known_tasks_in_each_step() -> None:
 def test_a_state_in_which_nothing_adapts_survives_saving(tmp_path: Path) -> None:
     task, learner = laws.one(random_tasks(), 0), il.MAML(il.nets.mlp(4, 8, TARGETS), adapts="none").double()
     state = learner.adapt(task.support)
-    assert state == ({}, [])
+    assert state == ({}, [], None)
     il.save(tmp_path / "state", learner, state)
     loaded = il.load(tmp_path / "state")
     assert loaded.state == ({}, [])
