@@ -484,7 +484,7 @@ def test_a_state_in_which_nothing_adapts_survives_saving(tmp_path: Path) -> None
     assert state == ({}, [], None)
     il.save(tmp_path / "state", learner, state)
     loaded = il.load(tmp_path / "state")
-    assert loaded.state == ({}, [])
+    assert loaded.state == ({}, [], None)
     assert torch.equal(loaded.learner.predict(loaded.state, task.query.x), learner.predict(state, task.query.x))
 
 
