@@ -528,6 +528,20 @@ def test_a_state_of_other_fields_is_refused(tmp_path: Path) -> None:
     refused(lambda: il.load(tmp_path / "a"), "Point of x, this version's has x, name")
 
 
+def test_a_state_of_before_a_field_with_a_default_came_is_read(tmp_path: Path) -> None:
+    """What a MAML adapted had no shots once."""
+    torch.manual_seed(0)
+    learner = il.MAML(il.nets.mlp(4, 8, 3)).eval()
+    state = learner.adapt(il.Examples(torch.randn(6, 4), torch.eye(3).repeat(2, 1)))
+    il.save(tmp_path / "a", learner, state)
+    kept = json.loads((tmp_path / "a" / "bundle.json").read_text())["state"]
+    assert kept["fields"].pop("shots", "") is None
+    forge(tmp_path / "a", state=kept)
+    loaded, x = il.load(tmp_path / "a"), torch.randn(5, 4)
+    assert loaded.state.shots is None
+    assert torch.equal(loaded.learner.predict(loaded.state, x), learner.predict(state, x))
+
+
 # Damage.
 
 

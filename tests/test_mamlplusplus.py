@@ -34,7 +34,7 @@ def tasks(kind: str = "blobs", count: int = 2) -> il.Task:
 
 def net(**options: object) -> nn.Module:
     torch.manual_seed(0)
-    return il.nets.conv4((1, 8, 8), width=6, out=3, pools=2, **{"norm": "support", **options})
+    return il.nets.conv4((1, 8, 8), width=6, pools=2, **{"out": 3, "norm": "support", **options})
 
 
 def gradients(learner: il.Learner, task: il.Task) -> dict[str, Tensor]:
@@ -186,13 +186,23 @@ def test_a_rate_of_many_ways_is_scaled_to_the_ways_of_a_task(ways: int) -> None:
     found = maml.inner_gradient(own, own, support)
     for name, g in plain.inner_gradient(own, own, support).items():
         torch.testing.assert_close(found[name], g * (ways / 6 if name in maml.shared else 1))
-    # Those of single examples, of which evidence is made, are their parts.
-    for name, parts in example_gradients(maml, own, support).items():
-        torch.testing.assert_close(parts.mean(0), found[name])
+
+
+@pytest.mark.parametrize("kind", ["blobs", "pictures"])
+def test_gradients_of_single_examples_are_parts_of_a_scaled_one(kind: str) -> None:
+    """Of which evidence is made, where an example is seen alone and where layers tie the batch together."""
+    support = laws.one(tasks(kind), 0).support
+    network, head = (il.nets.mlp(8, 16, 1), "2") if kind == "blobs" else (net(out=1), "out")
+    maml = il.MAML(network, steps=2, shared_head=head, lr_ways=12).double().eval()
+    own = maml.adapt(support).parameters
+    whole, parts = maml.inner_gradient(own, own, support), example_gradients(maml, own, support)
+    assert maml.shared <= whole.keys()
+    for name, g in whole.items():
+        torch.testing.assert_close(parts[name].mean(0), g)
 
 
 def test_a_rate_of_many_ways_needs_a_head_that_they_share() -> None:
-    with pytest.raises(il.InputError, match="lr_ways=20 is of a head that any number of classes share"):
+    with pytest.raises(il.InputError, match="lr_ways=20 is of a head that classes share"):
         il.MAML(il.nets.mlp(8, 16, 3), lr_ways=20)
     with pytest.raises(il.InputError, match="lr_ways is 0; it must be at least 1"):
         il.MAML(il.nets.mlp(8, 16, 1), shared_head="2", lr_ways=0)

@@ -143,13 +143,15 @@ def unique(name: str, taken: Iterable[str]) -> str:
 def _made(kind: Any, values: dict[str, Any]) -> Any:
     """An instance of a named tuple or data class, by the builtin constructors alone."""
     known = kind._fields if issubclass(kind, tuple) else tuple(f.name for f in fields(kind))
-    if set(known) != set(values):
+    # A field that has a default may have come later than the file.
+    full = {**(kind._field_defaults if issubclass(kind, tuple) else {}), **values}
+    if set(known) != set(full):
         raise InputError(
             f"the bundle has a {kind.__qualname__} of {', '.join(values)}, this version's has {', '.join(known)}: use "
             f"the version that wrote it"
         )
     if issubclass(kind, tuple):
-        return tuple.__new__(kind, (values[name] for name in known))
+        return tuple.__new__(kind, (full[name] for name in known))
     made = object.__new__(kind)
     for name in known:
         object.__setattr__(made, name, values[name])

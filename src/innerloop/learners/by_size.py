@@ -98,9 +98,9 @@ class ByShots(nn.Module):
         self.noise.fill_(0.0)
 
     def learn(self, tasks: Sequence[Task], temperature: float, fitted: Fitted) -> None:
-        """Find the temperature of these tasks at one shot, or from one shot at more.
+        """Find the temperature of these tasks at another number of shots.
 
-        More are half of the query examples, where there are two a class at least.
+        That is one; of tasks of one it is more, half of the queries beside it, where there are two a class at least.
 
         Args:
             tasks: each of as many shots.
@@ -162,10 +162,31 @@ def with_shots(task: Task, shots: int) -> Task:
         [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]]
     """
     # Which of its class an example is, from 1, those of the support set first.
-    counts = torch.cat([part.y for part in task]).cumsum(0)
-    own, asked = (counts * torch.cat([part.y for part in task])).sum(1).split([len(part.y) for part in task])
+    rows = torch.cat([part.y for part in task])
+    own, asked = (rows.cumsum(0) * rows).sum(1).split([len(part.y) for part in task])
     kept, moved = own <= shots, asked <= shots
     return Task(
         Examples(*(torch.cat([a[kept], b[moved]]) for a, b in zip(*task, strict=True))),
         Examples(*(b[~moved] for b in task.query)),
     )
+
+
+def learn_temperature(
+    temperature: Tensor, sizes: Sequence[ByWays | ByShots], tasks: Sequence[Task], fitted: Fitted
+) -> None:
+    """Find the temperature of tasks, and how it changes with their sizes; 1 for all where no query has a finite answer.
+
+    Args:
+        temperature: gets it, a scalar.
+        sizes: learn from it, in this order.
+        tasks: of one size.
+        fitted: finds the temperature of tasks by what is known so far.
+    """
+    temperature.fill_(1.0)
+    for by in sizes:
+        by.reset()
+    best = fitted(list(tasks))
+    if best is not None:
+        for by in sizes:
+            by.learn(tasks, best, fitted)
+        temperature.fill_(best)

@@ -1,4 +1,4 @@
-"""Which parameters an inner loop changes, by name."""
+"""Which parameters an inner loop changes, by name, and from when on."""
 
 from __future__ import annotations
 
@@ -62,6 +62,16 @@ def last_layer(net: nn.Module) -> tuple[str, nn.Module]:
     if not found:
         raise InputError(f"{type(net).__name__} has no layer with parameters: there is none to look into")
     return found[-1]
+
+
+def check_share(name: str, share: float) -> None:
+    """Refuse a share of the training that is none.
+
+    Raises:
+        InputError: outside 0 to 1.
+    """
+    if not 0 <= share <= 1:
+        raise InputError(f"{name} is {share}; it is a share of the training, from 0 to 1")
 
 
 def _check_untied(net: nn.Module, adapts: str | Sequence[str], chosen: Callable[[str], bool]) -> None:

@@ -17,8 +17,8 @@ from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Categorical, Likelihood, default_likelihood
 from innerloop.core.modes import evaluating
 from innerloop.core.task import Examples, InputError, Task, count, take
-from innerloop.learners.by_size import ByShots, ByWays, shots_of
-from innerloop.learners.optimization.adapting import last_layer, names
+from innerloop.learners.by_size import ByShots, ByWays, learn_temperature, shots_of
+from innerloop.learners.optimization.adapting import check_share, last_layer, names
 from innerloop.learners.optimization.body import Body, body_of
 from innerloop.learners.tempered import check_logits, fitted_temperature
 
@@ -88,12 +88,8 @@ class GradientLearner(Learner):
         check_share("body_from", body_from)
         if tempered:
             check_logits(self.likelihood)
-        for name, value, least in (
-            ("steps", steps, 0),
-            ("test_steps", test_steps, 0),
-            ("batch_size", batch_size, 1),
-            ("lr_ways", lr_ways, 1),
-        ):
+        least_of = {"steps": 0, "test_steps": 0, "batch_size": 1, "lr_ways": 1}
+        for (name, least), value in zip(least_of.items(), (steps, test_steps, batch_size, lr_ways), strict=True):
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}; it must be at least {least}")
         check_materialized(net)
@@ -111,7 +107,9 @@ class GradientLearner(Learner):
         # A rule that knows parameters by their names says now which one it does not know.
         inner.init({name: p.detach() for name, p in net.named_parameters() if name in self.adapts})
         if lr_ways is not None and not self.shared:
-            raise InputError(f"lr_ways={lr_ways} is of a head that any number of classes share: name it by shared_head")
+            raise InputError(
+                f"lr_ways={lr_ways} is of a head that classes share: name it by shared_head, or leave it out"
+            )
         if self.shared and f"{shared_head}.weight" not in self.adapts:
             raise InputError(
                 f"shared_head={shared_head!r} starts every class from one row, so that only adapting tells them apart, "
@@ -296,10 +294,9 @@ class GradientLearner(Learner):
         if self.training or self.temperature is None:
             return raw
         temperature = self.temperature
-        if self.by_ways is not None:
-            temperature = temperature * self.by_ways(raw.shape[-1])
-        if self.by_shots is not None and state.shots is not None:
-            temperature = temperature * self.by_shots(state.shots)
+        for by, size in ((self.by_ways, raw.shape[-1]), (self.by_shots, state.shots)):
+            if by is not None and size is not None:
+                temperature = temperature * by(size)
         return raw / temperature
 
     def calibrate(self, tasks: Iterable[Task]) -> None:
@@ -308,22 +305,13 @@ class GradientLearner(Learner):
         Args:
             tasks: batches of tasks, on the learner's device.
         """
-        if self.temperature is None:
-            super().calibrate(tasks)
-            return
         tasks = list(tasks)
         super().calibrate(tasks)
+        if self.temperature is None:
+            return
         each = [take(batch, index) for batch in tasks for index in range(count(batch))]
         with evaluating(self), torch.no_grad():
-            self.temperature.fill_(1.0)
-            sizes = [by for by in (self.by_ways, self.by_shots) if by is not None]
-            for by in sizes:
-                by.reset()
-            best = self._fitted(each)
-            if best is not None:
-                for by in sizes:
-                    by.learn(each, best, self._fitted)
-                self.temperature.fill_(best)
+            learn_temperature(self.temperature, [by for by in (self.by_ways, self.by_shots) if by], each, self._fitted)
 
     def _fitted(self, tasks: list[Task]) -> float | None:
         """The temperature of tasks, of which the queries' logits have none yet."""
@@ -412,13 +400,3 @@ class GradientLearner(Learner):
         with norm.recording() as statistics:
             self.raw(parameters, support.x)
         return statistics
-
-
-def check_share(name: str, share: float) -> None:
-    """Refuse a share of the training that is none.
-
-    Raises:
-        InputError: outside 0 to 1.
-    """
-    if not 0 <= share <= 1:
-        raise InputError(f"{name} is {share}; it is a share of the training, from 0 to 1")

@@ -19,8 +19,8 @@ from innerloop.core.inner import LearnedRates, Parameters
 from innerloop.core.lazy import check_materialized
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import InputError, Task
-from innerloop.learners.optimization.adapting import names
-from innerloop.learners.optimization.gradient import GradientLearner, check_share
+from innerloop.learners.optimization.adapting import check_share, names
+from innerloop.learners.optimization.gradient import GradientLearner
 
 
 class MAMLPlusPlus(GradientLearner):
