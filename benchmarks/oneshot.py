@@ -66,9 +66,9 @@ def encoder(held_out: int, train: bool) -> nn.Module:
     folder = RUNS / f"oneshot-{held_out}"
     if train and steps_done(folder) < RECIPE.training["steps"]:
         data = ["--data", "omniglot_oneshot", "--root", str(DATA / "omniglot"), "--set", f"pool.held_out={held_out}"]
-        # A single alphabet tells too little to stop early by: the last weights are judged.
-        every = ["--set", f"training.validate_every={RECIPE.training['steps']}"] if held_out == JUDGED else []
-        run(["train", "protonet", *data, *every, "--quiet", "--out", str(folder)])
+        # A few alphabets tell too little to stop early by: the last weights are kept.
+        last = ["--set", f"training.validate_every={RECIPE.training['steps']}"]
+        run(["train", "protonet", *data, *last, "--quiet", "--out", str(folder)])
     network, _ = il.load(folder).split()
     assert network is not None
     return network.eval()

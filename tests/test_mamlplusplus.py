@@ -387,6 +387,14 @@ def test_all_classes_of_a_task_tell_the_temperature_of_few() -> None:
     assert found[0][1] != 0
 
 
+@pytest.mark.parametrize(("tempered", "left"), [(False, 1), (True, 0)])
+def test_a_learner_without_a_temperature_leaves_the_tasks_of_a_calibration(tempered: bool, left: int) -> None:
+    """A sampler that draws them one by one draws none that is not looked at."""
+    drawn = iter([tasks()])
+    il.MAML(il.nets.mlp(8, 3), steps=1, lr=0.1, tempered=tempered).double().calibrate(drawn)
+    assert len(list(drawn)) == left
+
+
 def test_a_temperature_follows_the_shots(tmp_path: Path) -> None:
     """Found on tasks of three shots it is the likeliest there, at one and at ten, where few say less of a class."""
     pool = il.data.glyphs().train

@@ -306,10 +306,7 @@ class GradientLearner(Learner):
             tasks: batches of tasks, on the learner's device.
         """
         if self.temperature is None:
-            super().calibrate(tasks)  # tasks that it does not look at are not drawn
             return
-        tasks = list(tasks)
-        super().calibrate(tasks)
         each = [take(batch, index) for batch in tasks for index in range(count(batch))]
         with evaluating(self), torch.no_grad():
             learn_temperature(self.temperature, [by for by in (self.by_ways, self.by_shots) if by], each, self._fitted)
