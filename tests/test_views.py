@@ -120,7 +120,15 @@ def relations(**options: object) -> il.Learner:
     return il.learners.Relations(features=(2, 2, 2), **options)
 
 
-@pytest.mark.parametrize(("made", "shape"), [(il.learners.Prototypes, (4,)), (relations, (2, 2, 2))])
+def amortized(**options: object) -> il.Learner:
+    torch.manual_seed(0)
+    # Outside training all draws are the same.
+    return il.learners.AmortizedHead(features=4, **options).eval()
+
+
+@pytest.mark.parametrize(
+    ("made", "shape"), [(il.learners.Prototypes, (4,)), (relations, (2, 2, 2)), (amortized, (4,))]
+)
 def test_exchanged_parts_are_each_the_support_set_once(made: Callable[..., il.Learner], shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
     parts = [il.Examples(torch.randn(3, *shape, generator=generator), torch.eye(3)) for _ in range(3)]

@@ -17,7 +17,8 @@ from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.task import Examples, InputError
 from innerloop.learners.embedded import Embedded, composed
 from innerloop.learners.generative.draws import Draws
-from innerloop.learners.head import Head, required
+from innerloop.learners.head import required
+from innerloop.learners.heads.exchanged import Exchanging
 from innerloop.learners.heads.prototypes import ClassSums
 from innerloop.nets.mlp import mlp
 
@@ -25,7 +26,7 @@ _START = 0.01
 _START_LOG_VARIANCE = -6.0
 
 
-class AmortizedHead(Head):
+class AmortizedHead(Exchanging):
     """The head of VERSA, on feature vectors: q(weights of a class | its mean feature).
 
     Args:
@@ -35,6 +36,9 @@ class AmortizedHead(Head):
         test_draws: the same, otherwise; they are the same draws on every call.
         scale: factor of the squared distances of the prototype classifier that the weights' mean starts as, beside a
             learned correction, which starts small; 0 starts at random, as the paper does, and trains more slowly.
+        exchange: in meta-training let support and query examples change places: every part of a task's examples that
+            is as large as the support set, in their order, is the support set once and the rest are queries, and the
+            loss is the mean. More classifiers inferred from the same features, for tasks with few queries.
         likelihood: default :class:`~innerloop.Categorical`.
 
     Raises:
@@ -49,6 +53,7 @@ class AmortizedHead(Head):
         draws: int = 10,
         test_draws: int = 50,
         scale: float = 0.1,
+        exchange: bool = False,
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
@@ -59,7 +64,7 @@ class AmortizedHead(Head):
         self.mean = mlp(size, width, width, size + 1, activation=nn.ELU)
         self.log_variance = mlp(size, width, width, size + 1, activation=nn.ELU)
         self.draws = Draws(size + 1, train=draws, test=test_draws)
-        self.scale = scale
+        self.scale, self.exchange = scale, exchange
         last = self.log_variance[-1]
         nn.init.constant_(last.bias, _START_LOG_VARIANCE)  # type: ignore[arg-type]
         with torch.no_grad():
