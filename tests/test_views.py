@@ -126,9 +126,7 @@ def amortized(**options: object) -> il.Learner:
     return il.learners.AmortizedHead(features=4, **options).eval()
 
 
-@pytest.mark.parametrize(
-    ("made", "shape"), [(il.learners.Prototypes, (4,)), (relations, (2, 2, 2)), (amortized, (4,))]
-)
+@pytest.mark.parametrize(("made", "shape"), [(il.learners.Prototypes, (4,)), (relations, (2, 2, 2)), (amortized, (4,))])
 def test_exchanged_parts_are_each_the_support_set_once(made: Callable[..., il.Learner], shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
     parts = [il.Examples(torch.randn(3, *shape, generator=generator), torch.eye(3)) for _ in range(3)]
@@ -268,6 +266,10 @@ def test_views_of_an_example_are_one_shot() -> None:
     support = il.Examples(torch.rand(3, 1, 28, 28), torch.eye(3))
     under = UnderViews(learner, shift=1.0).eval()
     assert learner.adapt(support).shots == 1
+    # A task that goes on has the shots of both parts.
+    more = il.Examples(torch.rand(6, 1, 28, 28), torch.eye(3).repeat(2, 1))
+    assert learner.adapt(more, learner.adapt(support)).shots == 3
+    assert under.adapt(more, under.adapt(support)).shots == 3
     before = under.predict(under.adapt(support), support.x)
     learner.by_shots.noise.fill_(2.0)
     # Found at one shot, it is no other there.

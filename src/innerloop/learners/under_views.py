@@ -93,7 +93,8 @@ class OverViews(Learner):
         found = self.learner.adapt(seen, state)
         # Many views of an example say no more of its class than one shot does.
         if isinstance(found, Adapted) and found.shots is not None:
-            return found._replace(shots=found.shots / views)
+            before = state.shots if isinstance(state, Adapted) and state.shots is not None else 0
+            return found._replace(shots=before + (found.shots - before) / views)
         return found
 
     def predict(self, state: State, x: Tensor) -> Tensor:  # noqa: D102

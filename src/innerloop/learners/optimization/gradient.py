@@ -153,7 +153,10 @@ class GradientLearner(Learner):
 
     def adapt(self, support: Examples, state: Adapted | None = None) -> Adapted:  # noqa: D102
         body = self.body(support, state)
-        return self.state_of(self.descended(support, state, body), support, body and body.statistics)
+        found = self.state_of(self.descended(support, state, body), support, body and body.statistics)
+        # A task that goes on has seen the shots before as well.
+        before = None if state is None else state.shots
+        return found if before is None or found.shots is None else found._replace(shots=before + found.shots)
 
     def state_of(self, parameters: Parameters, support: Examples, statistics: norm.Statistics | None = None) -> Adapted:
         """What a task predicts by: its parameters, and what its support set says beside them.
