@@ -300,6 +300,24 @@ def test_outputs_that_do_not_fit_are_refused(learner: Any, sampler: Any, message
         il.evaluate(learner(), sampler(), **QUICK)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_inputs_of_another_type_than_the_parameters_are_refused_by_name(dtype: torch.dtype) -> None:
+    """What PyTorch says of it, and what to do."""
+    said = rf"the inputs are {dtype} and its parameters torch.float32: give inputs of that type"
+    with pytest.raises(il.InputError, match=said):
+        il.evaluate(il.ProtoNet(il.nets.mlp(8, 16, 4)), Cast(blobs(), dtype), **QUICK)
+
+
+class Cast(Sampler):
+    """The tasks of another sampler, their inputs in another type."""
+
+    def __init__(self, sampler: Sampler, dtype: torch.dtype) -> None:
+        self.sampler, self.dtype = sampler, dtype
+
+    def draw(self, generator: torch.Generator, tasks: int) -> il.Task:
+        return il.Task(*(il.Examples(x.to(self.dtype), y) for x, y in self.sampler.draw(generator, tasks)))
+
+
 def test_other_refusals() -> None:
     """No task, augmented episodes, images of another shape, features that are not finite."""
     with pytest.raises(il.InputError, match="at least 1 task, not 0"):

@@ -15,7 +15,7 @@ from innerloop.core.construction import Recorded
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.layout import fast_layout
 from innerloop.core.likelihood import Likelihood
-from innerloop.core.task import Examples, Task, check_examples
+from innerloop.core.task import Examples, InputError, Task, check_examples
 
 #: A pytree of tensors: savable, sendable, vmappable.
 State = Any
@@ -171,6 +171,20 @@ def _checking(adapt: Callable[..., State]) -> Callable[..., State]:
         return adapt(self, support, state)
 
     return checked
+
+
+def check_learner_kind(value: Any, who: str) -> None:
+    """Refuse what is no learner: a network, say.
+
+    Args:
+        value: what was given.
+        who: wants a learner, for the message.
+
+    Raises:
+        InputError: naming it and the remedy.
+    """
+    if not isinstance(value, Learner):
+        raise InputError(f"{who} a learner, not a {type(value).__name__}: il.ProtoNet(network), say")
 
 
 def stages(module: nn.Module) -> tuple[Hashable, ...]:

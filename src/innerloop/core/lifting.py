@@ -19,7 +19,7 @@ from innerloop.core.compiled import Compiled
 from innerloop.core.fingerprint import key_of
 from innerloop.core.layout import fast_layout
 from innerloop.core.lazy import check_materialized
-from innerloop.core.learner import Learner, stages
+from innerloop.core.learner import Learner, check_learner_kind, stages
 from innerloop.core.precision import computes
 from innerloop.core.swap import undisturbed
 from innerloop.core.task import Examples, InputError, Task, count, take
@@ -77,6 +77,7 @@ def lift(
         raise InputError(f"the chunk is {chunk} tasks; it must be at least 1")
     if memory is not None and not memory > 0:
         raise InputError(f"memory={memory} GiB leaves no room for a task; give a number above 0")
+    check_learner_kind(learner, "lift takes")
     check_materialized(learner)
     if precision is not None:
         if precision not in ("auto", "bfloat16", "float16"):

@@ -129,6 +129,7 @@ def check_examples(
         Traceback (most recent call last):
         innerloop.core.task.InputError: the support set has targets torch.int64 (2,): they must be float rows [N, D], il.examples(x, labels, ways=...) makes them
     """  # noqa: E501
+    check_tensors(name, part)
     x, y = part
     if y.ndim != 2 or not y.is_floating_point():
         raise InputError(
@@ -157,6 +158,20 @@ def check_examples(
         )
 
 
+def check_tensors(name: str, part: Examples) -> None:
+    """Refuse arrays and lists.
+
+    Raises:
+        InputError: saying whose they are and the remedy.
+    """
+    for label, value in zip(("x", "y"), part, strict=True):
+        if not isinstance(value, Tensor):
+            raise InputError(
+                f"{name}'s {label} is a {type(value).__name__}, and examples are tensors: il.examples(x, labels, "
+                f"ways=...) makes them, or torch.as_tensor"
+            )
+
+
 def transformed() -> bool:
     """Whether values cannot be looked at: under a transform of functions, or while a graph is traced."""
     return (
@@ -177,6 +192,7 @@ def check(tasks: Task, missing: bool = False) -> None:
         InputError: naming the part that is wrongly shaped or not finite.
     """
     for name, part in zip(("support", "query"), tasks, strict=True):
+        check_tensors(f"the {name} set", part)
         if part.x.ndim < 3 or part.y.ndim != 3 or part.x.shape[:2] != part.y.shape[:2]:
             raise InputError(
                 f"the {name} set has x {tuple(part.x.shape)} and y {tuple(part.y.shape)}; a batch of tasks needs "

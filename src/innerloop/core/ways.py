@@ -11,7 +11,7 @@ from innerloop.core import norm
 from innerloop.core.layout import fast_layout
 from innerloop.core.learner import Learner
 from innerloop.core.patches import patched
-from innerloop.core.task import Examples, Task, count, take
+from innerloop.core.task import Examples, Task, check_tensors, count, take
 
 
 def mapped(how: str, function: Callable[[Task], Tensor], tasks: Task) -> Tensor:
@@ -54,5 +54,7 @@ def map_inputs(function: Callable[[Tensor], Tensor], tasks: Task) -> Task:
 
 def like_inputs(tasks: Task) -> Task:
     """Targets in the type of the inputs, where these are real numbers."""
+    for name, part in zip(("support", "query"), tasks, strict=True):
+        check_tensors(f"the {name} set", part)
     parts = [Examples(x, y.to(x.dtype) if x.is_floating_point() else y) for x, y in tasks]
     return Task(*parts)

@@ -40,6 +40,23 @@ def check_count(name: str, value: Any, least: int) -> None:
         raise InputError(f"{name} is {value}; it must be at least {least}")
 
 
+def check_sampler_kind(value: Any, name: str) -> None:
+    """Refuse what draws no tasks.
+
+    Args:
+        value: what was given.
+        name: of the argument.
+
+    Raises:
+        InputError: naming it and the remedy.
+    """
+    if not isinstance(value, Sampler):
+        raise InputError(
+            f"{name} is a {type(value).__name__}: give what draws tasks, il.FewShot(pool, ways=5, shots=1, "
+            f"queries=15), say"
+        )
+
+
 class Sampler(ABC):
     """Draws batches of tasks."""
 

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from innerloop.core import distributed
 from innerloop.core.alone import folds, looks_at_other_queries
 from innerloop.core.device import device_of, find_device
-from innerloop.core.learner import Learner
+from innerloop.core.learner import Learner, check_learner_kind
 from innerloop.core.lifting import How, embed, lift
 from innerloop.core.metric import Metric
 from innerloop.core.modes import evaluating
 from innerloop.core.task import InputError, Task, count, move, take
 from innerloop.data.digest import digest_of
-from innerloop.data.episodes import Episodes, FewShot, Sampler
+from innerloop.data.episodes import Episodes, FewShot, Sampler, check_sampler_kind
 from innerloop.data.pool import Pool
 from innerloop.evaluation.content import episodes_digest
 from innerloop.evaluation.metrics import AnyMetric, as_metrics
@@ -77,6 +77,7 @@ def evaluate(
     """
     if tasks < 1:
         raise InputError(f"evaluation needs at least 1 task, not {tasks}")
+    check_learner_kind(learner, "evaluate judges")
     check_sampler(sampler)
     asked = as_metrics(metrics, sampler.classifies)
     device = find_device(device) if device is not None else device_of(learner)
@@ -88,8 +89,9 @@ def check_sampler(sampler: Sampler) -> None:
     """Refuse a sampler whose tasks cannot be judged on, whatever kind it is.
 
     Raises:
-        InputError: if it augments, or gives no queries.
+        InputError: if it is no sampler, augments, or gives no queries.
     """
+    check_sampler_kind(sampler, "sampler")
     if sampler.augmented:
         raise InputError("evaluation episodes are not augmented: build the sampler without augment")
     if getattr(sampler, "queries", None) == 0:

@@ -161,6 +161,14 @@ def check_outputs(learner: Learner, tasks: Task) -> None:
             return
 
 
+def _remedy(learner: Learner, kind: torch.dtype) -> str:
+    """What to do about inputs that a learner cannot be run on."""
+    own = next((p.dtype for p in learner.parameters()), kind)
+    if own == kind:
+        return "build its network for that input and output"
+    return f"the inputs are {kind} and its parameters {own}: give inputs of that type, x.to({own}), say"
+
+
 def _check_task(learner: Learner, task: Task) -> None:
     targets = task.query.y.shape[1]
     wanted = learner.likelihood.size(targets)
@@ -171,7 +179,7 @@ def _check_task(learner: Learner, task: Task) -> None:
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"the learner cannot run a task with support x {tuple(task.support.x.shape)} and {targets} target columns "
-            f"({str(error).splitlines()[0]}): build its network for that input and output"
+            f"({str(error).splitlines()[0]}): {_remedy(learner, task.support.x.dtype)}"
         ) from error
     if got != wanted:
         raise InputError(

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from innerloop.core import norm
 from innerloop.core.facts import Facts, Networks
+from innerloop.core.lazy import check_network
 from innerloop.core.learner import Learner, State
 from innerloop.core.modes import evaluating
 from innerloop.core.task import Examples, Task, count, take
@@ -53,6 +54,7 @@ class Embedded(Learner, Generic[AnyHead]):
 
     def __init__(self, encoder: nn.Module, head: AnyHead) -> None:
         super().__init__(head.likelihood)
+        check_network(encoder)
         self.encoder, self.head = encoder, head
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from innerloop.core.learner import Learner, State
+from innerloop.core.learner import Learner, State, check_learner_kind
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import Examples, InputError, Task
 
@@ -46,6 +46,7 @@ class Tempered(Learner):
     """
 
     def __init__(self, learner: Learner, temperature: float = 1.0) -> None:
+        check_learner_kind(learner, "Tempered takes")
         super().__init__(learner.likelihood)
         check_logits(learner.likelihood)
         if not (math.isfinite(temperature) and temperature > 0):

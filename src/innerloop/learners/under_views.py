@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from innerloop.core.construction import Recorded
-from innerloop.core.learner import Learner, State
+from innerloop.core.learner import Learner, State, check_learner_kind
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.augment import Augment
 from innerloop.learners.head import Head
@@ -81,6 +81,7 @@ class OverViews(Learner):
     """
 
     def __init__(self, learner: Learner) -> None:
+        check_learner_kind(learner, "OverViews takes")
         super().__init__(learner.likelihood)
         check_logits(learner.likelihood)
         self.learner = learner
@@ -140,6 +141,7 @@ class UnderViews(Learner):
         shear: float = 0.0,
         flip: bool = False,
     ) -> None:
+        check_learner_kind(learner, "UnderViews takes")
         super().__init__(learner.likelihood)
         if not (shift or rotate or scale or shear or flip):
             raise InputError("there is no view beside the image as it is: give a shift of 1 pixel, or flip=True")

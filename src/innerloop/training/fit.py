@@ -15,11 +15,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from innerloop.core import checkpoint, distributed
 from innerloop.core.device import device_of, find_device
 from innerloop.core.duplicate import duplicate
-from innerloop.core.learner import Learner, stages, tell
+from innerloop.core.learner import Learner, check_learner_kind, stages, tell
 from innerloop.core.lifting import How, lift
 from innerloop.core.random import generator, mix
 from innerloop.core.task import InputError, check, move
-from innerloop.data.episodes import Sampler
+from innerloop.data.episodes import Sampler, check_sampler_kind
 from innerloop.training import ranks
 from innerloop.training.aggregate import Aggregator
 from innerloop.training.callbacks import Callback, check_callbacks
@@ -244,14 +244,10 @@ def make_update(learner: Learner, weights: nn.Module | None, settings: Settings)
 
 
 def _check_kinds(learner: Any, sampler: Any, validate: Any) -> None:
-    if not isinstance(learner, Learner):
-        raise InputError(f"fit trains a learner, not a {type(learner).__name__}: il.ProtoNet(network), say")
-    for name, value in (("sampler", sampler), ("validate", validate)):
-        if not isinstance(value, Sampler) and (value is not None or name == "sampler"):
-            raise InputError(
-                f"{name} is a {type(value).__name__}: give what draws tasks, il.FewShot(pool, ways=5, shots=1, "
-                f"queries=15), say"
-            )
+    check_learner_kind(learner, "fit trains")
+    check_sampler_kind(sampler, "sampler")
+    if validate is not None:
+        check_sampler_kind(validate, "validate")
 
 
 def check_trainable(learner: Learner) -> None:

@@ -103,7 +103,8 @@ def inner_loop(
         et al., *Generalized Inner Loop Meta-Learning*, 2019, https://arxiv.org/abs/1910.01727.
     """
     if not isinstance(rule, InnerOptimizer):
-        raise InputError(f"{rule!r} is no inner optimizer: give one of il.inner, such as il.inner.SGD(lr=0.1)")
+        kind = rule.__name__ if isinstance(rule, type) else type(rule).__name__
+        raise InputError(f"{kind} is no inner optimizer: give one of il.inner, such as il.inner.SGD(lr=0.1)")
     check_materialized(net)
     check_inner_loop(net)
     patterns = [adapts] if isinstance(adapts, str) else list(adapts)

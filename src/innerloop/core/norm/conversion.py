@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from innerloop.core.construction import maker, record
+from innerloop.core.lazy import check_network
 from innerloop.core.norm.layers import BatchNorm, SupportNorm, groups
 from innerloop.core.norm.policies import POLICIES, policy_of
 from innerloop.core.task import InputError
@@ -36,7 +37,8 @@ def convert(module: nn.Module, policy: str) -> nn.Module:
     itself such a layer, it is another object.
 
     Raises:
-        InputError: for an unknown policy, or a lazy layer that has seen no batch; nothing is changed then.
+        InputError: for an unknown policy, what is no network, or a lazy layer that has seen no batch; nothing is
+            changed then.
 
     Example:
         >>> convert(nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8)), "support")[1]
@@ -44,6 +46,7 @@ def convert(module: nn.Module, policy: str) -> nn.Module:
     """
     if policy not in POLICIES:
         raise InputError(f"norm policy {policy!r} is unknown; choose one of {', '.join(POLICIES)}")
+    check_network(module)
     replaced: dict[nn.Module, nn.Module] = {}
     known = (t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point() and not is_lazy(t))
     like = next(known, torch.empty(0))

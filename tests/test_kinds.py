@@ -1,0 +1,83 @@
+"""What is given in place of a network, a learner, a sampler or a tensor is refused at the door, by its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import innerloop as il
+from innerloop.learners.tempered import Tempered
+from innerloop.learners.under_views import OverViews, UnderViews
+
+
+def network() -> nn.Sequential:
+    return il.nets.mlp(4, 8, 3)
+
+
+def looped(net: Any) -> None:
+    with il.inner_loop(net, il.inner.SGD(lr=0.1)):
+        pass
+
+
+@pytest.mark.parametrize("made", [il.MAML, il.Reptile, il.ANIL, il.MAMLPlusPlus, il.MetaSGD, il.ProtoNet, looped])
+def test_what_is_no_network(made: Callable[[Any], object]) -> None:
+    with pytest.raises(il.InputError, match=r"the class Linear is no network: give an object of it, Linear\(\.\.\.\)"):
+        made(nn.Linear)
+    with pytest.raises(il.InputError, match=r"type int is no network: give a torch\.nn\.Module"):
+        made(3)
+
+
+def test_a_norm_policy_is_of_a_network() -> None:
+    with pytest.raises(il.InputError, match="type str is no network"):
+        il.norm.convert("conv4", "support")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        il.lift,
+        Tempered,
+        OverViews,
+        lambda net: UnderViews(net, flip=True),
+        lambda net: il.evaluate(net, il.data.Sinusoid(), tasks=2),
+        lambda net: il.fit(net, il.data.Sinusoid(), steps=1),
+    ],
+)
+def test_what_is_no_learner(use: Callable[[Any], object]) -> None:
+    with pytest.raises(il.InputError, match=r"a learner, not a Sequential: il\.ProtoNet\(network\), say"):
+        use(network())
+
+
+def test_what_is_no_sampler() -> None:
+    learner = il.ProtoNet(network())
+    for use in (lambda: il.evaluate(learner, [], tasks=2), lambda: il.fit(learner, [], steps=1)):
+        with pytest.raises(il.InputError, match="sampler is a list: give what draws tasks"):
+            use()
+
+
+@pytest.mark.parametrize("array", [np.asarray, np.ndarray.tolist])
+def test_examples_that_are_no_tensors(array: Callable[[Any], Any]) -> None:
+    """One task, and a batch of them."""
+    learner = il.ProtoNet(network())
+    x, y = np.zeros((4, 4), dtype=np.float32), np.eye(2, dtype=np.float32).repeat(2, 0)
+    kind = type(array(x)).__name__
+    with pytest.raises(il.InputError, match=rf"the support set's x is a {kind}, and examples are tensors"):
+        learner.adapt(il.Examples(array(x), torch.from_numpy(y)))
+    with pytest.raises(il.InputError, match=rf"the support set's y is a {kind}, and examples are tensors"):
+        learner.adapt(il.Examples(torch.from_numpy(x), array(y)))
+    known = il.Examples(torch.from_numpy(x[None]), torch.from_numpy(y[None]))
+    with pytest.raises(il.InputError, match=rf"the query set's x is a {kind}, and examples are tensors"):
+        il.lift(learner).loss(il.Task(known, il.Examples(array(x[None]), array(y[None]))))
+
+
+@pytest.mark.parametrize("rule", [torch.optim.SGD, torch.optim.Adam([torch.zeros(1, requires_grad=True)]), "SGD"])
+def test_what_is_no_inner_optimizer(rule: Any) -> None:
+    kind = rule.__name__ if isinstance(rule, type) else type(rule).__name__
+    match = rf"^{kind} is no inner optimizer: give one of il\.inner"
+    with pytest.raises(il.InputError, match=match), il.inner_loop(network(), rule):
+        pass
