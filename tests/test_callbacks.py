@@ -235,8 +235,8 @@ def test_checkpoints_need_a_folder(tmp_path: Path) -> None:
     [
         (lambda: EarlyStopping(0), "patience=0"),
         (lambda: EarlyStopping(2, least=-1.0), "least=-1.0"),
-        (lambda: LogEvery(0), "at least 1 step"),
-        (lambda: CheckpointEvery(-3), "at least 1 step"),
+        (lambda: LogEvery(0), "between two calls is 0; it must be at least 1"),
+        (lambda: CheckpointEvery(-3), "between two checkpoints is -3; it must be at least 1"),
     ],
 )
 def test_callbacks_refuse_what_cannot_be(make: Any, message: str) -> None:

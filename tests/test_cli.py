@@ -381,7 +381,7 @@ def test_resume_has_the_losses_of_an_uninterrupted_run(cli: Cli, tmp_path: Path)
         (["evaluate", "NOWHERE"], "holds no run"),
         (["evaluate", "RUN", "--split", "exam"], "split 'exam' is unknown; choose train, val or test"),
         (["evaluate", "RUN", "--ways", "100000"], "100000 ways need 100000 classes"),
-        (["evaluate", "RUN", "--tasks", "0"], "at least 1 task"),
+        (["evaluate", "RUN", "--tasks", "0"], "tasks is 0; it must be at least 1"),
         (["resume", "NOWHERE"], "holds no run"),
         (["train", "protonet", "--steps", "1", "--out", "RUN"], "already holds a run"),
     ],

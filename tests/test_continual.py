@@ -524,13 +524,13 @@ def test_batch_dependent_norms_are_refused() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: il.learners.Naive(linear(), lr=0.0), "lr=0"),
-        (lambda: il.learners.ExperienceReplay(linear(), memory=0), "memory=0"),
+        (lambda: il.learners.Naive(linear(), lr=0.0), "lr is 0"),
+        (lambda: il.learners.ExperienceReplay(linear(), memory=0), "memory is 0"),
         (lambda: il.learners.EWC(linear(), every=0), "every=0"),
         (lambda: il.learners.LaMAML(linear(), clip=0.0), "clip is 0"),
         (lambda: il.learners.CMAML(linear(), inner_lr=-1.0), "inner_lr is -1"),
         (lambda: il.learners.MER(linear(), within=0.0), "within is 0"),
-        (lambda: il.learners.Joint(linear(), epochs=0), "epochs=0"),
+        (lambda: il.learners.Joint(linear(), epochs=0), "epochs is 0"),
         (lambda: il.learners.OML(nn.Identity()), "features="),
         (lambda: il.learners.OML(il.nets.conv4(), lr=0.0), "rate of the online steps"),
     ],

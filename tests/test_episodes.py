@@ -381,8 +381,8 @@ def test_sinusoid_ranges() -> None:
         assert low - 1e-4 <= values.min() < low + 0.02 * (high - low)
         assert high - 0.02 * (high - low) < values.max() <= high + 1e-4
         assert values.mean() == pytest.approx((low + high) / 2, abs=0.03 * (high - low))
-    for options in ({"shots": 0}, {"queries": -1}):
-        with pytest.raises(il.InputError, match="it needs at least 1 and 0"):
+    for options, words in (({"shots": 0}, "shots is 0; it must be at least 1"), ({"queries": -1}, "queries is -1")):
+        with pytest.raises(il.InputError, match=words):
             Sinusoid(**options)
 
 

@@ -320,7 +320,7 @@ class Cast(Sampler):
 
 def test_other_refusals() -> None:
     """No task, augmented episodes, images of another shape, features that are not finite."""
-    with pytest.raises(il.InputError, match="at least 1 task, not 0"):
+    with pytest.raises(il.InputError, match="tasks is 0; it must be at least 1"):
         il.evaluate(protonet(), blobs(), tasks=0)
     images = FewShot(pool("pictures", "test"), ways=3, shots=1, queries=1, support_augment=Augment(flip=True))
     with pytest.raises(il.InputError, match="evaluation episodes are not augmented"):

@@ -304,8 +304,8 @@ def test_single_examples_have_no_wrong_labels_to_be_told_by() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"tasks": 0}, "0 tasks"),
-        ({"orders": 0}, "0 random orders"),
+        ({"tasks": 0}, "tasks is 0"),
+        ({"orders": 0}, "orders is 0"),
         ({"wrong": 0.0}, "share of wrong labels"),
         ({"wrong": 1.0}, "share of wrong labels"),
         ({"removals": 12}, "12 of 12"),

@@ -161,7 +161,7 @@ def test_groups_come_and_go_together() -> None:
     assert found.values.shape == (1, 3)
     # The class itself adds, the others take away.
     assert float(found.values[0, 0]) > 0 > float(found.values[0, 1:].max())
-    with pytest.raises(il.InputError, match="1 orders"):
+    with pytest.raises(il.InputError, match="orders is 1; it must be at least 2"):
         shapley(lambda who: who.double(), 3, orders=1)
 
 

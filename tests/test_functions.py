@@ -234,7 +234,7 @@ def test_completion_of_colors_and_counts() -> None:
         (lambda: GaussianProcess(queries=(4, 2)), "queries=(4, 2)"),
         (lambda: GaussianProcess(shots=47), "47 shots and 3 queries do not fit a total of 49"),
         (lambda: GaussianProcess(total=None), "do not fit a total of None"),
-        (lambda: GaussianProcess(together=0), "0 tasks are drawn together"),
+        (lambda: GaussianProcess(together=0), "together is 0; it must be at least 1"),
         (lambda: GaussianProcess(lengthscale=0.0), "lengthscale=0.0: it must be above 0"),
         (lambda: GaussianProcess(scale=(0.5, 0.1)), "scale runs from 0.5 to 0.1"),
         (lambda: GaussianProcess(noise=-0.1), "noise=-0.1: it must be at least 0"),

@@ -288,8 +288,8 @@ def test_unknown_hyperparameters_cost_what_they_cost() -> None:
     [
         (lambda: il.learners.ExactGP("cubic", **KNOWN), "'cubic' is unknown"),
         (lambda: il.learners.ExactGP("rbf", **{**KNOWN, "scale": 0.0}), "scale=0.0: it must be above 0"),
-        (lambda: il.learners.MarginalGP("rbf", points=0), "points=0"),
-        (lambda: il.learners.MarginalGP("rbf", draws=0), "draws=0"),
+        (lambda: il.learners.MarginalGP("rbf", points=0), "points is 0"),
+        (lambda: il.learners.MarginalGP("rbf", draws=0), "draws is 0"),
         (lambda: il.learners.MarginalGP("rbf", lengthscale=(0.3, 0.1)), "lengthscale runs from 0.3 to 0.1"),
         (
             lambda: il.learners.ExactGP("periodic", **KNOWN).adapt(il.Examples(torch.zeros(2, 3), torch.zeros(2, 1))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -81,3 +82,39 @@ def test_what_is_no_inner_optimizer(rule: Any) -> None:
     match = rf"^{kind} is no inner optimizer: give one of il\.inner"
     with pytest.raises(il.InputError, match=match), il.inner_loop(network(), rule):
         pass
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda pool: il.FewShot(pool, ways=5, shots=1, queries=1),
+        lambda pool: il.data.Batches(pool, size=4),
+        il.data.Completion,
+        lambda pool: il.data.ClassStream(pool, ways=5, shots=1, queries=1),
+    ],
+)
+def test_a_data_set_in_place_of_one_of_its_splits(made: Callable[[Any], object]) -> None:
+    with pytest.raises(
+        il.InputError, match=r"a Pools is no pool of examples: give one split of a data set, pools\.train"
+    ):
+        made(il.data.glyphs())
+
+
+@pytest.mark.parametrize("value", [2.5, "3", True, np.float32(2)])
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("steps", lambda value: il.MAML(network(), steps=value)),
+        ("test_steps", lambda value: il.ANIL(network(), test_steps=value)),
+        ("steps", lambda value: il.MAMLPlusPlus(network(), steps=value)),
+        ("cg_steps", lambda value: il.learners.IMAML(network(), cg_steps=value)),
+        ("tasks", lambda value: il.evaluate(il.ProtoNet(network()), il.data.Sinusoid(), tasks=value)),
+        ("chunk", lambda value: il.lift(il.ProtoNet(network()), "chunk", chunk=value)),
+        ("shots", lambda value: il.data.Sinusoid(shots=value)),
+        ("the number of draws in training", lambda value: il.Versa(network(), features=3, draws=value)),
+    ],
+)
+def test_a_number_of_things_is_a_whole_number(name: str, use: Callable[[Any], object], value: Any) -> None:
+    """It would otherwise fail in the middle of the work, or count as 1."""
+    with pytest.raises(il.InputError, match=re.escape(f"{name} is {value!r}; it must be a whole number, at least ")):
+        use(value)

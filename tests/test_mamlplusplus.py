@@ -302,7 +302,7 @@ def test_rates_of_steps_that_were_not_learned_are_those_of_the_last() -> None:
         w, memory = rates.update({"w": torch.tensor([1.0])}, w, memory)
         seen.append(w["w"].item())
     assert seen == [0.5, 0.25, 0.0]
-    with pytest.raises(il.InputError, match="0 steps"):
+    with pytest.raises(il.InputError, match="steps is 0"):
         il.inner.LearnedRates(["w"], 0.5, steps=0)
     by_name = il.inner.LearnedRates(["v", "w"], {"v": 0.0, "w": 0.5}, steps=2)
     assert {name: rates.tolist() for name, rates in by_name.rates.items()} == {"v": [0, 0], "w": [0.5, 0.5]}

@@ -191,7 +191,7 @@ def test_folding_goes_on_from_what_was_adapted() -> None:
         (lambda: il.MultiTask(il.nets.mlp(4, 8), targets=3, tasks=0, features=8), "tasks=0"),
         (lambda: il.MultiTask(nn.Identity(), targets=3, tasks=2, features=8, likelihood=il.Gaussian()), "means"),
         (lambda: KnownTasks([], queries=1), "0 known tasks"),
-        (lambda: KnownTasks.of(Sinusoid(), 0, queries=1), "0 known tasks"),
+        (lambda: KnownTasks.of(Sinusoid(), 0, queries=1), "tasks is 0; it must be at least 1"),
         (lambda: KnownTasks.of(Sinusoid(shots=5, queries=5), 2, queries=11), "has 10 examples"),
     ],
 )

@@ -150,7 +150,7 @@ def test_a_binned_density_in_place_of_the_gaussian(name: str) -> None:
         (lambda: il.CNP(1, 1, depth=(4, 0, 3)), "at least 1 layer before and after"),
         (lambda: il.CNP(1, 1, depth=(4, 2, 1)), "decoder of 1 layers"),
         (lambda: il.learners.NP(1, 1, bound="elbow"), "'elbow' is unknown"),
-        (lambda: il.learners.NP(1, 1, draws=(0, 5)), "0 draws"),
+        (lambda: il.learners.NP(1, 1, draws=(0, 5)), "draws in training is 0"),
         (lambda: il.learners.ANP(1, 1, heads=3), "3 attention heads do not divide a width of 128"),
         (lambda: il.learners.CANP(1, 1, heads=3), "3 attention heads do not divide"),
         (lambda: il.TNP(1, 1, width=10), "4 attention heads do not divide a width of 10"),

@@ -178,7 +178,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     [
         (lambda: Track("tensorbord"), "did you mean tensorboard"),
         (lambda: Track(object()), r"has no log\(metrics, step=\)"),  # type: ignore[arg-type]
-        (lambda: Track(Kept(), every=0), "at least 1 step"),
+        (lambda: Track(Kept(), every=0), "every is 0; it must be at least 1"),
     ],
 )
 def test_trackers_refuse_what_cannot_be(make: Any, message: str) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.counts import check_count
 from innerloop.core.task import InputError
 
 
@@ -44,8 +45,8 @@ class Bandits(NamedTuple):
             >>> Bandits.draw(torch.Generator(), 3, arms=5, pulls=100).rewards.shape
             torch.Size([100, 3, 5])
         """
-        if min(tasks, arms, pulls) < 1:
-            raise InputError(f"{tasks} bandits with {arms} arms and {pulls} pulls: each must be at least 1")
+        for name, value in (("tasks", tasks), ("arms", arms), ("pulls", pulls)):
+            check_count(name, value, 1)
         # One row of numbers a task: the tasks of a batch do not depend on how many others are drawn after them.
         u = torch.rand(tasks, 1 + pulls, arms, generator=generator, device=generator.device)
         p = u[:, 0]

@@ -19,6 +19,7 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.acting.bandits import IndexPlayer, posterior_mean
+from innerloop.core.counts import check_count
 from innerloop.core.task import InputError
 
 
@@ -78,8 +79,7 @@ def finite_indices(pulls: int, *, points: int = 251) -> Tensor:
         >>> finite_indices(2)[1:, 0, 0]  # the last pull is worth its mean; before it, 1/2 (1 + 2/3) + 1/2 x = 2x
         tensor([0.5000, 0.5556], dtype=torch.float64)
     """
-    if pulls < 1:
-        raise InputError(f"a bandit of {pulls} pulls: it must be at least 1")
+    check_count("pulls", pulls, 1)
     grid = torch.linspace(0, 1, points, dtype=torch.float64)
     table = torch.zeros(pulls + 1, pulls + 1, pulls + 1, dtype=torch.float64)
     counts = torch.arange(pulls + 1, dtype=torch.float64)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.task import InputError
+from innerloop.core.counts import check_count
 
 #: Steps of an episode, the longest step along a coordinate, and how near the goal is near enough.
 HORIZON, STEP, NEAR = 100, 0.1, 0.01
@@ -49,8 +49,7 @@ def draw_goals(generator: Generator, tasks: int) -> Tensor:
         >>> draw_goals(torch.Generator(), 3).shape
         torch.Size([3, 2])
     """
-    if tasks < 1:
-        raise InputError(f"{tasks} tasks; there must be at least 1")
+    check_count("tasks", tasks, 1)
     return torch.rand(tasks, 2, generator=generator, device=generator.device) - 0.5
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from innerloop.core import alone, norm, trust
 from innerloop.core.auto import Choice, choose
 from innerloop.core.compiled import Compiled
+from innerloop.core.counts import check_count
 from innerloop.core.fingerprint import key_of
 from innerloop.core.layout import fast_layout
 from innerloop.core.lazy import check_materialized
@@ -73,8 +74,8 @@ def lift(
         raise InputError(f"lift(how={how!r}) is unknown; choose auto, vmap, loop, chunk or patches")
     if how == "patches" and compiled:
         raise InputError("how='patches' cannot be compiled: leave compiled out, or give how='vmap'")
-    if chunk is not None and chunk < 1:
-        raise InputError(f"the chunk is {chunk} tasks; it must be at least 1")
+    if chunk is not None:
+        check_count("chunk", chunk, 1)
     if memory is not None and not memory > 0:
         raise InputError(f"memory={memory} GiB leaves no room for a task; give a number above 0")
     check_learner_kind(learner, "lift takes")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts
 from innerloop.core.targets import one_hot
 from innerloop.core.task import Examples, Task
 from innerloop.data.augment import Augment
-from innerloop.data.episodes import FewShot, Sampler, augmented, check_count
+from innerloop.data.episodes import FewShot, Sampler, augmented
 from innerloop.data.pool import Pool
 
 

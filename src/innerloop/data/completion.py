@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 from innerloop.core.facts import Facts
 from innerloop.core.task import Examples, InputError, Task
-from innerloop.data.pool import Pool
+from innerloop.data.pool import Pool, check_pool
 from innerloop.data.sizes import OpenSize, Size, Sized
 
 
@@ -42,6 +42,7 @@ class Completion(Sized):
     def __init__(
         self, pool: Pool, *, shots: Size | None = None, queries: OpenSize | None = None, together: int = 16
     ) -> None:
+        check_pool(pool)
         if len(pool.shape) != 3:
             raise InputError(f"completion needs images [C, H, W], the pool's examples have shape {pool.shape}")
         _, height, width = pool.shape

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.counts import check_count
 from innerloop.core.options import check_options
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.augment import Augment
-from innerloop.data.episodes import Episodes, FewShot, augmented, check_count
+from innerloop.data.episodes import Episodes, FewShot, augmented
 from innerloop.data.fixed import Fixed
 from innerloop.data.pool import Pool
 

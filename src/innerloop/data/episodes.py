@@ -8,36 +8,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts, Kind
 from innerloop.core.metric import Metric
 from innerloop.core.targets import one_hot
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.augment import Augment
 from innerloop.data.digest import digest_of
-from innerloop.data.pool import Pool
+from innerloop.data.pool import Pool, check_pool
 
 #: Random numbers that are drawn at once for episodes: 64 MB.
 _NUMBERS = 2**24
 #: What the tasks of one draw of an evaluation take at most.
 _BYTES = 2**28
-
-
-def check_count(name: str, value: Any, least: int) -> None:
-    """Refuse what is no whole number, or too small a one.
-
-    Raises:
-        InputError: naming the value and the limit.
-    """
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise InputError(f"{name} is {value!r}; it must be a whole number, at least {least}")
-    if int(value) < least:
-        raise InputError(f"{name} is {value}; it must be at least {least}")
 
 
 def check_sampler_kind(value: Any, name: str) -> None:
@@ -161,6 +149,7 @@ class FewShot(Sampler):
         support_augment: Augment | None = None,
         query_augment: Augment | None = None,
     ) -> None:
+        check_pool(pool)
         for name, value, least in (("ways", ways, 1), ("shots", shots, 1), ("queries", queries, 0)):
             check_count(name, value, least)
         if pool.classes < ways:
@@ -265,6 +254,7 @@ class Batches(Sampler):
     _views = 1
 
     def __init__(self, pool: Pool, *, size: int, augment: Augment | None = None) -> None:
+        check_pool(pool)
         check_count("the batch size", size, 1)
         if not pool.examples:
             raise InputError("the pool holds no example: batches need at least one")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts
 from innerloop.core.task import InputError, Task
 from innerloop.data.episodes import Episodes, FewShot
@@ -86,8 +87,7 @@ def nested(pool: Pool, shots: Sequence[int], *, ways: int, queries: int, tasks: 
     if not shots:
         raise InputError("no number of shots is given: give one or more, such as 1, 5")
     for number in shots:
-        if number < 1:
-            raise InputError(f"{number} shots are nothing to learn from; give at least 1")
+        check_count("shots", number, 1)
     whole = FewShot(pool, ways=ways, shots=max(shots), queries=queries)
     drawn = whole.episodes(Generator().manual_seed(seed), tasks)
     return {

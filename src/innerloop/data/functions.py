@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler
@@ -44,8 +45,8 @@ class Sinusoid(Sampler):
         phase: tuple[float, float] = (0.0, math.pi),
         inputs: tuple[float, float] = (-5.0, 5.0),
     ) -> None:
-        if shots < 1 or queries < 0:
-            raise InputError(f"a sinusoid task has {shots} shots and {queries} queries; it needs at least 1 and 0")
+        check_count("shots", shots, 1)
+        check_count("queries", queries, 0)
         for name, pair in (("amplitude", amplitude), ("phase", phase), ("inputs", inputs)):
             if len(pair) != 2 or not (math.isfinite(pair[0]) and math.isfinite(pair[1]) and pair[0] <= pair[1]):
                 raise InputError(f"the {name} of a sinusoid lies in {pair}: give its lowest and its highest value")

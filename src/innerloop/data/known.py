@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts, Kind, Objective
 from innerloop.core.task import Examples, InputError, Task, as_shares
 from innerloop.data.episodes import Sampler
@@ -96,8 +97,7 @@ class KnownTasks(Sampler):
     @classmethod
     def of(cls, sampler: Sampler, tasks: int, *, seed: int = 0, **options: Any) -> KnownTasks:
         """``tasks`` tasks that a sampler draws once; support and query are one set. ``options`` are the class's."""
-        if tasks < 1:
-            raise InputError(f"{tasks} known tasks: it must be at least 1")
+        check_count("tasks", tasks, 1)
         (xs, ys), (xq, yq) = sampler.draw(Generator().manual_seed(seed), tasks)
         sets = [Examples(*both) for both in zip(torch.cat((xs, xq), 1), torch.cat((ys, yq), 1), strict=True)]
         return cls(sets, **{"classifies": sampler.classifies, "kind": sampler.facts.kind, **options})

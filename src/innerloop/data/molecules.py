@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts
 from innerloop.core.metric import ROC_AUC
 from innerloop.core.task import Examples, InputError, Task, did_you_mean
@@ -209,8 +210,8 @@ class Assays(Sampler):
     ) -> None:
         if split not in SPLITS:
             raise InputError(f"split {split!r} is unknown; choose one of {', '.join(SPLITS)}")
-        if shots < 1 or queries < 0:
-            raise InputError(f"shots={shots} and queries={queries}: they must be at least 1 and 0")
+        check_count("shots", shots, 1)
+        check_count("queries", queries, 0)
         members = molecules.splits[split] if only is None else _positions(only, molecules.assays)
         strangers = members[~torch.isin(members, molecules.splits[split])]
         if len(strangers):

@@ -21,6 +21,24 @@ from innerloop.data.digest import digest_of
 from innerloop.data.images import Fit, class_folders, read_image
 
 
+def check_pool(value: Any) -> None:
+    """Refuse what is no pool of examples: a whole data set with its splits, say.
+
+    Raises:
+        InputError: naming it and the remedy.
+
+    Example:
+        >>> check_pool([0, 1])
+        Traceback (most recent call last):
+        innerloop.core.task.InputError: a list is no pool of examples: give one split of a data set, pools.train, or il.Pool.of(x, labels)
+    """  # noqa: E501
+    if not isinstance(value, Pool):
+        raise InputError(
+            f"a {type(value).__name__} is no pool of examples: give one split of a data set, pools.train, or "
+            f"il.Pool.of(x, labels)"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Pool:
     """Examples grouped by class; classes may differ in size.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Generator
 
+from innerloop.core.counts import check_count
 from innerloop.core.task import InputError, Task
 from innerloop.data.episodes import Sampler
 
@@ -46,8 +47,7 @@ class Sized(Sampler, ABC):
                 f"{high} shots and {least} queries do not fit a total of {total} examples: lower one of them, or raise "
                 f"the total"
             )
-        if together < 1:
-            raise InputError(f"{together} tasks are drawn together; it must be at least 1")
+        check_count("together", together, 1)
         self.shots, self.queries, self.total, self.together = shots, queries, total, together
         self._limits = low, high, least, most
 

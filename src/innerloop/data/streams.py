@@ -15,12 +15,13 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts, Kind, Objective
 from innerloop.core.targets import one_hot
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.digest import digest_of
 from innerloop.data.episodes import Sampler
-from innerloop.data.pool import Pool
+from innerloop.data.pool import Pool, check_pool
 from innerloop.data.source import Description, Maker
 
 #: ``"class"``: new classes, told apart from all; ``"task"``: new classes, told apart from those of their own task;
@@ -209,10 +210,10 @@ class Split(StreamFamily):
         batch: int = 1,
         scenario: Scenario = "class",
     ) -> None:
+        check_pool(pool)
         classes = pool.classes if classes is None else classes
         for name, value in (("per_task", per_task), ("shots", shots), ("held_out", held_out), ("batch", batch)):
-            if value < 1:
-                raise InputError(f"{name} is {value}; it must be at least 1")
+            check_count(name, value, 1)
         if not per_task <= classes <= pool.classes or classes % per_task:
             raise InputError(
                 f"a stream of {classes} classes, {per_task} a task, from a pool of {pool.classes}: take a multiple of "
@@ -274,8 +275,7 @@ class Sines(StreamFamily):
 
     def __init__(self, *, tasks: int = 10, shots: int = 100, held_out: int = 50, batch: int = 10) -> None:
         for name, value in (("tasks", tasks), ("shots", shots), ("held_out", held_out), ("batch", batch)):
-            if value < 1:
-                raise InputError(f"{name} is {value}; it must be at least 1")
+            check_count(name, value, 1)
         self.tasks, self.shots, self.held_out, self.batch = tasks, shots, held_out, batch
 
     def draw(self, seed: int) -> Stream:  # noqa: D102

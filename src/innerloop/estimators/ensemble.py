@@ -13,6 +13,7 @@ import torch
 from sklearn.preprocessing import QuantileTransformer
 from torch import Tensor
 
+from innerloop.core.counts import check_count
 from innerloop.core.task import Examples, InputError
 from innerloop.encoders.pretrained import pretrained
 from innerloop.evidence.reasoned import Shown
@@ -84,8 +85,7 @@ class Ensemble:
         warped: bool | None = None,
         keep: bool = True,
     ) -> None:
-        if members < 1:
-            raise InputError(f"n_estimators is {members}; the ensemble needs at least 1 member")
+        check_count("n_estimators", members, 1)
         self.varying = varying(x)
         if (count := int(self.varying.sum())) > MAX_FEATURES:
             raise InputError(

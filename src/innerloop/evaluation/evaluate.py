@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from innerloop.core import distributed
 from innerloop.core.alone import folds, looks_at_other_queries
+from innerloop.core.counts import check_count
 from innerloop.core.device import device_of, find_device
 from innerloop.core.learner import Learner, check_learner_kind
 from innerloop.core.lifting import How, embed, lift
@@ -75,8 +76,7 @@ def evaluate(
         >>> evaluate(maml, il.data.Sinusoid(), tasks=10).tasks
         10
     """
-    if tasks < 1:
-        raise InputError(f"evaluation needs at least 1 task, not {tasks}")
+    check_count("tasks", tasks, 1)
     check_learner_kind(learner, "evaluate judges")
     check_sampler(sampler)
     asked = as_metrics(metrics, sampler.classifies)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.counts import check_count
 from innerloop.core.device import device_of
 from innerloop.core.learner import Learner
 from innerloop.core.task import Examples, InputError, Task, move, take
@@ -252,7 +253,7 @@ def _check(sampler: Sampler, tasks: int, wrong: float, orders: int) -> None:
     check_sampler(sampler)
     if not sampler.classifies:
         raise InputError("evidence is scored on tasks of classes, and this sampler's tasks are of numbers")
-    if tasks < 1 or orders < 1:
-        raise InputError(f"{tasks} tasks and {orders} random orders: give at least 1 of each")
+    check_count("tasks", tasks, 1)
+    check_count("orders", orders, 1)
     if not 0 < wrong < 1:
         raise InputError(f"the share of wrong labels is {wrong}; it must lie between 0 and 1")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from innerloop.core.counts import check_count
 from innerloop.core.learner import Learner
 from innerloop.core.task import Examples, InputError
 from innerloop.evidence.judging import check_explained, embedded, judging, tells_classes
@@ -51,8 +52,8 @@ def shapley(value: Callable[[Tensor], Tensor], players: int, *, orders: int = 20
         >>> shapley(both, 2).values
         tensor([[0.5000, 0.5000]], dtype=torch.float64)
     """
-    if players < 1 or orders < 2:
-        raise InputError(f"{players} players and {orders} orders: give at least 1 and 2")
+    check_count("players", players, 1)
+    check_count("orders", orders, 2)
     return _exact(value, players) if players <= EXACT else _sampled(value, players, orders, seed)
 
 

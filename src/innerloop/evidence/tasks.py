@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from innerloop.core.counts import check_count
 from innerloop.core.device import device_of
 from innerloop.core.learner import Learner
 from innerloop.core.task import InputError, Task, check, count, move, take
@@ -27,8 +28,7 @@ def each_task(learner: Learner, sampler: Sampler, tasks: int, seed: int) -> Iter
         >>> [len(task.support.x) for task in each_task(maml, il.data.Sinusoid(shots=10), 2, 0)]
         [10, 10]
     """
-    if tasks < 1:
-        raise InputError(f"{tasks} tasks show nothing: give at least 1")
+    check_count("tasks", tasks, 1)
     check_sampler(sampler)
     for batch in sampler.batches(torch.Generator().manual_seed(seed), tasks):
         check(batch, learner.missing)

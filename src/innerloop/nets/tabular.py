@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core.construction import Recorded
-from innerloop.core.task import InputError
+from innerloop.core.counts import check_count
 from innerloop.nets.attention import Memory, attend, attention_of, check_heads, heads_of
 
 #: Attention scores that are worked out at a time.
@@ -62,8 +62,7 @@ class TableTransformer(Recorded):
         super().__init__()
         sizes = {"targets": targets, "outputs": outputs or 1, "width": width, "depth": depth, "heads": heads}
         for name, value in sizes.items():
-            if value < 1:
-                raise InputError(f"{name} is {value}; it must be at least 1")
+            check_count(name, value, 1)
         check_heads(width, heads)
         hidden = hidden or 2 * width
         self.targets = targets

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from innerloop.core.counts import check_count
 from innerloop.core.targets import one_hot
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler
@@ -18,8 +19,7 @@ from innerloop.data.episodes import Sampler
 
 def _check(**least: tuple[int, int]) -> None:
     for name, (value, smallest) in least.items():
-        if value < smallest:
-            raise InputError(f"{name} is {value}; it must be at least {smallest}")
+        check_count(name, value, smallest)
 
 
 class Quadratics(Sampler):

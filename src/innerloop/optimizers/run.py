@@ -10,6 +10,7 @@ from torch.func import grad, grad_and_value
 from torch.utils import _pytree as pytree
 
 from innerloop.core import norm
+from innerloop.core.counts import check_count
 from innerloop.core.inner import InnerOptimizer, Parameters
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import Examples, InputError, Task
@@ -77,8 +78,8 @@ class TrainingRun(GradientLearner):
             batch_size=batch_size,
             likelihood=likelihood,
         )
-        if truncation is not None and truncation < 1:
-            raise InputError(f"the truncation is {truncation} steps; it must be at least 1")
+        if truncation is not None:
+            check_count("truncation", truncation, 1)
         if not emphasis >= 0:
             raise InputError(f"the emphasis is {emphasis}; it must not be negative: 0 counts all steps alike")
         self.truncation, self.emphasis = truncation, emphasis

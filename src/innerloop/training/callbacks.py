@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from innerloop import bundle
 from innerloop.core import distributed
+from innerloop.core.counts import check_count
 from innerloop.core.learner import Learner
 from innerloop.core.task import InputError
 from innerloop.evaluation.reports import Report
@@ -122,8 +123,7 @@ class LogEvery(Callback):
     """
 
     def __init__(self, steps: int, function: Callable[[int, Mapping[str, float]], None] | None = None) -> None:
-        if steps < 1:
-            raise InputError(f"LogEvery({steps}): give at least 1 step between two calls")
+        check_count("the number of steps between two calls", steps, 1)
         self.steps, self.function = steps, function or _print
 
     def on_step(self, step: int, metrics: Mapping[str, float]) -> None:  # noqa: D102
@@ -145,8 +145,7 @@ class CheckpointEvery(Callback):
     """
 
     def __init__(self, steps: int) -> None:
-        if steps < 1:
-            raise InputError(f"CheckpointEvery({steps}): give at least 1 step between two checkpoints")
+        check_count("the number of steps between two checkpoints", steps, 1)
         self.steps = steps
         self._learner: Learner | None = None
         self._folder: Path | None = None

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from weakref import finalize
 
 from innerloop.core import distributed
+from innerloop.core.counts import check_count
 from innerloop.core.learner import Learner
 from innerloop.core.task import InputError, did_you_mean
 from innerloop.evaluation.reports import Report
@@ -112,8 +113,7 @@ class Track(Callback):
             raise InputError(
                 f"{tracker!r} has no log(metrics, step=): give one of {', '.join(TRACKERS)}, or a run of a tracker"
             )
-        if every < 1:
-            raise InputError(f"Track(every={every}): give at least 1 step between two")
+        check_count("every", every, 1)
         self.tracker, self.every, self.config, self.project, self.name = tracker, every, config, project, name
         self._to: Any = None if isinstance(tracker, str) else tracker
         self._waiting: list[tuple[int, dict[str, float]]] = []

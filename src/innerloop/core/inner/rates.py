@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from innerloop.core.counts import check_count
 from innerloop.core.inner.base import InnerOptimizer, Parameters, not_negative, positive
 from innerloop.core.task import InputError
 
@@ -48,8 +49,8 @@ class LearnedRates(InnerOptimizer):
             raise InputError(f"learned rates per {per!r} are unknown; choose 'tensor' or 'number'")
         if per == "number" and not isinstance(parameters, Mapping):
             raise InputError("a rate for each number needs the parameters and not only their names: pass a mapping")
-        if steps is not None and steps < 1:
-            raise InputError(f"learned rates of {steps} steps are none; give at least 1, or None for one rate for all")
+        if steps is not None:
+            check_count("steps", steps, 1)
         self.steps = steps
         times = () if steps is None else (steps,)
         # In the type and on the device of what they are rates of. ParameterDict takes no dots in its keys.

@@ -12,9 +12,9 @@ from os import PathLike
 
 import torch
 
+from innerloop.core.counts import check_count
 from innerloop.core.task import InputError
 from innerloop.data.drawers import TwoDrawers, alphabets
-from innerloop.data.episodes import check_count
 from innerloop.data.pool import Pool
 from innerloop.data.pools import Pools
 from innerloop.data.sets.omniglot import omniglot

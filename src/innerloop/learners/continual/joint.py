@@ -11,9 +11,10 @@ from typing import TypedDict, Unpack
 import torch
 from torch import Tensor, nn
 
+from innerloop.core.counts import check_count
 from innerloop.core.inner import Adam
 from innerloop.core.likelihood import Likelihood
-from innerloop.core.task import Examples, InputError, join
+from innerloop.core.task import Examples, join
 from innerloop.learners.continual.online import OnlineLearner, permutation
 
 
@@ -46,8 +47,8 @@ class Joint(OnlineLearner):
         self, net: nn.Module, *, lr: float = 1e-3, epochs: int = 10, batch: int = 32, **options: Unpack[Start]
     ) -> None:
         super().__init__(net, lr=lr, **options)
-        if epochs < 1 or batch < 1:
-            raise InputError(f"epochs={epochs}, batch={batch}: both must be at least 1")
+        check_count("epochs", epochs, 1)
+        check_count("batch", batch, 1)
         self.epochs, self.batch, self.optimizer = epochs, batch, Adam(lr)
 
     def adapt(self, batch: Examples, state: Examples | None = None) -> Examples:  # noqa: D102

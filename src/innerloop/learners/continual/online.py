@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from torch.func import grad
 
 from innerloop.core import norm
+from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.inner import Parameters, call
 from innerloop.core.learner import Learner
@@ -134,8 +135,9 @@ class OnlineLearner(Learner):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
-        if not (lr > 0 and math.isfinite(lr)) or glances < 1:
-            raise InputError(f"lr={lr}, glances={glances}: lr must be positive and finite, glances at least 1")
+        if not (lr > 0 and math.isfinite(lr)):
+            raise InputError(f"lr is {lr}; it must be positive and finite")
+        check_count("glances", glances, 1)
         if norm.policy(net) in ("batch", "support"):
             raise InputError(
                 f"norm policy {norm.policy(net)!r} normalizes by the batch at hand, which in a stream may hold a "
@@ -216,8 +218,8 @@ class ReplayLearner(OnlineLearner):
 
     def __init__(self, net: nn.Module, *, memory: int = 200, replay: int = 10, **options: Unpack[Steps]) -> None:
         super().__init__(net, **options)
-        if memory < 1 or replay < 1:
-            raise InputError(f"memory={memory}, replay={replay}: both must be at least 1; without a memory use Naive")
+        check_count("memory", memory, 1)
+        check_count("replay", replay, 1)
         self.memory, self.replay = memory, replay
 
     def adapt(self, batch: Examples, state: ReplayState | None = None) -> ReplayState:  # noqa: D102

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from innerloop.core.task import InputError
+from innerloop.core.counts import check_count
 
 _SEED = 20_100
 
@@ -59,8 +59,8 @@ class Draws(nn.Module):
 
     def __init__(self, size: int, *, train: int = 1, test: int = 50) -> None:
         super().__init__()
-        if train < 1 or test < 1:
-            raise InputError(f"{train} draws in training and {test} otherwise: both must be at least 1")
+        check_count("the number of draws in training", train, 1)
+        check_count("the number of draws otherwise", test, 1)
         self.size, self.train_draws, self.test_draws = size, train, test
         noise = torch.randn(test, size, generator=torch.Generator().manual_seed(_SEED), dtype=torch.float64)
         self.register_buffer("table", noise.to(torch.get_default_dtype()), persistent=False)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from innerloop.core.counts import check_count
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Gaussian
 from innerloop.core.task import Examples, InputError, Task, join
@@ -216,8 +217,8 @@ class MarginalGP(_Process):
         draws: int = 64,
         mixture: bool = True,
     ) -> None:
-        if points < 1 or draws < 1:
-            raise InputError(f"points={points} and draws={draws}: both must be at least 1")
+        check_count("points", points, 1)
+        check_count("draws", draws, 1)
         super().__init__(kernel, points, lengthscale=lengthscale, scale=scale, noise=noise, period=period)
         self.draws, self.mixture = draws, mixture
 

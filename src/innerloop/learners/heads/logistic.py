@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from innerloop.core.counts import check_count
 from innerloop.core.likelihood import Categorical, Likelihood
 from innerloop.core.repeat import repeated
 from innerloop.core.task import Examples, InputError, join
@@ -64,8 +65,7 @@ class LogisticRegression(Head):
         if not (math.isfinite(C) and C > 0):
             raise InputError(f"C is {C}; it must be positive and finite")
         steps = _enough(C) if steps is None else steps
-        if steps < 1:
-            raise InputError(f"{steps} Newton steps solve nothing; give at least 1")
+        check_count("the number of Newton steps", steps, 1)
         self.C, self.normalize, self.steps = C, normalize, steps
 
     def adapt(self, support: Examples, state: LinearFit | None = None) -> LinearFit:  # noqa: D102

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from innerloop.core.construction import Recorded
+from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.inner import SGD, InnerOptimizer
 from innerloop.core.likelihood import Gaussian, Likelihood
@@ -83,8 +84,7 @@ class CAVIA(GradientLearner):
         inner: InnerOptimizer | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
-        if context < 1:
-            raise InputError(f"context is {context}; it must be at least 1, or nothing adapts")
+        check_count("context", context, 1)
         super().__init__(
             Conditioned(net, context),
             inner=inner or SGD(lr),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from innerloop.core import norm
+from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.inner import InnerOptimizer, Parameters, call, gradient
 from innerloop.core.lazy import check_materialized
@@ -90,8 +91,8 @@ class GradientLearner(Learner):
             check_logits(self.likelihood)
         least_of = {"steps": 0, "test_steps": 0, "batch_size": 1, "lr_ways": 1}
         for (name, least), value in zip(least_of.items(), (steps, test_steps, batch_size, lr_ways), strict=True):
-            if value is not None and value < least:
-                raise InputError(f"{name} is {value}; it must be at least {least}")
+            if value is not None:
+                check_count(name, value, least)
         check_materialized(net)
         norm.check_inner_loop(net)
         self.net, self.inner = net, inner

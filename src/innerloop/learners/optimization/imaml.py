@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, grad_and_value, vjp
 
+from innerloop.core.counts import check_count
 from innerloop.core.inner import SGD, InnerOptimizer, Parameters
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.task import Examples, InputError, Task
@@ -76,8 +77,7 @@ class IMAML(GradientLearner):
     ) -> None:
         if not (math.isfinite(proximal) and proximal > 0):
             raise InputError(f"proximal is {proximal}; it must be positive and finite, or nothing holds the inner loop")
-        if cg_steps < 0:
-            raise InputError(f"cg_steps is {cg_steps}; it must be at least 0")
+        check_count("cg_steps", cg_steps, 0)
         super().__init__(
             net,
             inner=inner or SGD(lr),

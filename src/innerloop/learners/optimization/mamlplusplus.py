@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from innerloop.core import norm
+from innerloop.core.counts import check_count
 from innerloop.core.inner import LearnedRates, Parameters
 from innerloop.core.lazy import check_materialized
 from innerloop.core.likelihood import Likelihood
-from innerloop.core.task import InputError, Task
+from innerloop.core.task import Task
 from innerloop.learners.optimization.adapting import check_share, names
 from innerloop.learners.optimization.gradient import GradientLearner
 
@@ -94,8 +95,7 @@ class MAMLPlusPlus(GradientLearner):
     ) -> None:
         for name, share in (("multi_step_until", multi_step_until), ("second_order_from", second_order_from)):
             check_share(name, share)
-        if steps < 1:
-            raise InputError(f"steps is {steps}; it must be at least 1, or there is nothing to learn rates for")
+        check_count("steps", steps, 1)
         # What is learned for each step has the types and shapes of the parameters.
         check_materialized(net)
         scales = _of_norms(net) if norm_per_step else {}
