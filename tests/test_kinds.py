@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 import innerloop as il
+from innerloop.data.fixed import nested
+from innerloop.evidence.answers import answers
 from innerloop.learners.tempered import Tempered
 from innerloop.learners.under_views import OverViews, UnderViews
 
@@ -118,3 +120,29 @@ def test_a_number_of_things_is_a_whole_number(name: str, use: Callable[[Any], ob
     """It would otherwise fail in the middle of the work, or count as 1."""
     with pytest.raises(il.InputError, match=re.escape(f"{name} is {value!r}; it must be a whole number, at least ")):
         use(value)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 0.5, "7", True])
+def test_a_seed_is_what_a_generator_takes(seed: Any) -> None:
+    blobs = il.Pool.of(torch.rand(24, 4), [i % 4 for i in range(24)])
+    tasks = il.FewShot(blobs, ways=2, shots=1, queries=1)
+    for use in (
+        lambda: il.evaluate(il.ProtoNet(network()), tasks, tasks=2, seed=seed),
+        lambda: nested(blobs, [1, 2], ways=2, queries=1, tasks=2, seed=seed),
+        lambda: answers(il.ProtoNet(network()), tasks, tasks=2, seed=seed),
+    ):
+        with pytest.raises(il.InputError, match=re.escape(f"seed={seed!r} is no seed: give a whole number from 0 to")):
+            use()
+
+
+def test_a_seed_of_numpy_is_that_number() -> None:
+    scores = [
+        il.evaluate(
+            il.MAML(il.nets.mlp(1, 1), lr=0.01, likelihood=il.Gaussian(scale=1.0)),
+            il.data.Sinusoid(),
+            tasks=2,
+            seed=seed,
+        ).episodes
+        for seed in (3, np.int64(3), 4)
+    ]
+    assert scores[0] == scores[1] != scores[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from numbers import Integral
 
 import torch
 
@@ -26,6 +27,17 @@ def mix(seed: int, use: str, step: int) -> int:
 def generator(seed: int, use: str, step: int) -> torch.Generator:
     """A generator of its own for each use and step."""
     return torch.Generator().manual_seed(mix(seed, use, step))
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A generator with a user's seed.
+
+    Raises:
+        InputError: for anything but a whole number from 0 to 2**64 - 1.
+    """
+    seed = int(seed) if isinstance(seed, Integral) and not isinstance(seed, bool) else seed
+    check_seed(seed)
+    return torch.Generator().manual_seed(seed)
 
 
 def check_seed(seed: int) -> None:

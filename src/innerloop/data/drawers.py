@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from innerloop.core.counts import check_count
 from innerloop.core.options import check_options
+from innerloop.core.random import seeded
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.augment import Augment
 from innerloop.data.episodes import Episodes, FewShot, augmented
@@ -179,7 +180,7 @@ def trials(pool: Pool, *, ways: int = 20, groups: int = 10, runs: int = 2, seed:
                 [2, 2, 2]])
     """
     checked = TwoDrawers(pool, ways=ways, queries=2 * runs - 1)
-    generator = Generator().manual_seed(seed)
+    generator = seeded(seed)
     usable = checked._usable
     if len(usable) < groups:
         raise InputError(f"{len(usable)} groups have {ways} classes, {groups} are asked for: lower the groups or ways")

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts
+from innerloop.core.random import seeded
 from innerloop.core.task import InputError, Task
 from innerloop.data.episodes import Episodes, FewShot
 from innerloop.data.pool import Pool
@@ -89,7 +90,7 @@ def nested(pool: Pool, shots: Sequence[int], *, ways: int, queries: int, tasks: 
     for number in shots:
         check_count("shots", number, 1)
     whole = FewShot(pool, ways=ways, shots=max(shots), queries=queries)
-    drawn = whole.episodes(Generator().manual_seed(seed), tasks)
+    drawn = whole.episodes(seeded(seed), tasks)
     return {
         number: Fixed(pool, Episodes(drawn.classes, drawn.support[:, : number * ways].contiguous(), drawn.query))
         for number in shots
@@ -124,7 +125,7 @@ def mislabeled(tasks: Fixed, share: float, seed: int = 0) -> Fixed:
         raise InputError(
             f"{share:g} of {size} support examples are fewer than the two that can trade their labels: take more shots"
         )
-    generator = Generator().manual_seed(seed)
+    generator = seeded(seed)
     ways, rows = torch.arange(size) % tasks.ways, []
     for number, row in enumerate(tasks.given.support):
         count = int((number + 1) * share * size + 1e-9) - int(number * share * size + 1e-9)
@@ -175,7 +176,7 @@ def within(
     usable = [torch.tensor(pool.positions(group)) for group in groups if len(group) >= ways]
     if not usable:
         raise InputError(f"no group has {ways} classes: lower the ways, or take tasks of all classes")
-    generator, drawn = Generator().manual_seed(seed), []
+    generator, drawn = seeded(seed), []
     for number in range(tasks):
         group = usable[number % len(usable)]
         classes = group[torch.rand(len(group), generator=generator).topk(ways).indices]

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts, Kind, Objective
+from innerloop.core.random import seeded
 from innerloop.core.task import Examples, InputError, Task, as_shares
 from innerloop.data.episodes import Sampler
 
@@ -98,7 +99,7 @@ class KnownTasks(Sampler):
     def of(cls, sampler: Sampler, tasks: int, *, seed: int = 0, **options: Any) -> KnownTasks:
         """``tasks`` tasks that a sampler draws once; support and query are one set. ``options`` are the class's."""
         check_count("tasks", tasks, 1)
-        (xs, ys), (xq, yq) = sampler.draw(Generator().manual_seed(seed), tasks)
+        (xs, ys), (xq, yq) = sampler.draw(seeded(seed), tasks)
         sets = [Examples(*both) for both in zip(torch.cat((xs, xq), 1), torch.cat((ys, yq), 1), strict=True)]
         return cls(sets, **{"classifies": sampler.classifies, "kind": sampler.facts.kind, **options})
 

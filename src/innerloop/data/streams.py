@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 
 from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts, Kind, Objective
+from innerloop.core.random import seeded
 from innerloop.core.targets import one_hot
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.digest import digest_of
@@ -229,7 +230,7 @@ class Split(StreamFamily):
         self.held_out, self.batch, self.scenario = held_out, batch, scenario
 
     def draw(self, seed: int) -> Stream:  # noqa: D102
-        generator = Generator().manual_seed(seed)
+        generator = seeded(seed)
         order = torch.randperm(self.pool.classes, generator=generator)[: self.classes]
         columns = self.per_task if self.scenario == "domain" else self.classes
         batches: list[Examples] = []
@@ -279,7 +280,7 @@ class Sines(StreamFamily):
         self.tasks, self.shots, self.held_out, self.batch = tasks, shots, held_out, batch
 
     def draw(self, seed: int) -> Stream:  # noqa: D102
-        generator = Generator().manual_seed(seed)
+        generator = seeded(seed)
         batches: list[Examples] = []
         tasks: list[int] = []
         held_out: list[Examples] = []

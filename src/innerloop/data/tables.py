@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.core.facts import Facts
+from innerloop.core.random import seeded
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.columns import Column, Decimal, read_frame, texts_of, understood
 from innerloop.data.digest import digest_of
@@ -198,7 +199,7 @@ class TableTasks:
         position = {name: i for i, name in enumerate(names)}
         member = torch.tensor([position[key] for key in keys])
         order = torch.argsort(member, stable=True)
-        tasks = torch.randperm(len(names), generator=Generator().manual_seed(seed)).split(shared(len(names), shares))
+        tasks = torch.randperm(len(names), generator=seeded(seed)).split(shared(len(names), shares))
         splits = dict(zip(SPLITS, tasks, strict=True))
         if not len(splits["train"]):
             raise InputError(f"{len(names)} tasks leave none for training with shares {shares}: raise the first share")

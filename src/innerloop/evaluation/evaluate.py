@@ -21,6 +21,7 @@ from innerloop.core.learner import Learner, check_learner_kind
 from innerloop.core.lifting import How, embed, lift
 from innerloop.core.metric import Metric
 from innerloop.core.modes import evaluating
+from innerloop.core.random import seeded
 from innerloop.core.task import InputError, Task, count, move, take
 from innerloop.data.digest import digest_of
 from innerloop.data.episodes import Episodes, FewShot, Sampler, check_sampler_kind
@@ -110,7 +111,7 @@ def _evaluate(
     asked: list[Metric],
     device: torch.device,
 ) -> Report:
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     facts: dict[str, Any] = {"norm": learner.norm, "seed": seed}
     facts |= {name: getattr(sampler, name, None) for name in ("ways", "shots", "queries")}
     facts |= {"asked": tuple(metric.name for metric in asked), "weights": digest_of(learner.state_dict())}

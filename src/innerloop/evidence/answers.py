@@ -15,6 +15,7 @@ from innerloop.core.learner import Learner
 from innerloop.core.lifting import Lifted, embed, lift
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.modes import evaluating
+from innerloop.core.random import seeded
 from innerloop.core.task import Examples, InputError, Task, count
 from innerloop.data.episodes import Episodes, FewShot, Sampler
 from innerloop.evaluation.evaluate import check_sampler, embed_once, episode_batches
@@ -132,7 +133,7 @@ def _answers(
     strangers: bool,
     device: torch.device,
 ) -> Answers:
-    generator, whole, encoder = Generator().manual_seed(seed), learner, None
+    generator, whole, encoder = seeded(seed), learner, None
     if isinstance(sampler, FewShot):
         episodes = sampler.episodes(generator, tasks)
         foreign = _of_other_classes(episodes) if strangers else None

@@ -13,6 +13,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from innerloop.core.random import seeded
 from innerloop.core.task import InputError, did_you_mean
 from innerloop.evidence.shapley import shapley
 
@@ -251,7 +252,7 @@ def infidelity(parts: Parts, values: Tensor, *, samples: int = 50, seed: int = 0
     """
 
     def measured(values: Tensor) -> float:
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded(seed)
 
         def taken(presence: Tensor) -> tuple[Tensor, Tensor]:
             away = torch.stack([_some(parts, generator) for _ in presence]).to(presence)

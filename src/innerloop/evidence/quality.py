@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from innerloop.core.counts import check_count
 from innerloop.core.device import device_of
 from innerloop.core.learner import Learner
+from innerloop.core.random import seeded
 from innerloop.core.task import Examples, InputError, Task, move, take
 from innerloop.data.episodes import Sampler
 from innerloop.evaluation.evaluate import check_sampler
@@ -104,7 +105,7 @@ def score_evidence(
     """
     _check(sampler, tasks, wrong, orders)
     wanted = Wanted(wrong, removals, orders, thorough, deletion, labels, other)
-    device, generator = device_of(learner), Generator().manual_seed(seed)
+    device, generator = device_of(learner), seeded(seed)
     found: list[TaskScores] = []
     for batch in sampler.batches(generator, tasks):
         for place in range(len(batch.support.x)):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from innerloop.core.counts import check_count
 from innerloop.core.learner import Learner
+from innerloop.core.random import seeded
 from innerloop.core.task import Examples, InputError
 from innerloop.evidence.judging import check_explained, embedded, judging, tells_classes
 from innerloop.evidence.refits import answered
@@ -193,7 +194,7 @@ def _exact(value: Callable[[Tensor], Tensor], players: int) -> Shapley:
 
 
 def _sampled(value: Callable[[Tensor], Tensor], players: int, orders: int, seed: int) -> Shapley:
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     drawn = torch.stack([torch.randperm(players, generator=generator) for _ in range(orders)])
     # Who is there after the first k of an order have come: [orders, k, n].
     place = drawn.argsort(1)

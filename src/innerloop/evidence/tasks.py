@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-
 from innerloop.core.counts import check_count
 from innerloop.core.device import device_of
 from innerloop.core.learner import Learner
+from innerloop.core.random import seeded
 from innerloop.core.task import InputError, Task, check, count, move, take
 from innerloop.core.ways import like_inputs
 from innerloop.data.episodes import Sampler
@@ -30,7 +29,7 @@ def each_task(learner: Learner, sampler: Sampler, tasks: int, seed: int) -> Iter
     """
     check_count("tasks", tasks, 1)
     check_sampler(sampler)
-    for batch in sampler.batches(torch.Generator().manual_seed(seed), tasks):
+    for batch in sampler.batches(seeded(seed), tasks):
         check(batch, learner.missing)
         moved = like_inputs(move(batch, device_of(learner)))
         for number in range(count(moved)):

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from innerloop.core.labels import listed
+from innerloop.core.random import seeded
 from innerloop.core.task import InputError
 from innerloop.data.cache import cached_pools
 from innerloop.data.images import Fit
@@ -123,7 +124,7 @@ def _shared_out(
     if own.tasks is not None:
         ties = [("task", task) for task in own.tasks] if by is None else ties
     together = _components(names, ties)
-    order = torch.randperm(len(together), generator=Generator().manual_seed(seed)).tolist()
+    order = torch.randperm(len(together), generator=seeded(seed)).tolist()
     counts = shared(len(set(names)), shares)
     left = dict(zip(SPLITS, counts, strict=True))
     placed = {}

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
+from innerloop.core.random import seeded
 from innerloop.core.targets import one_hot
 from innerloop.core.task import Examples, InputError
 from innerloop.data.streams import Stream, StreamFamily, batches_of
@@ -134,7 +135,7 @@ class Rotated(StreamFamily):
         self.classes = int(y.max()) + 1
 
     def draw(self, seed: int) -> Stream:  # noqa: D102
-        generator = Generator().manual_seed(seed)
+        generator = seeded(seed)
         angles = self.most * (torch.arange(self.tasks) + torch.rand(self.tasks, generator=generator)) / self.tasks
         if self.shuffle:
             angles = angles[torch.randperm(self.tasks, generator=generator)]

@@ -9,8 +9,8 @@ from os import PathLike
 from pathlib import Path
 
 import torch
-from torch import Generator
 
+from innerloop.core.random import seeded
 from innerloop.core.task import InputError
 from innerloop.data.cache import cached_pools
 from innerloop.data.images import Fit, class_folders
@@ -84,7 +84,7 @@ def _split(root: Path, shares: Sequence[float], seed: int) -> dict[str, dict[str
             f"val and test: add classes, change the shares, or read them all with Pool.from_folder"
         )
     names = list(classes)
-    order = torch.randperm(len(names), generator=Generator().manual_seed(seed)).split(counts)
+    order = torch.randperm(len(names), generator=seeded(seed)).split(counts)
     return {
         split: {names[i]: classes[names[i]] for i in sorted(part.tolist())}
         for split, part in zip(SPLITS, order, strict=True)

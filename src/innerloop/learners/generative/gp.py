@@ -17,6 +17,7 @@ from torch import Tensor
 from innerloop.core.counts import check_count
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Gaussian
+from innerloop.core.random import seeded
 from innerloop.core.task import Examples, InputError, Task, join
 from innerloop.data.gaussian_process import (
     GaussianProcess,
@@ -272,7 +273,7 @@ def oracle(sampler: GaussianProcess, *, tasks: int = 1000, seed: int = 0) -> Ora
         >>> scores.joint.shape, bool(scores.joint.mean() > scores.factorized.mean())
         (torch.Size([4]), True)
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     factorized, joint = [], []
     for start in range(0, tasks, sampler.together):
         (support, query), known = sampler.draw_with(generator, min(sampler.together, tasks - start))
