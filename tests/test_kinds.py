@@ -146,3 +146,24 @@ def test_a_seed_of_numpy_is_that_number() -> None:
         for seed in (3, np.int64(3), 4)
     ]
     assert scores[0] == scores[1] != scores[2]
+
+
+@pytest.mark.parametrize("inputs", [{"a": "one"}, {"a", "b"}, (word for word in "ab"), iter("ab")])
+def test_inputs_without_an_order_or_for_one_reading_are_no_column(inputs: Any) -> None:
+    with pytest.raises(il.InputError, match=rf"X is a {type(inputs).__name__}: give a list, an array or a column"):
+        il.FewShotClassifier().fit(inputs, ["a", "b"])
+
+
+def test_one_input_and_none_are_no_column() -> None:
+    with pytest.raises(il.InputError, match="X is one str, 'a sentence': give a list, even of this one alone"):
+        il.FewShotClassifier().fit("a sentence", ["a"])
+    with pytest.raises(il.InputError, match="X is empty: give one input at least"):
+        il.FewShotClassifier().fit([], [])
+
+
+def test_a_fitted_estimator_is_asked_by_name() -> None:
+    """What stands in the place of a support set is not taken apart for one."""
+    few = il.FewShotClassifier().fit([[0.0], [1.0], [4.0], [5.0]], ["low", "low", "high", "high"])
+    with pytest.raises(il.InputError, match=r"there are no queries: .* il\.explain\(few, x=queries\)"):
+        il.explain(few, [[0.5], [4.5]])
+    assert [reason.answer for reason in il.explain(few, x=[[0.5], [4.5]])] == ["low", "high"]

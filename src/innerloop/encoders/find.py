@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from innerloop.core.task import InputError, did_you_mean
 from innerloop.encoders.base import Encoder
-from innerloop.encoders.items import Picture, column, kinds, pictures
+from innerloop.encoders.items import Picture, check_column, column, kinds, pictures
 
 #: Encoders by name: the module and the class, which are imported when they are asked for.
 ENCODERS: dict[str, tuple[str, str]] = {
@@ -105,8 +105,9 @@ def looked(X: Any) -> str:
     """The name of the encoder that ``"auto"`` takes for inputs; it need not be installed.
 
     Raises:
-        InputError: for inputs of several kinds.
+        InputError: for inputs of several kinds, or no column of them.
     """
+    check_column(X)
     if hasattr(X, "columns") and hasattr(X, "shape") and len(X.shape) == 2 and X.shape[1] != 1:
         return "features" if _matrix(X) else "table"
     if isinstance(X, (np.ndarray, Tensor)) and not (isinstance(X, np.ndarray) and X.dtype.kind in "OU" and X.ndim == 1):
@@ -116,8 +117,10 @@ def looked(X: Any) -> str:
     if not isinstance(X, (list, tuple)) and not hasattr(X, "to_list") and not isinstance(X, np.ndarray):
         return "features"
     items = column(X)
+    if not items:
+        raise InputError("X is empty: give one input at least")
     found = kinds(items)
-    if not found or found <= {"row", "number"}:
+    if found <= {"row", "number"}:
         return "features"
     if found == {"text"}:
         return "sentences"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image
+from scipy.sparse import issparse
 from torch import Tensor
 
 from innerloop.core.task import InputError
@@ -101,14 +102,26 @@ def _as_bytes(pixels: np.ndarray, name: str) -> np.ndarray:
     return np.rint(pixels).astype(np.uint8)
 
 
+def check_column(X: Any) -> None:
+    """Refuse what is no column: one single input, what has no order, and what can be read only once.
+
+    Raises:
+        InputError: naming it and the remedy.
+    """
+    if isinstance(X, (str, bytes, os.PathLike, Image.Image)):
+        raise InputError(f"X is one {type(X).__name__}, {str(X)[:40]!r}: give a list, even of this one alone")
+    # A sparse matrix of some formats is a dictionary as well; scikit-learn has its own words for these.
+    if isinstance(X, (Mapping, Set, Iterator)) and not issparse(X):
+        raise InputError(f"X is a {type(X).__name__}: give a list, an array or a column")
+
+
 def column(X: Any) -> list[Any]:
     """A list of whatever a person gave as one column: a list, an array, a column or a frame of one column.
 
     Raises:
         InputError: for a single string or a frame of several columns.
     """
-    if isinstance(X, (str, bytes, os.PathLike, Image.Image)):
-        raise InputError(f"X is one {type(X).__name__}, {str(X)[:40]!r}: give a list, if of this one alone")
+    check_column(X)
     if hasattr(X, "columns") and hasattr(X, "shape"):
         if X.shape[1] != 1:
             raise InputError(f"X has {X.shape[1]} columns: give the one with pictures or sentences")

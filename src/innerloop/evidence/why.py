@@ -204,14 +204,17 @@ def _of_estimator(what: Any, support: Any, x: Any, options: dict[str, Any]) -> E
             f"{type(what).__name__} cannot be explained: give a learner, or one of il.FewShotClassifier, "
             f"FewShotRegressor, InContextClassifier and InContextRegressor"
         )
+    if x is None:
+        raise InputError(
+            "there are no queries: give x, as at the estimator's predict; one that is fitted has its support set, "
+            "il.explain(few, x=queries)"
+        )
     if support is not None:
         from sklearn.base import clone
 
         if not (isinstance(support, tuple | list) and len(support) == 2):
             raise InputError(f"the support is a {type(support).__name__}: give an estimator (X, y), to be fitted to")
         what = clone(what).fit(*support)
-    if x is None:
-        raise InputError("there are no queries: give x, as at the estimator's predict")
     # A number has no turn.
     taken = signature(what.explain).parameters
     found: Explanation = what.explain(x, **{name: value for name, value in options.items() if name in taken})
