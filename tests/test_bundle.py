@@ -611,6 +611,7 @@ def test_an_edited_record_and_other_versions_are_refused(tmp_path: Path) -> None
 
 def test_what_is_no_bundle_is_said(tmp_path: Path) -> None:
     refused(lambda: il.load(tmp_path / "none"), "there is no bundle at")
+    refused(lambda: il.load(HERE / "cases.py"), "is a file, and a bundle is a folder")
     refused(lambda: il.load(tmp_path), "bundle.json is missing")
     (tmp_path / "best.safetensors").write_bytes(b"")
     refused(lambda: il.load(tmp_path), "earlier version")

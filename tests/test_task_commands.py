@@ -101,6 +101,21 @@ def test_sentences_from_a_table_to_answers(
 
 
 @needs_text
+@pytest.mark.parametrize(
+    "table", ["text,label\nhello,in\nbye,out\n", "id,said,label\n1,hello,in\n2,bye,out\n", "said\nhello\nbye\n"]
+)
+def test_a_table_of_single_words_is_one_of_sentences(table: str, cli: Cli, tmp_path: Path) -> None:
+    """The column that is called so, or the only one that is neither a label nor a name of the rows."""
+    (tmp_path / "learned.csv").write_text("text,label\nhello,in\nbye,out\nhi,in\nciao,out\n")
+    (tmp_path / "asked.csv").write_text(table)
+    assert cli("learn", tmp_path / "learned.csv", "--out", tmp_path / "task")[0] == 0
+    code, out, said = cli("predict", tmp_path / "task", tmp_path / "asked.csv", "--json")
+    assert code == 0, said
+    assert [row["label"] for row in json.loads(out)] == ["in", "out"]
+    assert cli("predict", tmp_path / "task", "--text", "hello", "--text", "bye", "--json")[1] == out
+
+
+@needs_text
 def test_examples_are_added_and_a_class_is_forgotten_in_place(cli: Cli, questions: Path, tmp_path: Path) -> None:
     task = tmp_path / "intents"
     cli("learn", questions, "--out", task, "--head", "prototypes")

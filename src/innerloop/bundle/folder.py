@@ -66,7 +66,9 @@ def check_place(path: Path, replace: bool) -> None:
     try:
         if (path / RECORD).is_file():
             if not replace:
-                raise InputError(f"{path} already holds a bundle: give another folder, or replace=True")
+                raise InputError(
+                    f"{path} already holds a bundle: give another folder, or replace it (replace=True, --replace)"
+                )
         elif path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise InputError(f"{path} exists and is no bundle: give a folder that does not exist yet")
     except OSError as error:
@@ -140,8 +142,10 @@ def _seen(path: Path) -> _Seen:
 
 
 def _absent(path: Path) -> str:
-    if path.is_file() or (path / "best.safetensors").is_file():
+    if path.suffix == ".safetensors" or (path / "best.safetensors").is_file():
         return f"{path} is no bundle but of an earlier version of innerloop, which wrote no {RECORD}: train again"
+    if path.is_file():
+        return f"{path} is a file, and a bundle is a folder: give one that il.save or a run wrote"
     if path.is_dir():
         return f"{path} holds no bundle ({RECORD} is missing): give a folder that il.save or a run wrote"
     return f"there is no bundle at {path}: give a folder that il.save or a run wrote"

@@ -182,7 +182,7 @@ def _sentences(paths: Sequence[Path], texts: Sequence[str]) -> Given:
     from innerloop.core.task import InputError
     from innerloop.data.columns import texts_of
     from innerloop.data.own.frames import read_rows
-    from innerloop.data.own.roles import is_free_text
+    from innerloop.data.own.roles import of_sentences
 
     found = list(texts)
     for path in paths:
@@ -190,10 +190,10 @@ def _sentences(paths: Sequence[Path], texts: Sequence[str]) -> Given:
             raise InputError(f"{path} is a folder: give text files, or a table with a column of sentences")
         frame = read_rows(path)
         columns = {name: texts_of(frame.rows, name, frame.file) for name in frame.rows.columns}
-        free = [name for name, cells in columns.items() if len(columns) == 1 or is_free_text(cells)]
+        free = of_sentences(columns)
         if len(free) != 1:
             which = "no column" if not free else f"{len(free)} columns ({', '.join(free)})"
-            raise InputError(f"{path} has {which} of sentences: give a table with one")
+            raise InputError(f"{path} has {which} of sentences: give a table with one, or call it text")
         cells = columns[free[0]]
         empty = next((row for row, cell in enumerate(cells, 1) if not cell), None)
         if empty is not None:

@@ -90,7 +90,7 @@ def find_roles(columns: Mapping[str, Sequence[str]], asked: Asked, file: str, pa
     label = asked.label if asked.label is not None else _label(columns, free, file, paths, asked, notes)
     free = [name for name in free if name != label]
     for name in list(free):
-        if _ROWS.fullmatch(plain(name)) and len(set(columns[name])) == len(columns[name]):
+        if _names_rows(name, columns[name]):
             free.remove(name)
             notes.append(f"column {name!r} names the rows and is left out (inputs= would take it)")
         elif plain(name) in LABELS or (
@@ -118,6 +118,10 @@ def coarser(coarse: Sequence[str], fine: Sequence[str]) -> bool:
     pairs = {(f, c) for f, c in zip(fine, coarse, strict=True) if f}
     levels = {c for _, c in pairs}
     return len(pairs) == len({f for f, _ in pairs}) > len(levels) > 1 and "" not in levels
+
+
+def _names_rows(name: str, texts: Sequence[str]) -> bool:
+    return bool(_ROWS.fullmatch(plain(name))) and len(set(texts)) == len(texts)
 
 
 def _same(one: Sequence[str], other: Sequence[str]) -> bool:
@@ -155,7 +159,7 @@ def _label(
             words = [name for name in found if not all(text.lstrip("-").isdigit() for text in columns[name])]
             return (words or found)[0]
         raise InputError(f"{file} has {len(found)} columns that may be the label ({listed(found)}): give label=")
-    left = [n for n in free if not (_ROWS.fullmatch(plain(n)) and len(set(columns[n])) == len(columns[n]))]
+    left = [name for name in free if not _names_rows(name, columns[name])]
     if paths is not None and len(left) == 1:
         return left[0]
     if len(left) == 2 and paths is None and asked.inputs is None:
@@ -168,6 +172,27 @@ def _label(
     between = [f"{len(counted) - 12} more"] if len(counted) > 13 else []
     shown = ", ".join([*counted[:8], *between, *counted[-4:]] if between else counted)
     raise InputError(f"which column of {file} is the label is not clear: say label=, one of {shown}")
+
+
+def of_sentences(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """The columns that may hold the sentences: the one that is called so, those that hold some, or the only one left.
+
+    Args:
+        columns: the texts of each.
+
+    Example:
+        >>> of_sentences({"text": ["hello", "bye"], "label": ["in", "out"], "note": ["a", "b"]})
+        ['text']
+        >>> of_sentences({"id": ["1", "2"], "said": ["hello", "bye"], "label": ["in", "out"]})
+        ['said']
+    """
+    named = [name for name in columns if plain(name) in TEXTS]
+    if len(named) == 1:
+        return named
+    free = [name for name, texts in columns.items() if is_free_text(texts)]
+    beside = [name for name, texts in columns.items() if plain(name) in LABELS or _names_rows(name, texts)]
+    left = [name for name in columns if name not in beside]
+    return free or (left if len(left) == 1 else list(columns) if len(columns) == 1 else [])
 
 
 def is_free_text(texts: Sequence[str]) -> bool:
