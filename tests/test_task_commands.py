@@ -289,6 +289,21 @@ def test_what_is_refused_leaves_everything_as_it_was(cli: Cli, flowers: Path, tm
     assert il.load(task).head_ == "nearest"
 
 
+def test_a_task_in_place_of_a_run(cli: Cli, flowers: Path, tmp_path: Path) -> None:
+    """What scores learners, compares them or starts from one says what the folder keeps."""
+    task, new = tmp_path / "kinds", tmp_path / "new"
+    cli("learn", flowers, "--out", task)
+    for words in (
+        ["evaluate", task, "--data", "glyphs", "--tasks", 2],
+        ["curve", task, "--data", "glyphs"],
+        ["train", "protonet", "--data", "glyphs", "--steps", 1, "--init", task, "--out", new],
+    ):
+        code, out, said = cli(*words)
+        assert (code, out) == (2, ""), (words, out, said)
+        assert "keeps a FewShotClassifier, and this is for learners: `innerloop test` tries a task" in said
+    assert not new.exists()
+
+
 def test_probabilities_beside_the_truth() -> None:
     """By hand: two of three right, one mix-up."""
     found = Classified(np.array([[0.9, 0.1, 0.0], [0.3, 0.2, 0.5], [0.0, 0.2, 0.8]]), np.array([0, 1, 2]))

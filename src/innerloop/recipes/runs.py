@@ -117,13 +117,18 @@ def load(
             that training made.
 
     Raises:
-        InputError: if the folder holds no run, a damaged one, or one of another version, or for views of a run that was
-            trained without changes.
+        InputError: if the folder holds no run, a damaged one, or one of another version, no learner, or for views of a
+            run that was trained without changes.
     """
     named = load_run(folder)[0].parts() if (Path(folder) / RECIPE_FILE).exists() else []
     # What a recipe names by package.module:Name was asked for by whoever trained it.
     own = {name.partition(":")[0] for name in named if is_own(name)}
-    learner: Learner = bundle.load(folder, allow=own)
+    learner = bundle.load(folder, allow=own)
+    if not isinstance(learner, Learner):
+        raise InputError(
+            f"{folder} keeps a {type(learner).__qualname__}, and this is for learners: `innerloop test` tries a task "
+            f"on labelled examples"
+        )
     if test_steps is not None:
         if not hasattr(learner, "test_steps"):
             raise InputError(f"{type(learner).__name__} takes no inner steps: leave their number ({test_steps}) out")
