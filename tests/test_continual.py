@@ -668,3 +668,13 @@ def test_the_pages_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     exec(example, {})
     acc = float(capsys.readouterr().out.splitlines()[-1].split()[0])
     assert acc > 0.5
+
+
+def test_a_batch_without_examples_changes_nothing_of_a_head_that_learns_online() -> None:
+    torch.manual_seed(0)
+    learner = il.learners.OML(il.nets.mlp(4, 8)).eval()
+    seen = learner.adapt(il.Examples(torch.randn(3, 4), torch.eye(3)))
+    nothing = il.Examples(torch.zeros(0, 4), torch.zeros(0, 3))
+    x = torch.randn(2, 4)
+    assert learner.predict(learner.adapt(nothing, seen), x).equal(learner.predict(seen, x))
+    assert learner.predict(learner.adapt(nothing), x).eq(0).all()

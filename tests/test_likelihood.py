@@ -207,3 +207,17 @@ def test_impossible_classes_are_fine() -> None:
     assert logits.grad[0, 0, 1] == 0
     wrong = il.Categorical().nll(logits, torch.tensor([[0.0, 1.0, 0.0]]))
     assert wrong.item() == math.inf
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 5])
+def test_outputs_for_other_targets_are_refused_and_never_broadcast(outputs: int) -> None:
+    """One logit for three classes would be right always, at a loss of 0."""
+    raw, y = torch.zeros(1, 6, outputs), torch.eye(3).repeat(2, 1)
+    with pytest.raises(il.InputError, match=f"gives {outputs} outputs a query, Categorical needs 3 for 3 target"):
+        il.Categorical().nll(raw, y)
+    net = il.nets.mlp(4, outputs)
+    with pytest.raises(il.InputError, match=rf"gives {outputs} outputs a query, .* build it with out=3"):
+        il.MAML(net).adapt(il.Examples(torch.zeros(6, 4), y))
+    if outputs != 1:
+        with pytest.raises(il.InputError, match=f"gives {outputs} outputs a query, Gaussian needs 1 for 1 target"):
+            il.Gaussian(scale=1.0).nll(raw, y[:, :1])

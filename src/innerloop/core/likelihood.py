@@ -33,6 +33,22 @@ class Likelihood(Recorded, ABC):
     def size(self, targets: int) -> int:
         """P, the raw numbers that a query needs, for ``targets`` columns D of y."""
 
+    def check(self, outputs: int, targets: int) -> None:
+        """Refuse raw predictions that do not fit the targets.
+
+        Args:
+            outputs: raw numbers that there are for each query.
+            targets: columns D of y.
+
+        Raises:
+            InputError: naming both sizes and the remedy.
+        """
+        if outputs != (wanted := self.size(targets)):
+            raise InputError(
+                f"the learner gives {outputs} outputs a query, {type(self).__name__} needs {wanted} for {targets} "
+                f"target columns: take tasks of the ways that it was built for, or build it with out={wanted}"
+            )
+
     @abstractmethod
     def log_prob(self, raw: Tensor, y: Tensor) -> Tensor:
         """Log density (mass) of ``y [N, D]`` under each draw of ``raw [S, N, P]``: ``[S, N]``."""
@@ -46,7 +62,12 @@ class Likelihood(Recorded, ABC):
         raise InputError(f"{type(self).__name__} has no distribution function: its targets are classes")
 
     def nll(self, raw: Tensor, y: Tensor) -> Tensor:
-        """Negative log likelihood, the draws mixed in probability space: ``[S, N, P], [N, D] -> [N]``."""
+        """Negative log likelihood, the draws mixed in probability space: ``[S, N, P], [N, D] -> [N]``.
+
+        Raises:
+            InputError: for another number of raw outputs than the targets need, which would broadcast.
+        """
+        self.check(raw.shape[-1], y.shape[-1])
         log_prob = self.log_prob(raw, y)
         # Of one draw there is nothing to mix: the same number by fewer kernels, which an inner loop notices.
         return -log_prob[0] if raw.shape[0] == 1 else math.log(raw.shape[0]) - log_prob.logsumexp(0)

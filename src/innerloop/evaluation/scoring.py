@@ -171,7 +171,6 @@ def _remedy(learner: Learner, kind: torch.dtype) -> str:
 
 def _check_task(learner: Learner, task: Task) -> None:
     targets = task.query.y.shape[1]
-    wanted = learner.likelihood.size(targets)
     try:
         got = learner.predict(learner.adapt(task.support), task.query.x).shape[-1]
     except (InputError, LinAlgError):
@@ -181,11 +180,7 @@ def _check_task(learner: Learner, task: Task) -> None:
             f"the learner cannot run a task with support x {tuple(task.support.x.shape)} and {targets} target columns "
             f"({str(error).splitlines()[0]}): {_remedy(learner, task.support.x.dtype)}"
         ) from error
-    if got != wanted:
-        raise InputError(
-            f"the learner gives {got} outputs a query, {type(learner.likelihood).__name__} needs {wanted} for "
-            f"{targets} target columns: evaluate with the ways that it was built for, or build it with out={wanted}"
-        )
+    learner.likelihood.check(got, targets)
 
 
 def _array(values: Tensor) -> np.ndarray:

@@ -82,6 +82,8 @@ class OnlineHead(Head):
     def adapt(self, support: Examples, state: HeadState | None = None) -> HeadState:  # noqa: D102
         z, y = F.normalize(support.x.flatten(1), dim=1), support.y
         weight = state.weight if state is not None else self._start(z, y)
+        if not len(z):
+            return HeadState(weight)
         gram, logits, errors = z @ z.mT, z @ weight.mT, []
         for n in range(len(z)):
             errors.append(logits[n].softmax(0) - y[n])
