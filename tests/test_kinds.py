@@ -14,6 +14,7 @@ from torch import nn
 import innerloop as il
 from innerloop.data.fixed import nested
 from innerloop.evidence.answers import answers
+from innerloop.evidence.quality import score_evidence
 from innerloop.learners.tempered import Tempered
 from innerloop.learners.under_views import OverViews, UnderViews
 
@@ -167,3 +168,18 @@ def test_a_fitted_estimator_is_asked_by_name() -> None:
     with pytest.raises(il.InputError, match=r"there are no queries: .* il\.explain\(few, x=queries\)"):
         il.explain(few, [[0.5], [4.5]])
     assert [reason.answer for reason in il.explain(few, x=[[0.5], [4.5]])] == ["low", "high"]
+
+
+def test_the_largest_seed_serves_what_is_drawn_beside_the_tasks() -> None:
+    """Seeds that are derived from it stay seeds."""
+    last = 2**64 - 1
+    blobs = il.Pool.of(torch.randn(24, 4, generator=torch.Generator().manual_seed(0)), [i % 4 for i in range(24)])
+    tasks = il.FewShot(blobs, ways=2, shots=2, queries=2)
+    found = answers(il.ProtoNet(network()), tasks, others={"strange": tasks}, tasks=2, seed=last)
+    assert set(found.strangers) == {"strange"}
+    assert score_evidence(il.learners.Prototypes(), tasks, tasks=2, orders=2, seed=last).most == 1
+    replay = il.learners.ExperienceReplay(il.nets.mlp(4, 2), memory=2, replay=1, seed=last)
+    batch = il.Examples(torch.zeros(2, 4), torch.eye(2))
+    assert replay.predict(replay.adapt(batch, replay.adapt(batch)), batch.x).isfinite().all()
+    with pytest.raises(il.InputError, match="no seed"):
+        il.learners.ExperienceReplay(il.nets.mlp(4, 2), seed=-1)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 import innerloop as il
 from innerloop.core.checkpoint import load_weights
 from innerloop.core.inner import SGD, Adam, InnerOptimizer
+from innerloop.core.task import turn
 from innerloop.evaluation import metrics
-from innerloop.learners.optimization.gradient import Adapted
+from innerloop.learners.optimization.gradient import Adapted, GradientLearner
 
 EXACT = {"rtol": 0.0, "atol": 0.0}
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
@@ -391,10 +392,16 @@ def test_reptile_by_gradient_descent_is_the_naive_one() -> None:
 def test_minibatches_take_their_turns() -> None:
     """An inner step sees the next ``batch_size`` examples, around and around, so that none is left out."""
     x, y = torch.arange(7.0).view(7, 1), torch.zeros(7, 1)
-    reptile = il.Reptile(nn.Linear(1, 1), batch_size=3, likelihood=il.Gaussian(scale=1.0))
-    seen = [reptile._batch(il.Examples(x, y), step).x.flatten().tolist() for step in range(3)]
+    net, rate, support = nn.Linear(1, 1, bias=False), 0.01, il.Examples(x, y)
+    seen = [turn(support, 3, step).x.flatten().tolist() for step in range(3)]
     assert seen == [[0, 1, 2], [3, 4, 5], [6, 0, 1]]
-    assert il.Reptile(nn.Linear(1, 1), batch_size=9)._batch(il.Examples(x, y), 1).x.equal(x)
+    assert turn(support, 9, 1) is turn(support, None, 1) is support
+    # A learner's steps go by them: each multiplies the weight by 1 minus the rate times the mean square of its inputs.
+    learner = GradientLearner(net, inner=SGD(rate), steps=3, batch_size=3, likelihood=il.Gaussian(scale=1.0))
+    by_hand = net.weight.item()
+    for places in seen:
+        by_hand *= 1 - rate * sum(place**2 for place in places) / 3
+    assert learner.adapt(support).parameters["weight"].item() == pytest.approx(by_hand, rel=1e-5)
 
 
 @pytest.mark.parametrize(

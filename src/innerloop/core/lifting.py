@@ -74,8 +74,7 @@ def lift(
         raise InputError(f"lift(how={how!r}) is unknown; choose auto, vmap, loop, chunk or patches")
     if how == "patches" and compiled:
         raise InputError("how='patches' cannot be compiled: leave compiled out, or give how='vmap'")
-    if chunk is not None:
-        check_count("chunk", chunk, 1)
+    check_count("chunk", chunk, 1, optional=True)
     if memory is not None and not memory > 0:
         raise InputError(f"memory={memory} GiB leaves no room for a task; give a number above 0")
     check_learner_kind(learner, "lift takes")

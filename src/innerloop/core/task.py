@@ -78,6 +78,21 @@ def take(tasks: Task, index: int | slice) -> Task:
     return Task(Examples(support.x[index], support.y[index]), Examples(query.x[index], query.y[index]))
 
 
+def turn(examples: Examples, size: int | None, step: int) -> Examples:
+    """The examples of a step that sees ``size`` of them (``None``: all), on from where the last step ended, and around.
+
+    Example:
+        >>> few = Examples(torch.arange(3.0).view(3, 1), torch.eye(3))
+        >>> [turn(few, 2, step).x.flatten().tolist() for step in range(3)]
+        [[0.0, 1.0], [2.0, 0.0], [1.0, 2.0]]
+    """
+    total = examples.x.shape[0]
+    if size is None or size >= total:
+        return examples
+    places = torch.arange(step * size, (step + 1) * size, device=examples.x.device) % total
+    return Examples(examples.x[places], examples.y[places])
+
+
 def move(tasks: Task, device: torch.device | str) -> Task:
     """The tasks on ``device``."""
     return Task(*(Examples(part.x.to(device), part.y.to(device)) for part in tasks))

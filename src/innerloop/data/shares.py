@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.random import seeded
 from innerloop.core.task import InputError
 from innerloop.data.mapped import MappedPool
 from innerloop.data.pool import Pool
@@ -74,7 +73,7 @@ class Shares:
         for name in pool.names:
             groups.setdefault(_TURNED.sub("", name), []).append(name)
         together = list(groups)
-        order = torch.randperm(len(together), generator=seeded(self.seed))
+        order = torch.randperm(len(together), generator=Generator().manual_seed(self.seed))
         kept = {together[i] for i in order[: _part(len(together), self.classes)].tolist()}
         pool = pool.only([name for name in pool.names if _TURNED.sub("", name) in kept])
         return pool if self.examples == 1 else self._fewer(pool)

@@ -15,7 +15,7 @@ from innerloop.core.learner import Learner
 from innerloop.core.lifting import Lifted, embed, lift
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.modes import evaluating
-from innerloop.core.random import seeded
+from innerloop.core.random import SEEDS, seeded
 from innerloop.core.task import Examples, InputError, Task, count
 from innerloop.data.episodes import Episodes, FewShot, Sampler
 from innerloop.evaluation.evaluate import check_sampler, embed_once, episode_batches
@@ -145,7 +145,7 @@ def _answers(
         pool, index = sampler.pool, used[1].query if foreign is not None else None
     else:
         batches, index, shape = sampler.batches(generator, tasks), None, ()
-    drawn = {name: Generator().manual_seed(seed + 1) for name in others}
+    drawn = {name: Generator().manual_seed((seed + 1) % SEEDS) for name in others}
     for name, other in others.items():
         if other.pool.shape != shape:
             raise InputError(

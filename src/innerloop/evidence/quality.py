@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from innerloop.core.counts import check_count
 from innerloop.core.device import device_of
 from innerloop.core.learner import Learner
-from innerloop.core.random import seeded
+from innerloop.core.random import SEEDS, seeded
 from innerloop.core.task import Examples, InputError, Task, move, take
 from innerloop.data.episodes import Sampler
 from innerloop.evaluation.evaluate import check_sampler
@@ -109,7 +109,7 @@ def score_evidence(
     found: list[TaskScores] = []
     for batch in sampler.batches(generator, tasks):
         for place in range(len(batch.support.x)):
-            own = Generator().manual_seed(seed * 1_000_003 + len(found))
+            own = Generator().manual_seed((seed * 1_000_003 + len(found)) % SEEDS)
             found.append(score_task(learner, move(take(batch, place), device), wanted, own))
             if progress is not None:
                 progress(len(found))

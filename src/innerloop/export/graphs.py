@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from innerloop.core.learner import State
-from innerloop.core.random import seeded
 from innerloop.core.task import Examples
 from innerloop.learners.head import Head
 
@@ -118,7 +117,7 @@ def adapt(module: Adapt, queries: Mapping[str, Tensor], changing: Mapping[int, s
 
 def many(pool: Tensor, count: int, seed: int = 0) -> Tensor:
     """So many inputs of a pool ``[P, ...]``, each another one while there are some."""
-    order = torch.randperm(len(pool), generator=seeded(seed))
+    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
     return pool[order.repeat(-(-count // len(pool)))[:count]]
 
 

@@ -78,8 +78,7 @@ class TrainingRun(GradientLearner):
             batch_size=batch_size,
             likelihood=likelihood,
         )
-        if truncation is not None:
-            check_count("truncation", truncation, 1)
+        check_count("truncation", truncation, 1, optional=True)
         if not emphasis >= 0:
             raise InputError(f"the emphasis is {emphasis}; it must not be negative: 0 counts all steps alike")
         self.truncation, self.emphasis = truncation, emphasis

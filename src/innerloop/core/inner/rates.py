@@ -49,8 +49,7 @@ class LearnedRates(InnerOptimizer):
             raise InputError(f"learned rates per {per!r} are unknown; choose 'tensor' or 'number'")
         if per == "number" and not isinstance(parameters, Mapping):
             raise InputError("a rate for each number needs the parameters and not only their names: pass a mapping")
-        if steps is not None:
-            check_count("steps", steps, 1)
+        check_count("steps", steps, 1, optional=True)
         self.steps = steps
         times = () if steps is None else (steps,)
         # In the type and on the device of what they are rates of. ParameterDict takes no dots in its keys.

@@ -186,13 +186,12 @@ def of_sentences(columns: Mapping[str, Sequence[str]]) -> list[str]:
         >>> of_sentences({"id": ["1", "2"], "said": ["hello", "bye"], "label": ["in", "out"]})
         ['said']
     """
-    named = [name for name in columns if plain(name) in TEXTS]
+    named = list(columns) if len(columns) == 1 else [name for name in columns if plain(name) in TEXTS]
     if len(named) == 1:
         return named
     free = [name for name, texts in columns.items() if is_free_text(texts)]
-    beside = [name for name, texts in columns.items() if plain(name) in LABELS or _names_rows(name, texts)]
-    left = [name for name in columns if name not in beside]
-    return free or (left if len(left) == 1 else list(columns) if len(columns) == 1 else [])
+    left = [name for name, texts in columns.items() if plain(name) not in LABELS and not _names_rows(name, texts)]
+    return free or (left if len(left) == 1 else [])
 
 
 def is_free_text(texts: Sequence[str]) -> bool:

@@ -23,6 +23,7 @@ from innerloop.core.facts import Facts, Networks
 from innerloop.core.inner import Parameters, call
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Categorical, Likelihood, default_likelihood
+from innerloop.core.random import SEEDS, check_seed
 from innerloop.core.task import Examples, InputError, join
 from innerloop.learners.arguments import complete
 
@@ -138,6 +139,7 @@ class OnlineLearner(Learner):
         if not (lr > 0 and math.isfinite(lr)):
             raise InputError(f"lr is {lr}; it must be positive and finite")
         check_count("glances", glances, 1)
+        check_seed(seed)
         if norm.policy(net) in ("batch", "support"):
             raise InputError(
                 f"norm policy {norm.policy(net)!r} normalizes by the batch at hand, which in a stream may hold a "
@@ -173,7 +175,7 @@ class OnlineLearner(Learner):
 
     def generator(self, seen: Tensor) -> Generator:
         """For the draws of the batch before which ``seen`` examples were seen."""
-        return Generator().manual_seed(1_000_003 * self.seed + int(seen))
+        return Generator().manual_seed((1_000_003 * self.seed + int(seen)) % SEEDS)
 
     def loss_of(self, parameters: Parameters, batch: Examples) -> Tensor:
         """Mean negative log likelihood of a batch."""

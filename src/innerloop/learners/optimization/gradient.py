@@ -17,7 +17,7 @@ from innerloop.core.lazy import check_materialized
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Categorical, Likelihood, default_likelihood
 from innerloop.core.modes import evaluating
-from innerloop.core.task import Examples, InputError, Task, count, take
+from innerloop.core.task import Examples, InputError, Task, count, take, turn
 from innerloop.learners.by_size import ByShots, ByWays, learn_temperature, shots_of
 from innerloop.learners.optimization.adapting import check_share, last_layer, names
 from innerloop.learners.optimization.body import Body, body_of
@@ -91,8 +91,7 @@ class GradientLearner(Learner):
             check_logits(self.likelihood)
         least_of = {"steps": 0, "test_steps": 0, "batch_size": 1, "lr_ways": 1}
         for (name, least), value in zip(least_of.items(), (steps, test_steps, batch_size, lr_ways), strict=True):
-            if value is not None:
-                check_count(name, value, least)
+            check_count(name, value, least, optional=True)
         check_materialized(net)
         norm.check_inner_loop(net)
         self.net, self.inner = net, inner
@@ -156,7 +155,7 @@ class GradientLearner(Learner):
         body = self.body(support, state)
         found = self.state_of(self.descended(support, state, body), support, body and body.statistics)
         # A task that goes on has seen the shots before as well.
-        before = None if state is None else state.shots
+        before = state and state.shots
         return found if before is None or found.shots is None else found._replace(shots=before + found.shots)
 
     def state_of(self, parameters: Parameters, support: Examples, statistics: norm.Statistics | None = None) -> Adapted:
@@ -219,7 +218,7 @@ class GradientLearner(Learner):
                 if gradients is None:
                     moved = self._moved_first(phi) if step == 0 and state is None else phi
                     if body is None:
-                        found = self.inner_gradient(moved, own, self._batch(support, step))
+                        found = self.inner_gradient(moved, own, turn(support, self.batch_size, step))
                     else:
                         found = self._gradient(self._head_loss, moved, own, Examples(body.features, support.y))
                     gradients = {k: found[k] if k in found else torch.zeros_like(p) for k, p in phi.items()}
@@ -246,7 +245,7 @@ class GradientLearner(Learner):
             support: of one task.
             state: what the task starts from; default the initial parameters.
         """
-        whole = self._batch(support, 0) is support
+        whole = turn(support, self.batch_size, 0) is support
         if not (self._now and self.moving and whole and self.constant_body and self._plain):
             return None
         last = self.shared_head or last_layer(self.net)[0]
@@ -386,14 +385,6 @@ class GradientLearner(Learner):
             shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise InputError(f"the inner loss gives {shape}; it must give one number: take its mean or its sum")
         return loss
-
-    def _batch(self, support: Examples, step: int) -> Examples:
-        size, total = self.batch_size, support.x.shape[0]
-        if size is None or size >= total:
-            return support
-        # On from where the last batch ended, and around: all examples are seen equally often.
-        turned = torch.arange(step * size, (step + 1) * size, device=support.x.device) % total
-        return Examples(support.x[turned], support.y[turned])
 
     def statistics_of(self, parameters: Parameters, support: Examples) -> norm.Statistics:
         """What the support set leaves to the queries' normalization, under the policy that keeps it."""
