@@ -233,8 +233,8 @@ def test_checkpoints_need_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: EarlyStopping(0), "patience=0"),
-        (lambda: EarlyStopping(2, least=-1.0), "least=-1.0"),
+        (lambda: EarlyStopping(0), "patience is 0"),
+        (lambda: EarlyStopping(2, least=-1.0), "least is -1.0"),
         (lambda: LogEvery(0), "between two calls is 0; it must be at least 1"),
         (lambda: CheckpointEvery(-3), "between two checkpoints is -3; it must be at least 1"),
     ],

@@ -193,7 +193,7 @@ def test_what_stops_learning() -> None:
     assert not check([(x, "a") for x, _ in rows]).usable
     assert not check([(x, i / 3) for i, (x, _) in enumerate(rows)]).usable
     assert found(check(rows[:3]))["small"].stops is False
-    with pytest.raises(il.InputError, match="shots=0"):
+    with pytest.raises(il.InputError, match="shots is 0"):
         check(rows, shots=0)
 
 

@@ -372,7 +372,7 @@ def test_resume_has_the_losses_of_an_uninterrupted_run(cli: Cli, tmp_path: Path)
         (["train", "protonet", "--ways", "100000", "--out", "OUT"], "100000 ways need 100000 classes"),
         (["train", "protonet", "--queries", "50", "--out", "OUT"], "need 51 examples a class"),
         (["train", "protonet", "--norm", "layer", "--out", "OUT"], "norm policy 'layer' is unknown; choose one of"),
-        (["train", "protonet", "--steps", "-1", "--out", "OUT"], "steps must be at least 0"),
+        (["train", "protonet", "--steps", "-1", "--out", "OUT"], "steps is -1; it must be at least 0"),
         (["train", "protonet", "--set", "training.speed=3", "--steps", "1", "--out", "OUT"], "speed"),
         (["train", "protonet", "--set", "speed", "--out", "OUT"], "must read PART.NAME=VALUE"),
         (["train", "protonet", "--data", "sinusoid", "--out", "OUT"], "is for classification, sinusoid is regression"),

@@ -526,7 +526,7 @@ def test_batch_dependent_norms_are_refused() -> None:
     [
         (lambda: il.learners.Naive(linear(), lr=0.0), "lr is 0"),
         (lambda: il.learners.ExperienceReplay(linear(), memory=0), "memory is 0"),
-        (lambda: il.learners.EWC(linear(), every=0), "every=0"),
+        (lambda: il.learners.EWC(linear(), every=0), "every is 0"),
         (lambda: il.learners.LaMAML(linear(), clip=0.0), "clip is 0"),
         (lambda: il.learners.CMAML(linear(), inner_lr=-1.0), "inner_lr is -1"),
         (lambda: il.learners.MER(linear(), within=0.0), "within is 0"),

@@ -194,7 +194,7 @@ def test_what_so_few_examples_can_promise_is_said_and_never_exceeded() -> None:
         model.predict_set(queries, coverage=0.905)
     with pytest.raises(il.InputError, match=r"4 examples can promise 0\.8 at most"):
         model.predict_set(queries, coverage=0.9, by_class=True)
-    with pytest.raises(il.InputError, match="between 0 and 1"):
+    with pytest.raises(il.InputError, match="above 0 and below 1"):
         model.predict_set(queries, coverage=1.0)
     with pytest.raises(il.InputError, match="'full'"):
         model.predict_set(queries, method="split")

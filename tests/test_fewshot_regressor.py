@@ -227,7 +227,7 @@ def test_what_so_few_examples_cannot_promise_is_refused() -> None:
     for method in ("full", "jackknife+"):
         with pytest.raises(il.InputError, match=r"10 examples can promise 0.9091 at most .*give 19 examples"):
             few.predict_interval(x, coverage=0.95, method=method)  # type: ignore[arg-type]
-    with pytest.raises(il.InputError, match="between 0 and 1"):
+    with pytest.raises(il.InputError, match="above 0 and below 1"):
         few.predict_interval(x, coverage=1.0)
     with pytest.raises(il.InputError, match="method='split'"):
         few.predict_interval(x, method="split")  # type: ignore[arg-type]

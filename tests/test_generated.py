@@ -476,7 +476,10 @@ def test_metagan_predicts_as_the_plain_head_with_its_weights() -> None:
             lambda: il.learners.DistributionCalibration(torch.zeros(3, 4), torch.zeros(3, 4, 4), neighbors=4),
             "neighbors is 4",
         ),
-        (lambda: il.learners.DistributionCalibration(torch.zeros(3, 4), torch.zeros(3, 4, 4), power=0.0), "power=0.0"),
+        (
+            lambda: il.learners.DistributionCalibration(torch.zeros(3, 4), torch.zeros(3, 4, 4), power=0.0),
+            "power is 0.0",
+        ),
         (lambda: il.learners.DistributionCalibration.fit_base(torch.zeros(3, 4), torch.zeros(2)), "one label each"),
         (lambda: il.learners.DistributionCalibration.fit_base(torch.zeros(3, 4), torch.tensor([0, 0, 7])), "class 7"),
     ],

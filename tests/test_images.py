@@ -113,8 +113,8 @@ def test_sizes() -> None:
     assert read_image(saved(stripes), size=4, channels=1, fit="crop").unique().tolist() == [200]
     assert read_image(saved(stripes.rotate(90, expand=True)), size=4, channels=1, fit="crop").unique().tolist() == [200]
     for options, message in (
-        ({"channels": 2}, "channels must be 1 or 3"),
-        ({"size": 0}, "size at least 1"),
+        ({"channels": 2}, "channels is 2; it must be 1 or 3"),
+        ({"size": 0}, "size is 0; it must be at least 1"),
         ({"fit": "pad"}, "'pad' is unknown"),
     ):
         with pytest.raises(il.InputError, match=message):

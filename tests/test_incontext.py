@@ -137,10 +137,10 @@ def test_borders_increase_and_cover() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: InContext(hide=2.0), "hide is 2.0"),
+        (lambda: InContext(hide=2.0), "hide, a share of tables, is 2.0"),
         (lambda: InContext(width=10, heads=3), "heads"),
         (lambda: InContext(depth=0), "depth is 0"),
-        (lambda: standard_borders(2), "2 bars"),
+        (lambda: standard_borders(2), "bars is 2"),
         (lambda: small(classes=3).adapt(il.Examples(torch.zeros(4, 2), torch.eye(4))), "4 target columns"),
     ],
 )
@@ -169,7 +169,7 @@ def test_quantiles_bracket_their_share() -> None:
     assert (low < middle).all()
     assert (middle < high).all()
     assert 0.65 < float(((y[150:] > low) & (y[150:] < high)).mean()) < 0.95
-    with pytest.raises(il.InputError, match="between 0 and 1"):
+    with pytest.raises(il.InputError, match="above 0 and below 1"):
         model.quantiles(x, (0.0,))
 
 

@@ -116,7 +116,7 @@ def test_an_adam_that_carries_nothing_yet_is_torchs() -> None:
     ("lrs", "words"),
     [
         ({"tail": 0.1}, "a rate of 'tail', and there are only body, head"),
-        ({"head": 0.0}, "must be positive and finite"),
+        ({"head": 0.0}, "must be above 0 and finite"),
     ],
 )
 def test_a_carrying_adam_refuses_rates_that_are_none(lrs: dict[str, float], words: str) -> None:

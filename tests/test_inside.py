@@ -110,7 +110,7 @@ def test_a_learner_without_an_inner_loop_is_told(ask: Callable[..., object]) -> 
 
 def test_bad_numbers_of_tasks_and_steps_are_refused() -> None:
     maml = il.MAML(small())
-    with pytest.raises(il.InputError, match="-1 steps"):
+    with pytest.raises(il.InputError, match="steps is -1"):
         adaptation(maml, blobs(), steps=-1)
     with pytest.raises(il.InputError, match="tasks is 0; it must be at least 1"):
         adaptation(maml, blobs(), tasks=0)

@@ -212,7 +212,7 @@ def test_a_beginning_of_the_head_alone_needs_a_head_and_a_body() -> None:
     for adapts in ("head", "body"):
         with pytest.raises(il.InputError, match=r"body_from=0\.5 begins with the head alone"):
             il.MAML(il.nets.mlp(8, 16, 3), adapts=adapts, body_from=0.5)
-    with pytest.raises(il.InputError, match=r"body_from is 1\.5; it is a share of the training"):
+    with pytest.raises(il.InputError, match=r"body_from is 1\.5; it must be at least 0 and at most 1"):
         il.MAML(il.nets.mlp(8, 16, 3), body_from=1.5)
     assert stages(il.MAML(il.nets.mlp(8, 16, 3), body_from=0.5)) == (True,)
 
@@ -283,7 +283,7 @@ def test_a_traced_step_follows_the_importance_and_the_stage() -> None:
         ({"multi_step_until": 1.5}, "multi_step_until is 1.5"),
         ({"second_order_from": -0.1}, "second_order_from is -0.1"),
         ({"steps": 0}, "steps is 0"),
-        ({"body_lr": -0.1}, r"learning rate of 0\.weight is -0\.1; it must be finite and at least 0"),
+        ({"body_lr": -0.1}, r"learning rate of 0\.weight is -0\.1; it must be at least 0 and finite"),
         ({"tempered": True, "likelihood": il.Gaussian(scale=1.0)}, "no logits"),
     ],
 )

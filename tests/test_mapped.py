@@ -251,7 +251,7 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
         write_images(tmp_path / "third", source)
     with pytest.raises(il.InputError, match="holds no folder with images"):
         write_images(tmp_path / "fourth", tmp_path / "gray")
-    with pytest.raises(il.InputError, match="channels must be 1 or 3"):
+    with pytest.raises(il.InputError, match="channels is 2; it must be 1 or 3"):
         write_images(tmp_path / "fourth", source, channels=2)
 
 

@@ -428,9 +428,9 @@ def test_digits_of_train_and_test_are_other_images() -> None:
     ("call", "words"),
     [
         (lambda: LearnedOptimizer([nn.Parameter(torch.ones(1))], nn.Linear(1, 1)), "inner optimizer"),
-        (lambda: LearnedOptimizer([nn.Parameter(torch.ones(1))], MLPRule(), lr=-1.0), "negative"),
+        (lambda: LearnedOptimizer([nn.Parameter(torch.ones(1))], MLPRule(), lr=-1.0), "at least 0"),
         (lambda: LearnedOptimizer([nn.Parameter(torch.ones(1))], LearnedRates(["w"], lr=0.1)), "a rate for each"),
-        (lambda: MLPRule(decays=(1.0,)), r"\[0, 1\)"),
+        (lambda: MLPRule(decays=(1.0,)), "below 1"),
         (lambda: MLPRule(scale=0.0), "scale"),
         (lambda: LSTMRule(bound=-1.0), "bound"),
         (lambda: TrainingRun(il.nets.mlp(1, 1), MLPRule(), steps=2, truncation=0), "truncation"),

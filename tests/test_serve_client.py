@@ -204,8 +204,8 @@ def test_what_the_service_says(app: TestClient, monkeypatch: pytest.MonkeyPatch)
     [
         ({"url": "127.0.0.1:8080"}, "give http://HOST:PORT"),
         ({"kind": "sounds"}, "choose of images, drawings"),
-        ({"timeout": 0}, "seconds above 0"),
-        ({"tries": 0}, "1 try at least"),
+        ({"timeout": 0}, "timeout, in seconds, is 0"),
+        ({"tries": 0}, "tries is 0"),
     ],
 )
 def test_what_cannot_be(given: dict[str, Any], words: str) -> None:

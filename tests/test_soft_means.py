@@ -153,7 +153,7 @@ def test_examples_without_a_label_help_where_classes_lie_apart() -> None:
     [
         ({"distance": "manhattan"}, "manhattan"),
         ({"scale": 0.0}, "scale"),
-        ({"steps": -1}, "steps=-1"),
+        ({"steps": -1}, "is -1"),
         ({"outside": math.inf}, "below infinity"),
         ({"outside": math.nan}, "outside=nan"),
     ],

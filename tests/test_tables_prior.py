@@ -96,8 +96,8 @@ def test_each_kind_can_be_learnt(kind: str, monkeypatch: pytest.MonkeyPatch) -> 
     [
         ({"rows": (0, 5)}, "rows run from 0 to 5"),
         ({"features": (4, 3)}, "features run from 4 to 3"),
-        ({"classes": 1}, "classes=1"),
-        ({"queries": 0}, "queries=0"),
+        ({"classes": 1}, "classes is 1"),
+        ({"queries": 0}, "queries is 0"),
     ],
 )
 def test_bad_sizes_are_refused(options: dict[str, object], words: str) -> None:

@@ -93,5 +93,5 @@ def test_twenty_six_classes_and_the_largest_cells() -> None:
 
 @pytest.mark.parametrize("trees", [-1, 2.5, "many"])
 def test_trees_that_are_no_number_are_refused(trees: object) -> None:
-    with pytest.raises(il.InputError, match=r"trees is .*0 for the network alone"):
+    with pytest.raises(il.InputError, match=r"trees is .*at least 0"):
         il.InContextClassifier(trees=trees).fit([[0.0], [1.0]], [0, 1])

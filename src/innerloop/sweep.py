@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from innerloop.core.folder import prepare_folder
 from innerloop.core.learner import Learner
+from innerloop.core.numbers import check_count
 from innerloop.core.task import InputError, did_you_mean
 from innerloop.data import Sampler
 from innerloop.data.source import Source
@@ -158,8 +159,9 @@ def run(
     """
     if optuna is None:
         raise InputError("a sweep needs Optuna: install it with pip install 'innerloop[sweep]'")
-    if trials < 1 or not axes or len({axis.path for axis in axes}) < len(axes):
-        raise InputError(f"a sweep needs at least 1 trial (not {trials}) and at least one value to try, each only once")
+    check_count("trials", trials, 1)
+    if not axes or len({axis.path for axis in axes}) < len(axes):
+        raise InputError("a sweep needs at least one value to try, each only once")
     recipe = _pinned(recipe)
     source = recipe.source()
     for axis in axes:

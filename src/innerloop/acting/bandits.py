@@ -13,8 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.counts import check_count
-from innerloop.core.task import InputError
+from innerloop.core.numbers import check_count, check_number
 
 
 class Bandits(NamedTuple):
@@ -126,8 +125,7 @@ class Greedy(IndexPlayer):
     """
 
     def __init__(self, epsilon: float = 0.0) -> None:
-        if not 0 <= epsilon <= 1:
-            raise InputError(f"epsilon is {epsilon}; it is a probability, from 0 to 1")
+        check_number("epsilon, a probability,", epsilon, "[0, 1]")
         self.epsilon = epsilon
 
     def index(self, wins: Tensor, losses: Tensor, left: int, generator: Generator) -> Tensor:  # noqa: D102
@@ -164,8 +162,7 @@ class UCB1(IndexPlayer):
     """
 
     def __init__(self, c: float = 1.0) -> None:
-        if not 0 <= c < math.inf:
-            raise InputError(f"the factor of UCB1's bonus is {c}; it must be at least 0 and finite")
+        check_number("the factor of UCB1's bonus", c, "[0, inf)")
         self.c = c
 
     def index(self, wins: Tensor, losses: Tensor, left: int, generator: Generator) -> Tensor:  # noqa: D102

@@ -19,7 +19,7 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.acting.bandits import IndexPlayer, posterior_mean
-from innerloop.core.counts import check_count
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import InputError
 
 
@@ -41,8 +41,8 @@ def discounted_indices(discount: float, pulls: int, *, points: int = 501) -> Ten
         >>> round(float(discounted_indices(0.9, 1)[0, 0]), 4)
         0.7029
     """
-    if not 0 <= discount < 1 or pulls < 0:
-        raise InputError(f"discount {discount} and {pulls} pulls: the discount must be in [0, 1), pulls at least 0")
+    check_number("the discount", discount, "[0, 1)")
+    check_count("pulls", pulls, 0)
     grid = torch.linspace(0, 1, points, dtype=torch.float64)
     # Where the future counts a thousandth and p is nearly certain, it is taken for known.
     depth = pulls + 1 + (int(math.log(1e-3) / math.log(discount)) if discount else 0)

@@ -18,7 +18,7 @@ from innerloop.acting.navigation import HORIZON, Trajectories, draw_goals, navig
 from innerloop.acting.returns import advantages
 from innerloop.acting.train import train
 from innerloop.core.inner import SGD, InnerOptimizer, LearnedRates, Parameters, call
-from innerloop.core.task import InputError
+from innerloop.core.numbers import check_number
 from innerloop.learners.optimization.adapting import names
 from innerloop.nets import mlp
 from innerloop.training.history import History
@@ -81,8 +81,7 @@ class PolicyMAML(nn.Module):
         discount: float = 0.97,
     ) -> None:
         super().__init__()
-        if not 0 < discount <= 1:
-            raise InputError(f"the discount is {discount}; it must be above 0 and at most 1")
+        check_number("the discount", discount, "(0, 1]")
         self.policy, self.first_order, self.discount = policy, first_order, discount
         self.names = names(policy, adapts)
         self.inner: InnerOptimizer = LearnedRates(self.names, lr) if learn_lr else SGD(lr)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.counts import check_count
+from innerloop.core.numbers import check_count
 
 #: Steps of an episode, the longest step along a coordinate, and how near the goal is near enough.
 HORIZON, STEP, NEAR = 100, 0.1, 0.01

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor, nn
 
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.random import check_seed, generator
-from innerloop.core.task import InputError
 from innerloop.training.history import History
 from innerloop.training.outer import Budget, OuterLoop, Update
 from innerloop.training.schedule import schedule_factor
@@ -57,10 +56,10 @@ def train(
         >>> train(rl2, objective, updates=2, lr=1e-2).step
         2
     """
-    if updates < 1 or not 0 < lr < math.inf or not clip > 0:
-        raise InputError(f"updates={updates}, lr={lr}, clip={clip}: updates must be at least 1, lr and clip positive")
-    if not 0 <= warmup < 1:
-        raise InputError(f"warmup={warmup} must be from 0 up to, but not including, 1: a share of the run")
+    check_count("updates", updates, 1)
+    check_number("lr", lr, "(0, inf)")
+    check_number("clip", clip, "(0, inf]")
+    check_number("warmup, a share of the run,", warmup, "[0, 1)")
     check_seed(seed)
 
     def factor(done: float) -> float:

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from innerloop.core import alone, norm, trust
 from innerloop.core.auto import Choice, choose
 from innerloop.core.compiled import Compiled
-from innerloop.core.counts import check_count
 from innerloop.core.fingerprint import key_of
 from innerloop.core.layout import fast_layout
 from innerloop.core.lazy import check_materialized
 from innerloop.core.learner import Learner, check_learner_kind, stages
+from innerloop.core.numbers import check_count
 from innerloop.core.precision import computes
 from innerloop.core.swap import undisturbed
 from innerloop.core.task import Examples, InputError, Task, count, take

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from innerloop.core.construction import Recorded
+from innerloop.core.numbers import check_number
 from innerloop.core.task import InputError
 
 
@@ -88,8 +89,7 @@ class Categorical(Likelihood):
 
     def __init__(self, smoothing: float = 0.0) -> None:
         super().__init__()
-        if not 0 <= smoothing < 1:
-            raise InputError(f"label smoothing is {smoothing}; it must lie in [0, 1): 0 turns it off")
+        check_number("label smoothing", smoothing, "[0, 1)")
         self.smoothing = smoothing
 
     def size(self, targets: int) -> int:  # noqa: D102
@@ -125,8 +125,7 @@ class Gaussian(Likelihood):
     def __init__(self, scale: float | None = None, floor: float = 1e-3) -> None:
         super().__init__()
         for name, value in (("scale", scale), ("floor", floor)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise InputError(f"the Gaussian's {name} is {value}; a standard deviation must be positive and finite")
+            check_number(f"the Gaussian's {name}, a standard deviation,", value, "(0, inf)", optional=True)
         self.scale, self.floor = scale, floor
 
     @property

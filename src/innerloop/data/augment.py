@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from innerloop.core.task import InputError
+from innerloop.core.numbers import check_number
 from innerloop.data.digest import digest_of
 
 
@@ -45,10 +45,8 @@ class Augment:
         probability: float = 1.0,
     ) -> None:
         for name, value in (("shift", shift), ("rotate", rotate), ("scale", scale), ("shear", shear)):
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"augmentation {name} is {value}; it must be at least 0 and finite")
-        if not 0 <= probability <= 1:
-            raise InputError(f"augmentation probability is {probability}; it must lie in 0 to 1")
+            check_number(f"augmentation {name}", value, "[0, inf)")
+        check_number("augmentation probability", probability, "[0, 1]")
         self.probability = probability
         self.shift, self.rotate, self.scale, self.shear, self.flip = shift, rotate, scale, shear, flip
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from innerloop.core.labels import listed
-from innerloop.core.task import InputError
+from innerloop.core.numbers import check_count
 from innerloop.data.own.likeness import same, words_of
 from innerloop.data.own.looking import Looked, Told, look
 from innerloop.data.own.read import read_own
@@ -106,8 +106,7 @@ def check(data: Any, *, shots: int | None = None, told: Told | None = None, **op
         >>> found.usable, [finding.what for finding in found.findings]
         (True, ['small', 'conflict'])
     """
-    if shots is not None and shots < 1:
-        raise InputError(f"shots={shots}: it must be at least 1")
+    check_count("shots", shots, 1, optional=True)
     own = data if isinstance(data, OwnData) else read_own(data, absent="drop", **options)
     looked = look(own, told)
     found = [*_inputs(own, looked), *_classes(own, shots), *_twice(own, looked), *_columns(own)]

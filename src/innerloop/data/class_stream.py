@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts
+from innerloop.core.numbers import check_count
 from innerloop.core.targets import one_hot
 from innerloop.core.task import Examples, Task
 from innerloop.data.augment import Augment

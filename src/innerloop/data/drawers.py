@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from innerloop.core.counts import check_count
+from innerloop.core.numbers import check_count
 from innerloop.core.options import check_options
 from innerloop.core.random import seeded
 from innerloop.core.task import Examples, InputError, Task

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts, Kind
 from innerloop.core.metric import Metric
+from innerloop.core.numbers import check_count
 from innerloop.core.targets import one_hot
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.augment import Augment

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.random import seeded
 from innerloop.core.task import InputError, Task
 from innerloop.data.episodes import Episodes, FewShot
@@ -118,8 +118,7 @@ def mislabeled(tasks: Fixed, share: float, seed: int = 0) -> Fixed:
         >>> (wrong.pool.labels(wrong.given.support) != right.pool.labels(right.given.support)).sum(1)
         tensor([5, 5, 5, 5])
     """
-    if not 0 <= share <= 0.5:
-        raise InputError(f"the share of wrong labels is {share}; it must lie in 0 to 0.5")
+    check_number("the share of wrong labels", share, "[0, 0.5]")
     size = tasks.shots * tasks.ways
     if 0 < share * size < 2:
         raise InputError(

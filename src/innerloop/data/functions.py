@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts
+from innerloop.core.numbers import check_count
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler
 

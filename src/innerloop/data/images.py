@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from innerloop.core.numbers import check_count
 from innerloop.core.task import InputError
 from innerloop.data.walk import files_below
 
@@ -107,8 +108,9 @@ def image_tensor(
     """
     from PIL import Image, ImageOps
 
-    if channels not in (1, 3) or (size is not None and size < 1):
-        raise InputError(f"{channels} channels of {size} pixels: channels must be 1 or 3, size at least 1")
+    if channels not in (1, 3):
+        raise InputError(f"channels is {channels!r}; it must be 1 or 3")
+    check_count("size", size, 1, optional=True)
     if fit not in get_args(Fit):
         raise InputError(f"fit={fit!r} is unknown; choose one of {', '.join(get_args(Fit))}")
     with _refused(name):

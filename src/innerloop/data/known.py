@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts, Kind, Objective
+from innerloop.core.numbers import check_count
 from innerloop.core.random import seeded
 from innerloop.core.task import Examples, InputError, Task, as_shares
 from innerloop.data.episodes import Sampler
@@ -74,10 +74,9 @@ class KnownTasks(Sampler):
         classifies: bool = True,
         kind: Kind | None = None,
     ) -> None:
-        if not sets or shots < 0 or queries < 0:
-            raise InputError(
-                f"{len(sets)} known tasks, {shots} shots, {queries} queries: at least 1, 0 and 0 are needed"
-            )
+        check_count("the number of known tasks", len(sets), 1)
+        check_count("shots", shots, 0)
+        check_count("queries", queries, 0)
         first = sets[0]
         for i, part in enumerate(sets):
             if part.x.shape[1:] != first.x.shape[1:] or part.y.shape[1:] != first.y.shape[1:]:

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts
 from innerloop.core.metric import ROC_AUC
+from innerloop.core.numbers import check_count
 from innerloop.core.task import Examples, InputError, Task, did_you_mean
 from innerloop.data.digest import digest_of
 from innerloop.data.episodes import Sampler

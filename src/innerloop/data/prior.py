@@ -27,6 +27,7 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.core.facts import Facts
+from innerloop.core.numbers import check_count
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler
 
@@ -73,11 +74,12 @@ class TablePrior(Sampler):
                 raise InputError(
                     f"{name} run from {low} to {high}; the fewest must be at least 1 and not above the most"
                 )
-        if (classes < 2 and not regression) or queries < 1 or cells < 1:
-            raise InputError(
-                f"classes={classes}, queries={queries}, cells={cells}: a table needs at least 2 classes, 1 query "
-                f"and 1 cell"
-            )
+        for name, value, least in (
+            ("classes", classes, 1 if regression else 2),
+            ("queries", queries, 1),
+            ("cells", cells, 1),
+        ):
+            check_count(name, value, least)
         self.classifies = not regression
         self.rows, self.features, self.classes, self.queries, self.cells = rows, features, classes, queries, cells
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
+from innerloop.core.numbers import check_number
 from innerloop.core.task import InputError
 from innerloop.data.mapped import MappedPool
 from innerloop.data.pool import Pool
@@ -47,8 +48,7 @@ class Shares:
     def __post_init__(self) -> None:
         """Check the shares."""
         for name, value in (("classes", self.classes), ("examples", self.examples)):
-            if not 0 < value <= 1:
-                raise InputError(f"the share of {name} is {value}; it must be above 0 and at most 1 (0.25: a quarter)")
+            check_number(f"the share of {name}", value, "(0, 1]")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"the seed of the shares is {self.seed}; it must lie in 0 to {2**63 - 1}")
 

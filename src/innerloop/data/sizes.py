@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Generator
 
-from innerloop.core.counts import check_count
+from innerloop.core.numbers import check_count
 from innerloop.core.task import InputError, Task
 from innerloop.data.episodes import Sampler
 

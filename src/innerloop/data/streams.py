@@ -15,8 +15,8 @@ from typing import Literal, get_args
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts, Kind, Objective
+from innerloop.core.numbers import check_count
 from innerloop.core.random import seeded
 from innerloop.core.targets import one_hot
 from innerloop.core.task import Examples, InputError, Task

@@ -20,6 +20,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from innerloop.core.numbers import check_count
 from innerloop.core.targets import one_hot
 from innerloop.core.task import InputError
 from innerloop.encoders.pretrained import shipped
@@ -93,8 +94,7 @@ class InContextClassifier(ClassifierMixin, InContextEstimator):  # type: ignore[
             X: ``[N, F]``: a data frame, an array, or rows in lists.
             y: labels ``[N]``, numbers or strings.
         """
-        if not isinstance(self.trees, int | np.integer) or self.trees < 0:
-            raise InputError(f"trees is {self.trees!r}; give a whole number, 0 for the network alone")
+        check_count("trees", self.trees, 0)
         self._columns, x, y = learned(self, X, y, numeric=False)
         self.classes_, labels = _classes(y)
         self._table = x, labels

@@ -13,7 +13,7 @@ import torch
 from sklearn.preprocessing import QuantileTransformer
 from torch import Tensor
 
-from innerloop.core.counts import check_count
+from innerloop.core.numbers import check_count
 from innerloop.core.task import Examples, InputError
 from innerloop.encoders.pretrained import pretrained
 from innerloop.evidence.reasoned import Shown

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from innerloop.core.likelihood import Bars
+from innerloop.core.numbers import check_number
 from innerloop.core.task import InputError
 from innerloop.encoders.pretrained import pretrained, shipped
 from innerloop.estimators.base import InContextEstimator, learned, queried
@@ -99,8 +100,8 @@ class InContextRegressor(RegressorMixin, InContextEstimator):  # type: ignore[mi
             X: ``[N, F]``.
             q: shares, each strictly between 0 and 1.
         """
-        if not all(0 < share < 1 for share in q):
-            raise InputError(f"quantiles are asked at {q}; each must lie strictly between 0 and 1")
+        for share in q:
+            check_number("the share of a quantile", share, "(0, 1)")
         check_is_fitted(self)
         x = queried(self, self._columns, X)
         shares = np.array(q, dtype=np.float64)

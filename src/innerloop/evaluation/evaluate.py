@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from innerloop.core import distributed
 from innerloop.core.alone import folds, looks_at_other_queries
-from innerloop.core.counts import check_count
 from innerloop.core.device import device_of, find_device
 from innerloop.core.learner import Learner, check_learner_kind
 from innerloop.core.lifting import How, embed, lift
 from innerloop.core.metric import Metric
 from innerloop.core.modes import evaluating
+from innerloop.core.numbers import check_count
 from innerloop.core.random import seeded
 from innerloop.core.task import InputError, Task, count, move, take
 from innerloop.data.digest import digest_of

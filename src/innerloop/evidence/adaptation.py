@@ -14,7 +14,8 @@ from torch import Tensor
 from innerloop.core.learner import Learner
 from innerloop.core.metric import accuracy, squared_error
 from innerloop.core.modes import evaluating
-from innerloop.core.task import InputError, Task
+from innerloop.core.numbers import check_count
+from innerloop.core.task import Task
 from innerloop.data.episodes import Sampler
 from innerloop.evidence.shown import Tabled, intervals_of, mean_of
 from innerloop.evidence.tasks import each_task, gradient_learner
@@ -133,8 +134,7 @@ def adaptation(
     """
     learner = gradient_learner(learner, "its path")
     steps = max(5, 2 * learner.test_steps) if steps is None else steps
-    if steps < 0:
-        raise InputError(f"{steps} steps cannot be followed: give at least 0")
+    check_count("steps", steps, 0)
     rows: dict[tuple[str, str], list[Tensor]] = {}
     with evaluating(learner):
         for task in each_task(learner, sampler, tasks, seed):

@@ -15,6 +15,7 @@ from innerloop.core.learner import Learner
 from innerloop.core.lifting import Lifted, embed, lift
 from innerloop.core.likelihood import Likelihood
 from innerloop.core.modes import evaluating
+from innerloop.core.numbers import check_count
 from innerloop.core.random import SEEDS, seeded
 from innerloop.core.task import Examples, InputError, Task, count
 from innerloop.data.episodes import Episodes, FewShot, Sampler
@@ -117,8 +118,7 @@ def answers(
     check_sampler(sampler)
     if not (sampler.classifies and learner.likelihood.classifies):
         raise InputError("calibration and what follows from it is of classes: the learner and its tasks must have some")
-    if tasks < 2:
-        raise InputError(f"{tasks} tasks say nothing of how sure a figure is: give 2 or more")
+    check_count("tasks", tasks, 2)
     device = find_device(device) if device is not None else device_of(learner)
     with evaluating(learner.to(device)), torch.no_grad():
         return _answers(learner, sampler, tasks, seed, dict(others or {}), strangers, device)

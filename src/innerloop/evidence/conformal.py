@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from innerloop.core.numbers import check_number
 from innerloop.core.task import Examples, InputError
 from innerloop.evidence.refits import at_once
 from innerloop.learners.head import Joined
@@ -49,8 +50,7 @@ class Ranks(NamedTuple):
         """
         least = int(self.among.min())
         most = (least - 1) / least
-        if not 0 < coverage < 1:
-            raise InputError(f"the coverage is {coverage}; it must lie between 0 and 1")
+        check_number("the coverage", coverage, "(0, 1)")
         if coverage > most + 1e-9:
             raise InputError(
                 f"the coverage is {coverage}, and {least - 1} examples can promise {most:.4g} at most (n / (n + 1)): "

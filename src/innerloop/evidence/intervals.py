@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from innerloop.core.numbers import check_number
 from innerloop.core.task import InputError
 
 Floats = npt.NDArray[np.float64]
@@ -63,8 +64,7 @@ def checked(coverage: float, count: int) -> None:
     Example:
         >>> checked(0.9, 9)
     """
-    if not 0 < coverage < 1:
-        raise InputError(f"the coverage is {coverage}; it must lie between 0 and 1")
+    check_number("the coverage", coverage, "(0, 1)")
     if coverage > count / (count + 1) + 1e-9:
         raise InputError(
             f"the coverage is {coverage}, and {count} examples can promise {count / (count + 1):.4g} at most "

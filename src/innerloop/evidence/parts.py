@@ -13,6 +13,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from innerloop.core.numbers import check_count
 from innerloop.core.random import seeded
 from innerloop.core.task import InputError, did_you_mean
 from innerloop.evidence.shapley import shapley
@@ -154,9 +155,8 @@ def parts_of(
             raise InputError(f"patch={patch} is for images [C, H, W], these queries are {tuple(x.shape)}: leave it out")
         return torch.arange(x.numel(), device=x.device).view(x.shape), None
     _, height, width = x.shape
+    check_count("patch, the side of a part in pixels,", patch, 1, optional=True)
     side = patch_of(x, method, patch)
-    if side < 1:
-        raise InputError(f"patch={patch} pixels is no side: give at least 1")
     rows, columns = (torch.arange(size, device=x.device) // side for size in (height, width))
     grid = (int(rows[-1]) + 1, int(columns[-1]) + 1)
     return (rows[:, None] * grid[1] + columns).expand(x.shape), grid

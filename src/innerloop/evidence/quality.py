@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.counts import check_count
 from innerloop.core.device import device_of
 from innerloop.core.learner import Learner
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.random import SEEDS, seeded
 from innerloop.core.task import Examples, InputError, Task, move, take
 from innerloop.data.episodes import Sampler
@@ -256,5 +256,4 @@ def _check(sampler: Sampler, tasks: int, wrong: float, orders: int) -> None:
         raise InputError("evidence is scored on tasks of classes, and this sampler's tasks are of numbers")
     check_count("tasks", tasks, 1)
     check_count("orders", orders, 1)
-    if not 0 < wrong < 1:
-        raise InputError(f"the share of wrong labels is {wrong}; it must lie between 0 and 1")
+    check_number("the share of wrong labels", wrong, "(0, 1)")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from innerloop.core.numbers import check_count
 from innerloop.core.task import InputError
 from innerloop.evaluation.reports import plain
 
@@ -83,8 +84,7 @@ def reliability(
         raise InputError(
             f"confidence {confidence.shape} and right {right.shape}: both must be [T, Q] of two or more tasks"
         )
-    if bins < 1:
-        raise InputError(f"{bins} bins: give 1 or more")
+    check_count("bins", bins, 1)
     confidence, right = confidence.astype(np.float64), right.astype(np.float64)
     place = _places(confidence, bins, equal)
     tasks, queries = confidence.shape

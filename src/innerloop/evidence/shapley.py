@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from innerloop.core.counts import check_count
 from innerloop.core.learner import Learner
+from innerloop.core.numbers import check_count
 from innerloop.core.random import seeded
 from innerloop.core.task import Examples, InputError
 from innerloop.evidence.judging import check_explained, embedded, judging, tells_classes

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from innerloop.core.counts import check_count
 from innerloop.core.device import device_of
 from innerloop.core.learner import Learner
+from innerloop.core.numbers import check_count
 from innerloop.core.random import seeded
 from innerloop.core.task import InputError, Task, check, count, move, take
 from innerloop.core.ways import like_inputs

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.learner import Learner
+from innerloop.core.numbers import check_number
 from innerloop.core.task import Examples, InputError, check_examples
 from innerloop.learners.arguments import complete, parameters
 
@@ -113,8 +114,7 @@ def distance_scale(distance: str, scale: float | None) -> float:
     """
     if distance not in ("euclidean", "cosine"):
         raise InputError(f"distance {distance!r} is unknown; choose 'euclidean' or 'cosine'")
-    if scale is not None and not (math.isfinite(scale) and scale > 0):
-        raise InputError(f"the scale of the distance is {scale}; it must be positive and finite")
+    check_number("the scale of the distance", scale, "(0, inf)", optional=True)
     return scale if scale is not None else (1.0 if distance == "euclidean" else 10.0)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from innerloop.core.learner import Learner, State, check_learner_kind
 from innerloop.core.likelihood import Likelihood
+from innerloop.core.numbers import check_number
 from innerloop.core.task import Examples, InputError, Task
 
 #: The logarithm of a temperature is looked for within this.
@@ -49,8 +50,7 @@ class Tempered(Learner):
         check_learner_kind(learner, "Tempered takes")
         super().__init__(learner.likelihood)
         check_logits(learner.likelihood)
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise InputError(f"the temperature is {temperature}; it must be positive and finite")
+        check_number("the temperature", temperature, "(0, inf)")
         self.learner, self.temperature = learner, temperature
         self.missing = learner.missing  # type: ignore[misc]
 

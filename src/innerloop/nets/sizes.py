@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from numbers import Integral
 
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import InputError
 
 
@@ -19,7 +20,5 @@ def check_sizes(what: str, widths: Sequence[int], dropout: float = 0.0, out: int
     """
     if not widths or any(isinstance(width, bool) or not isinstance(width, Integral) or width < 1 for width in widths):
         raise InputError(f"the widths of {what} are {list(widths)}; they must be whole numbers of at least 1")
-    if out is not None and out < 1:
-        raise InputError(f"{what} is to have {out} outputs; it must be at least 1")
-    if not 0 <= dropout < 1:
-        raise InputError(f"the dropout of {what} is {dropout}; it is a share, from 0 to less than 1")
+    check_count(f"the number of outputs of {what}", out, 1, optional=True)
+    check_number(f"the dropout of {what}", dropout, "[0, 1)")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core.construction import Recorded
-from innerloop.core.counts import check_count
+from innerloop.core.numbers import check_count
 from innerloop.nets.attention import Memory, attend, attention_of, check_heads, heads_of
 
 #: Attention scores that are worked out at a time.

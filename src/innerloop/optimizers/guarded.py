@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from innerloop.core.inner import InnerOptimizer, Parameters, decay
-from innerloop.core.task import InputError
+from innerloop.core.numbers import check_count, check_number
 
 
 class Watch(TypedDict):
@@ -69,8 +69,8 @@ class Guarded(InnerOptimizer):
         smoothing: float = 0.9,
     ) -> None:
         super().__init__()
-        if patience < 1 or not 0 <= least < 1:
-            raise InputError(f"patience={patience}, least={least}: it must be at least 1 step, and a share below 1")
+        check_count("patience", patience, 1)
+        check_number("least", least, "[0, 1)")
         decay("smoothing", smoothing)
         self.rule, self.fallback = rule, fallback
         self.patience, self.least, self.smoothing = patience, least, smoothing

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from innerloop.core.inner import InnerOptimizer, LearnedRates
+from innerloop.core.numbers import check_number
 from innerloop.core.task import InputError
 from innerloop.optimizers.guarded import Guarded
 
@@ -46,8 +47,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
             raise InputError(
                 "LearnedRates holds a rate for each name, and an optimizer knows none: give MLPRule() or Adam()"
             )
-        if not lr >= 0:
-            raise InputError(f"the factor lr is {lr}; it must not be negative: 1 takes the steps as trained")
+        check_number("lr, the factor of the steps as trained,", lr, "[0, inf)")
         self.rule = rule
         super().__init__(params, {"lr": lr})
 

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from torch.utils import _pytree as pytree
 
 from innerloop.core.inner import Parameters
-from innerloop.core.task import InputError
+from innerloop.core.numbers import check_count, check_number
 
 #: A window of one unroll: (parameters, state) to (state at its end, its loss).
 Window = Callable[[Parameters, Any], tuple[Any, Tensor]]
@@ -50,8 +50,8 @@ class PES:
     persistent = True
 
     def __init__(self, begin: Callable[[Generator], Any], window: Window, *, windows: int, sigma: float = 0.01) -> None:
-        if windows < 1 or not sigma > 0:
-            raise InputError(f"{windows} windows and sigma {sigma}: both must be positive")
+        check_count("windows", windows, 1)
+        check_number("sigma", sigma, "(0, inf)")
         self.begin, self.window, self.windows, self.sigma = begin, window, windows, sigma
         self._states: tuple[Any, Any] | None = None
         self._age = torch.zeros(0)

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from innerloop.core.counts import check_count
+from innerloop.core.numbers import check_count
 from innerloop.core.targets import one_hot
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler

@@ -10,10 +10,10 @@ from torch.func import grad, grad_and_value
 from torch.utils import _pytree as pytree
 
 from innerloop.core import norm
-from innerloop.core.counts import check_count
 from innerloop.core.inner import InnerOptimizer, Parameters
 from innerloop.core.likelihood import Likelihood
-from innerloop.core.task import Examples, InputError, Task
+from innerloop.core.numbers import check_count, check_number
+from innerloop.core.task import Examples, Task
 from innerloop.learners.optimization.gradient import GradientLearner
 
 
@@ -79,8 +79,7 @@ class TrainingRun(GradientLearner):
             likelihood=likelihood,
         )
         check_count("truncation", truncation, 1, optional=True)
-        if not emphasis >= 0:
-            raise InputError(f"the emphasis is {emphasis}; it must not be negative: 0 counts all steps alike")
+        check_number("the emphasis", emphasis, "[0, inf)")
         self.truncation, self.emphasis = truncation, emphasis
         net.requires_grad_(False)
 

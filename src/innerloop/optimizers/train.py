@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from torch.func import vmap
 
 from innerloop.core.inner import Parameters, call
 from innerloop.core.lifting import lift
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.random import check_seed, generator, mix
 from innerloop.core.task import InputError, move
 from innerloop.data.episodes import Sampler
@@ -131,11 +131,10 @@ def _persistent(run: TrainingRun, sampler: Sampler, tasks: int, sigma: float) ->
 
 
 def _check(problems: Problems, steps: int, gradient: str, tasks: int, lr: float, clip: float, seed: int) -> None:
-    if steps < 0 or tasks < 1 or not 0 < lr < math.inf or not clip > 0:
-        raise InputError(
-            f"steps={steps}, tasks={tasks}, lr={lr}, clip={clip}: steps must be at least 0, tasks at least 1, lr and "
-            f"clip positive"
-        )
+    check_count("steps", steps, 0)
+    check_count("tasks", tasks, 1)
+    check_number("lr", lr, "(0, inf)")
+    check_number("clip", clip, "(0, inf]")
     check_seed(seed)
     if gradient not in ("unrolled", "pes"):
         raise InputError(f"gradient {gradient!r} is unknown; choose unrolled or pes")

@@ -16,6 +16,7 @@ from innerloop.core.device import device_name, find_device
 from innerloop.core.facts import Facts
 from innerloop.core.files import write_text_atomically
 from innerloop.core.learner import Learner
+from innerloop.core.numbers import check_count
 from innerloop.core.parts import is_own
 from innerloop.core.random import generator
 from innerloop.core.task import InputError
@@ -132,8 +133,7 @@ def load(
     if test_steps is not None:
         if not hasattr(learner, "test_steps"):
             raise InputError(f"{type(learner).__name__} takes no inner steps: leave their number ({test_steps}) out")
-        if test_steps < 0:
-            raise InputError(f"the number of inner steps is {test_steps}; it must be at least 0")
+        check_count("the number of inner steps", test_steps, 0)
         learner.test_steps = test_steps  # type: ignore[assignment]
     if policy is not None:
         measured = policy == "running" and norm.policy(learner) in ("support", "batch")

@@ -6,6 +6,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import InputError
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ class Calls:
             raise InputError("the client needs httpx: pip install 'innerloop[serve]'") from None
         if not url.startswith(("http://", "https://")):
             raise InputError(f"url={url!r} is no address of a service: give http://HOST:PORT or https://HOST")
-        if timeout <= 0 or tries < 1:
-            raise InputError(f"timeout={timeout:g}, tries={tries}: give seconds above 0, and 1 try at least")
+        check_number("timeout, in seconds,", timeout, "(0, inf)")
+        check_count("tries", tries, 1)
         self.url, self._tries, self._errors = url, tries, httpx.TransportError
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)

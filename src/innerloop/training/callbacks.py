@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from innerloop import bundle
 from innerloop.core import distributed
-from innerloop.core.counts import check_count
 from innerloop.core.learner import Learner
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import InputError
 from innerloop.evaluation.reports import Report
 from innerloop.training.history import History
@@ -81,8 +81,8 @@ class EarlyStopping(Callback):
     validates = True
 
     def __init__(self, patience: int, least: float = 0.0) -> None:
-        if patience < 1 or not least >= 0:
-            raise InputError(f"patience={patience}, least={least}: patience must be at least 1, least at least 0")
+        check_count("patience", patience, 1)
+        check_number("least", least, "[0, inf)")
         self.patience, self.least = patience, least
         self.best, self.without = -math.inf, 0
 

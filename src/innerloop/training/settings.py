@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from innerloop.core.lifting import How
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.random import check_seed
 from innerloop.core.task import InputError, did_you_mean
 from innerloop.training.aggregate import AGGREGATORS, WEIGHTINGS, Aggregator
@@ -21,40 +20,23 @@ OptimizerFactory = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
 
 
-class _Limit(NamedTuple):
-    words: str
-    least: float = -math.inf
-    above: float = -math.inf
-    below: float = math.inf
-    optional: bool = False
-    whole: bool = False
-
-    def allows(self, value: Any) -> bool:
-        if value is None:
-            return self.optional
-        if not isinstance(value, Integral if self.whole else Real) or isinstance(value, bool):
-            return False
-        try:
-            number = float(value)
-        except OverflowError:
-            return False
-        return math.isfinite(number) and number >= self.least and number > self.above and number < self.below
-
-
-_LIMITS = {
-    "steps": _Limit("of at least 0", least=0, optional=True, whole=True),
-    "minutes": _Limit("above 0", above=0, optional=True),
-    "tasks_per_step": _Limit("of at least 1", least=1, whole=True),
-    "lr": _Limit("above 0", above=0),
-    "weight_decay": _Limit("of at least 0", least=0),
-    "warmup": _Limit("from 0 to less than 1, a share of the run", least=0, below=1),
-    "clip": _Limit("above 0, the largest norm of the gradient", above=0, optional=True),
-    "average": _Limit("between 0 and 1, a decay such as 0.99", above=0, below=1, optional=True),
-    "chunk": _Limit("of tasks; it must be at least 1", least=1, optional=True, whole=True),
-    "memory": _Limit("above 0, in GiB", above=0, optional=True),
-    "validate_every": _Limit("of steps, at least 1", least=1, optional=True, whole=True),
-    "validate_tasks": _Limit("of at least 1", least=1, whole=True),
-    "save_seconds": _Limit("of at least 0", least=0),
+#: Whole numbers: the smallest one, and whether it can be left out.
+_COUNTS = {
+    "steps": (0, True),
+    "tasks_per_step": (1, False),
+    "chunk": (1, True),
+    "validate_every": (1, True),
+    "validate_tasks": (1, False),
+}
+_NUMBERS = {
+    "minutes": ("(0, inf)", True),
+    "lr": ("(0, inf)", False),
+    "weight_decay": ("[0, inf)", False),
+    "warmup": ("[0, 1)", False),
+    "clip": ("(0, inf)", True),
+    "average": ("(0, 1)", True),
+    "memory": ("(0, inf)", True),
+    "save_seconds": ("[0, inf)", False),
 }
 
 
@@ -97,15 +79,10 @@ class Settings:
         """Check each value by itself, and those that exclude each other."""
         if self.steps is None and self.minutes is None:
             raise InputError("fit needs a budget: steps=, minutes= or both")
-        if not all(_LIMITS[name].allows(getattr(self, name)) for name in ("steps", "minutes", "tasks_per_step")):
-            raise InputError(
-                f"steps={self.steps!r}, minutes={self.minutes!r}, tasks_per_step={self.tasks_per_step!r}: steps must "
-                f"be at least 0, minutes above 0, tasks_per_step at least 1"
-            )
-        for name, limit in _LIMITS.items():
-            if not limit.allows(getattr(self, name)):
-                kind = "whole" if limit.whole else "finite"
-                raise InputError(f"{name}={getattr(self, name)!r} cannot be used: give a {kind} number {limit.words}")
+        for name, (least, optional) in _COUNTS.items():
+            check_count(name, getattr(self, name), least, optional)
+        for name, (interval, optional) in _NUMBERS.items():
+            check_number(name, getattr(self, name), interval, optional)
         check_seed(self.seed)
         if not isinstance(self.compiled, bool):
             raise InputError(f"compiled={self.compiled!r} cannot be used: give true or false")

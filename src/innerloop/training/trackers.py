@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from weakref import finalize
 
 from innerloop.core import distributed
-from innerloop.core.counts import check_count
 from innerloop.core.learner import Learner
+from innerloop.core.numbers import check_count
 from innerloop.core.task import InputError, did_you_mean
 from innerloop.evaluation.reports import Report
 from innerloop.training.callbacks import Callback

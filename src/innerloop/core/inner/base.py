@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from numbers import Real
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ from torch.utils import _pytree as pytree
 from innerloop.core import batched
 from innerloop.core.attention import plain_attention
 from innerloop.core.construction import Recorded
+from innerloop.core.numbers import check_number
 from innerloop.core.patches import by_patches
 from innerloop.core.swap import swapped
 from innerloop.core.task import InputError
@@ -85,8 +84,7 @@ def positive(name: str, value: float) -> None:
     Raises:
         InputError: naming it.
     """
-    if not (_number(value) and value > 0):
-        raise InputError(f"the inner optimizer's {name} is {value!r}; it must be positive and finite")
+    check_number(f"the inner optimizer's {name}", value, "(0, inf)")
 
 
 def not_negative(name: str, value: float) -> None:
@@ -95,8 +93,7 @@ def not_negative(name: str, value: float) -> None:
     Raises:
         InputError: naming it.
     """
-    if not (_number(value) and value >= 0):
-        raise InputError(f"the inner optimizer's {name} is {value!r}; it must be finite and at least 0")
+    check_number(f"the inner optimizer's {name}", value, "[0, inf)")
 
 
 def decay(name: str, value: float) -> None:
@@ -105,8 +102,7 @@ def decay(name: str, value: float) -> None:
     Raises:
         InputError: naming it.
     """
-    if not (_number(value) and 0 <= value < 1):
-        raise InputError(f"the inner optimizer's {name} is {value!r}; it must lie in [0, 1)")
+    check_number(f"the inner optimizer's {name}", value, "[0, 1)")
 
 
 def pair(name: str, values: object) -> None:
@@ -119,12 +115,6 @@ def pair(name: str, values: object) -> None:
         raise InputError(f"the inner optimizer's {name}s are {values!r}; they must be two numbers in [0, 1)")
     for number, value in enumerate(values, 1):
         decay(f"{name} {number}", value)
-
-
-def _number(value: object) -> bool:
-    if isinstance(value, Tensor):
-        return value.numel() == 1 and bool(value.isfinite())
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def root(x: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from innerloop.core.counts import check_count
 from innerloop.core.inner.base import InnerOptimizer, Parameters, not_negative, positive
+from innerloop.core.numbers import check_count
 from innerloop.core.task import InputError
 
 

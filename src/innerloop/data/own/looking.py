@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from innerloop.core.numbers import check_number
 from innerloop.core.task import InputError
 from innerloop.data.images import Glance
 from innerloop.data.own.likeness import joined, near_pictures, rounded, same, words_of
@@ -126,8 +127,7 @@ def split_examples(own: OwnData, share: float = 0.2, *, seed: int = 0) -> tuple[
         >>> train.counts, test.counts
         ({0: 4, 1: 4}, {0: 1, 1: 1})
     """
-    if not 0 < share < 1:
-        raise InputError(f"share={share}: it must lie between 0 and 1")
+    check_number("share", share, "(0, 1)")
     own = own.labeled()
     labels: list[Any] = own.y.tolist()
     groups: dict[str, list[int]] = {}

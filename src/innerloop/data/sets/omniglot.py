@@ -91,7 +91,7 @@ def omniglot(
     elif not root.is_dir():
         raise InputError(
             f"the Omniglot folder {root} does not exist: give the folder that holds images_background.zip and "
-            f"images_evaluation.zip, or pass download=True to fetch them there"
+            f"images_evaluation.zip, or {_fetch(root)}"
         )
     parts = [_find(root, name) for name in _MD5]
 
@@ -132,7 +132,7 @@ def _find(root: Path, name: str) -> _Part:
     else:
         raise InputError(
             f"Omniglot's {name} is missing, neither {archive} nor the folder {extracted} exists: "
-            f"put one of them there, or pass download=True"
+            f"put one of them there, or {_fetch(root)}"
         )
     drawings: dict[str, list[str]] = {}
     found = sorted(entry for entry in found if entry[0].endswith(".png") and entry[0].startswith(f"{name}/"))
@@ -149,13 +149,18 @@ def _find(root: Path, name: str) -> _Part:
     return _Part(path, drawings, hashlib.sha256(json.dumps(found).encode()).hexdigest())
 
 
+def _fetch(root: Path) -> str:
+    """What fetches the archives, on the command line and in Python."""
+    return f"fetch it: innerloop data omniglot --root {root} --download (in Python, download=True)"
+
+
 def _open(archive: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(archive)
     except (zipfile.BadZipFile, OSError) as error:
         raise InputError(
             f"{archive} ({archive.stat().st_size} bytes) cannot be read, it is truncated or no zip ({error}): "
-            f"delete it and fetch it again, with download=True"
+            f"delete it and {_fetch(archive.parent)}"
         ) from error
 
 
@@ -170,7 +175,7 @@ def _contents(part: _Part) -> Iterator[tuple[str, Path | io.BytesIO]]:
                 data = file.read(member)
             except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
                 raise InputError(
-                    f"{part.path} is damaged at {member} ({error}): delete it and fetch it again, with download=True"
+                    f"{part.path} is damaged at {member} ({error}): delete it and {_fetch(part.path.parent)}"
                 ) from error
             yield member, io.BytesIO(data)
 

@@ -12,7 +12,7 @@ from os import PathLike
 
 import torch
 
-from innerloop.core.counts import check_count
+from innerloop.core.numbers import check_count
 from innerloop.core.task import InputError
 from innerloop.data.drawers import TwoDrawers, alphabets
 from innerloop.data.pool import Pool

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.func import grad, vmap
 
 from innerloop.core.inner import Parameters
-from innerloop.core.task import Examples, InputError
+from innerloop.core.numbers import check_count, check_number
+from innerloop.core.task import Examples
 from innerloop.learners.continual.online import OnlineLearner, Steps
 
 
@@ -58,11 +59,9 @@ class EWC(OnlineLearner):
         self, net: nn.Module, *, every: int, strength: float = 10.0, decay: float = 1.0, **options: Unpack[Steps]
     ) -> None:
         super().__init__(net, **options)
-        if every < 1 or strength < 0 or not 0 <= decay <= 1:
-            raise InputError(
-                f"every={every}, strength={strength}, decay={decay}: every must be at least 1, strength at least 0, "
-                f"decay in 0 to 1"
-            )
+        check_count("every", every, 1)
+        check_number("strength", strength, "[0, inf)")
+        check_number("decay", decay, "[0, 1]")
         self.every, self.strength, self.decay = every, strength, decay
 
     def adapt(self, batch: Examples, state: Consolidated | None = None) -> Consolidated:  # noqa: D102

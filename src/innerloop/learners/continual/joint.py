@@ -11,9 +11,9 @@ from typing import TypedDict, Unpack
 import torch
 from torch import Tensor, nn
 
-from innerloop.core.counts import check_count
 from innerloop.core.inner import Adam
 from innerloop.core.likelihood import Likelihood
+from innerloop.core.numbers import check_count
 from innerloop.core.task import Examples, join
 from innerloop.learners.continual.online import OnlineLearner, permutation
 

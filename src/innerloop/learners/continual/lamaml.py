@@ -8,7 +8,6 @@ compute is at hand.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple, Unpack
 
 import torch
@@ -16,7 +15,8 @@ from torch import nn
 from torch.func import vmap
 
 from innerloop.core.inner import Parameters
-from innerloop.core.task import Examples, InputError, join
+from innerloop.core.numbers import check_number
+from innerloop.core.task import Examples, join
 from innerloop.learners.continual.online import Kept, Memory, Replay, ReplayLearner
 
 
@@ -52,8 +52,7 @@ class LookAhead(ReplayLearner):
     def __init__(self, net: nn.Module, *, inner_lr: float, clip: float = 2.0, **options: Unpack[Replay]) -> None:
         super().__init__(net, **options)
         for name, value in (("inner_lr", inner_lr), ("clip", clip)):
-            if not (value > 0 and math.isfinite(value)):
-                raise InputError(f"{name} is {value}; it must be positive and finite")
+            check_number(name, value, "(0, inf)")
         self.inner_lr, self.clip = inner_lr, clip
 
     def outer(

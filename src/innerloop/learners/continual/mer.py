@@ -12,7 +12,8 @@ from typing import Unpack
 from torch import Generator, nn
 
 from innerloop.core.inner import Parameters
-from innerloop.core.task import Examples, InputError, join
+from innerloop.core.numbers import check_number
+from innerloop.core.task import Examples, join
 from innerloop.learners.continual.online import Memory, Replay, ReplayLearner, ReplayState, permutation
 
 
@@ -39,8 +40,7 @@ class MER(ReplayLearner):
     def __init__(self, net: nn.Module, *, within: float = 0.3, across: float = 1.0, **options: Unpack[Replay]) -> None:
         super().__init__(net, **options)
         for name, value in (("within", within), ("across", across)):
-            if not 0 < value <= 1:
-                raise InputError(f"{name} is {value}; it must lie above 0 and at most at 1")
+            check_number(name, value, "(0, 1]")
         self.within, self.across = within, across
 
     def adapt(self, batch: Examples, state: ReplayState | None = None) -> ReplayState:  # noqa: D102

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from innerloop.core.construction import Recorded
 from innerloop.core.facts import Facts
 from innerloop.core.likelihood import Categorical, Likelihood
-from innerloop.core.task import Examples, InputError
+from innerloop.core.numbers import check_number
+from innerloop.core.task import Examples
 from innerloop.learners.embedded import Embedded, composed
 from innerloop.learners.head import Head, required, vector_size
 
@@ -60,9 +61,8 @@ class OnlineHead(Head):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
-        for name, value in (("lr", lr), ("test_lr", 1.0 if test_lr is None else test_lr)):
-            if not (value > 0 and math.isfinite(value)):
-                raise InputError(f"{name}, the rate of the online steps, is {value}; it must be positive and finite")
+        for name, value in (("lr", lr), ("test_lr", test_lr)):
+            check_number(f"{name}, the rate of the online steps,", value, "(0, inf)", optional=name == "test_lr")
         self.features = required(features, self)
         self.known = nn.Parameter(torch.zeros(classes, self.features)) if classes else None
         self.log_rate = nn.Parameter(torch.tensor(math.log(lr)))

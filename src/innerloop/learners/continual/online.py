@@ -8,7 +8,6 @@ counters are the same, share their draws.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Self, TypedDict, Unpack
@@ -18,11 +17,11 @@ from torch import Generator, Tensor, nn
 from torch.func import grad
 
 from innerloop.core import norm
-from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.inner import Parameters, call
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Categorical, Likelihood, default_likelihood
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.random import SEEDS, check_seed
 from innerloop.core.task import Examples, InputError, join
 from innerloop.learners.arguments import complete
@@ -136,8 +135,7 @@ class OnlineLearner(Learner):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
-        if not (lr > 0 and math.isfinite(lr)):
-            raise InputError(f"lr is {lr}; it must be positive and finite")
+        check_number("lr", lr, "(0, inf)")
         check_count("glances", glances, 1)
         check_seed(seed)
         if norm.policy(net) in ("batch", "support"):

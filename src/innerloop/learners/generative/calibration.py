@@ -13,6 +13,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import Examples, InputError
 from innerloop.learners.generative.draws import Draws
 from innerloop.learners.heads.linear import Fitting, Linear, LinearHead
@@ -74,10 +75,9 @@ class DistributionCalibration(LinearHead):
             )
         if not 1 <= neighbors <= len(means):
             raise InputError(f"neighbors is {neighbors}; there are 1 to {len(means)} meta-training classes to choose")
-        if count < 0 or not (math.isfinite(alpha) and alpha >= 0) or not 0 < power <= 1:
-            raise InputError(
-                f"count={count}, alpha={alpha}, power={power}: count and alpha must be 0 or more, power in (0, 1]"
-            )
+        check_count("count", count, 0)
+        check_number("alpha", alpha, "[0, inf)")
+        check_number("power", power, "(0, 1]")
         if pull is not None and not 0 <= pull <= 1:
             raise InputError(f"pull is {pull}; it lies between 0 (the support feature) and 1 (its neighbors' mean)")
         size = means.shape[1]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from innerloop.core.counts import check_count
+from innerloop.core.numbers import check_count
 
 _SEED = 20_100
 

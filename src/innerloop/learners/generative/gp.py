@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from innerloop.core.counts import check_count
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Gaussian
+from innerloop.core.numbers import check_count
 from innerloop.core.random import seeded
 from innerloop.core.task import Examples, InputError, Task, join
 from innerloop.data.gaussian_process import (

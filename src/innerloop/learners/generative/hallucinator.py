@@ -12,7 +12,8 @@ from torch import Tensor
 
 from innerloop.core.learner import Learner, State
 from innerloop.core.likelihood import Likelihood
-from innerloop.core.task import Examples, InputError
+from innerloop.core.numbers import check_count
+from innerloop.core.task import Examples
 from innerloop.learners.embedded import Embedded, composed
 from innerloop.learners.generative.draws import Draws
 from innerloop.learners.generative.features import FeatureGenerator, head_or_prototypes
@@ -50,8 +51,7 @@ class Hallucinating(Head):
     ) -> None:
         head = head_or_prototypes(head, scale, likelihood)
         super().__init__(head.likelihood)
-        if count < 0:
-            raise InputError(f"count is {count} generated features for each support feature; it must be 0 or more")
+        check_count("count, of generated features for each support feature,", count, 0)
         self.head, self.count = head, count
         if count:
             size = required(features, self)

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Bars, Categorical, Likelihood
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import Examples, InputError, Task, join
 from innerloop.nets.attention import Memory
 from innerloop.nets.tabular import TableTransformer
@@ -100,8 +101,7 @@ class InContext(Learner):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or (Bars(standard_borders(bars)) if regression else Categorical()))
-        if not 0 <= hide <= 1:
-            raise InputError(f"hide is {hide}; it is a share of tables, between 0 and 1")
+        check_number("hide, a share of tables,", hide, "[0, 1]")
         self.regression, self.hide, self.autocast = regression, hide, autocast
         self.targets = 1 if regression else classes
         outputs = self.likelihood.size(1) if regression else None
@@ -222,8 +222,7 @@ def _precise(x: Tensor) -> Tensor:
 
 def standard_borders(bars: int) -> Tensor:
     """Borders of bars that are equally probable under a wide Student distribution, in standard deviations."""
-    if bars < 3:
-        raise InputError(f"a density of {bars} bars is too coarse; it needs at least 3")
+    check_count("bars", bars, 3)
     u = torch.linspace(0, 1, bars + 1, dtype=torch.float64)[1:-1]
     normal = torch.special.ndtri(u)
     inner = normal + normal**3 / 20

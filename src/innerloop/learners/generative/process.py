@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Gaussian, Likelihood
+from innerloop.core.numbers import check_count
 from innerloop.core.task import Examples, InputError
 from innerloop.nets.mlp import mlp
 
@@ -31,8 +32,8 @@ class NeuralProcess(Learner):
 
     def __init__(self, inputs: int, targets: int, likelihood: Likelihood | None = None) -> None:
         super().__init__(likelihood or Gaussian())
-        if inputs < 1 or targets < 1:
-            raise InputError(f"a process of {inputs} inputs and {targets} targets: both must be at least 1")
+        check_count("inputs", inputs, 1)
+        check_count("targets", targets, 1)
         self.inputs, self.targets = inputs, targets
 
     @classmethod
@@ -84,8 +85,7 @@ class PointDecoder(nn.Module):
 
     def __init__(self, inputs: int, codes: tuple[int, ...], out: int, *, width: int, depth: int) -> None:
         super().__init__()
-        if depth < 2:
-            raise InputError(f"a decoder of {depth} layers: it needs at least 2")
+        check_count("depth, the layers of the decoder,", depth, 2)
         self.of_x = nn.Linear(inputs, width)
         self.of_codes = nn.ModuleList(nn.Linear(code, width, bias=False) for code in codes)
         self.rest = mlp(*(width,) * (depth - 1), out, activation=nn.SiLU)

@@ -9,7 +9,6 @@ them it changes little. It costs one more adaptation per fold and never looks at
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from innerloop.core.learner import Learner, State
 from innerloop.core.likelihood import Gaussian
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import Examples, InputError, Task, join
 
 
@@ -57,8 +57,8 @@ class Recalibrated(Learner):
         super().__init__(process.likelihood)
         if not (isinstance(process.likelihood, Gaussian) and process.likelihood.scale is None):
             raise InputError(f"{process.likelihood} has no deviation to widen: use Gaussian(scale=None)")
-        if folds < 2 or not (math.isfinite(shrink) and shrink >= 0):
-            raise InputError(f"{folds} folds and shrink {shrink}: at least 2 folds, and shrink must not be negative")
+        check_count("folds", folds, 2)
+        check_number("shrink", shrink, "[0, inf)")
         self.process, self.folds, self.shrink = process, folds, shrink
 
     def adapt(self, support: Examples, state: RecalibratedState | None = None) -> RecalibratedState:  # noqa: D102

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from innerloop.core.facts import Facts
 from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.numbers import check_number
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.learners.embedded import Embedded, EmbeddedState, composed
 from innerloop.learners.generative.draws import Draws, Normal
@@ -78,8 +79,7 @@ class StatisticianHead(Head):
         super().__init__(likelihood or Categorical())
         if posterior not in ("all", "support"):
             raise InputError(f"posterior={posterior!r} is unknown; choose 'all' or 'support'")
-        if not (math.isfinite(discriminative) and discriminative >= 0):
-            raise InputError(f"the discriminative weight is {discriminative}; it must be finite and 0 or more")
+        check_number("the discriminative weight", discriminative, "[0, inf)")
         if shape is None or len(shape) != 3:
             raise InputError(
                 f"the statistician draws images, and was told examples of shape {shape}: pass shape=(C, S, S), or an "

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core.likelihood import Likelihood
-from innerloop.core.task import Examples, InputError, Task, join
+from innerloop.core.numbers import check_count
+from innerloop.core.task import Examples, Task, join
 from innerloop.learners.generative.process import NeuralProcess
 from innerloop.nets.attention import Memory, TransformerBlock
 from innerloop.nets.mlp import mlp
@@ -70,8 +71,8 @@ class TNP(NeuralProcess):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(inputs, targets, likelihood)
-        if layers < 1 or embedding < 1:
-            raise InputError(f"{layers} layers on {embedding} of embedding: both must be at least 1")
+        check_count("layers", layers, 1)
+        check_count("embedding", embedding, 1)
         hidden = hidden or 2 * width
         self.embed = mlp(inputs + targets + 1, *(width,) * embedding)
         blocks: Any = nn.ModuleList(TransformerBlock(width, heads, hidden) for _ in range(layers))

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core.likelihood import Categorical, Likelihood
-from innerloop.core.task import Examples, InputError
+from innerloop.core.numbers import check_number
+from innerloop.core.task import Examples
 from innerloop.learners.embedded import Embedded, composed
 from innerloop.learners.generative.draws import Draws
 from innerloop.learners.head import required
@@ -57,8 +58,7 @@ class AmortizedHead(Exchanging):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
-        if not (math.isfinite(scale) and scale >= 0):
-            raise InputError(f"the scale of the prototypes' distances is {scale}; it must be finite and 0 or more")
+        check_number("the scale of the prototypes' distances", scale, "[0, inf)")
         size = required(features, self)
         width = hidden or size
         self.mean = mlp(size, width, width, size + 1, activation=nn.ELU)

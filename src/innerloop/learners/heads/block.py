@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from innerloop.core.learner import State
 from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.numbers import check_number
 from innerloop.core.task import Examples, InputError, join
 from innerloop.learners.head import Head, Joined
 
@@ -46,10 +47,8 @@ class Blocks(Head):
         for start, stop, share in parts:
             if not 0 <= start < stop:
                 raise InputError(f"a part from {start} to {stop}: give at least one place, counted from 0")
-            if not (math.isfinite(share) and share > 0):
-                raise InputError(f"the share of the part from {start} to {stop} is {share}; it must be positive")
-        if not (math.isfinite(power) and power > 0):
-            raise InputError(f"the power is {power}; it must be positive and finite")
+            check_number(f"the share of the part from {start} to {stop}", share, "(0, inf)")
+        check_number("the power", power, "(0, inf)")
         self.head = head
         self.parts = tuple((int(start), int(stop), float(share)) for start, stop, share in parts)
         self.power = power

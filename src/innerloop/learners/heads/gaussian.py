@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from innerloop.core.likelihood import Categorical, Likelihood
-from innerloop.core.task import Examples, InputError, Task, join
+from innerloop.core.numbers import check_number
+from innerloop.core.task import Examples, Task, join
 from innerloop.learners.head import Head, required
 from innerloop.learners.heads.prototypes import ClassSums
 
@@ -74,10 +75,8 @@ class GaussianClasses(Head):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
-        if not 0 < shrinkage <= 1:
-            raise InputError(f"the shrinkage is {shrinkage}; it must lie above 0 and be at most 1")
-        if not (math.isfinite(base) and base >= 0):
-            raise InputError(f"the base counts for {base} examples; it must be 0 or more, and finite")
+        check_number("the shrinkage", shrinkage, "(0, 1]")
+        check_number("base, the examples that the base classes count for,", base, "[0, inf)")
         self.shrinkage, self.base = shrinkage, base
         # Kept by its eigenvectors: in their basis it is a row of variances, and so is what it is shrunk towards.
         size = required(features, self) if base else 0

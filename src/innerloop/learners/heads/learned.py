@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core.likelihood import Categorical, Likelihood
-from innerloop.core.task import Examples, InputError, join
+from innerloop.core.numbers import check_number
+from innerloop.core.task import Examples, join
 from innerloop.learners.head import Head, required
 from innerloop.learners.heads.prototypes import ClassSums
 
@@ -81,11 +82,9 @@ class LearnedKernel(Head):
     ) -> None:
         super().__init__(likelihood or Categorical())
         for name, value in (("penalty", penalty), ("sharpness", sharpness), ("scale", scale), ("near", near)):
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"the {name} of the learned kernel is {value}; it must be positive and finite")
+            check_number(f"the {name} of the learned kernel", value, "(0, inf)")
         for name, value in (("hub", hub), ("noise", noise)):
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"the {name} of the learned kernel is {value}; it must be 0 or more, and finite")
+            check_number(f"the {name} of the learned kernel", value, "[0, inf)")
         size = required(features, self)
         self.noise = noise
         self.center = nn.Parameter(torch.zeros(size))

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from innerloop.core.counts import check_count
 from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.repeat import repeated
 from innerloop.core.task import Examples, InputError, join
 from innerloop.learners.head import Head
@@ -62,8 +62,7 @@ class LogisticRegression(Head):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
-        if not (math.isfinite(C) and C > 0):
-            raise InputError(f"C is {C}; it must be positive and finite")
+        check_number("C", C, "(0, inf)")
         steps = _enough(C) if steps is None else steps
         check_count("the number of Newton steps", steps, 1)
         self.C, self.normalize, self.steps = C, normalize, steps

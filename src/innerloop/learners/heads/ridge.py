@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core.likelihood import Categorical, Likelihood
-from innerloop.core.task import Examples, InputError, join
+from innerloop.core.numbers import check_number
+from innerloop.core.task import Examples, join
 from innerloop.learners.head import Head, Joined
 
 
@@ -64,8 +65,7 @@ class Ridge(Head):
     ) -> None:
         super().__init__(likelihood or Categorical())
         for name, value in (("penalty", penalty), ("scale", scale)):
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"the {name} of the ridge is {value}; it must be positive and finite")
+            check_number(f"the {name} of the ridge", value, "(0, inf)")
         self.normalize = normalize
         self.log_penalty = nn.Parameter(torch.tensor(math.log(penalty)))
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))

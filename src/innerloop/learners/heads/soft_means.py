@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.numbers import check_count
 from innerloop.core.task import Examples, InputError, join
 from innerloop.learners.head import Head, distance_scale
 
@@ -71,8 +72,7 @@ class SoftMeans(Head):
     ) -> None:
         super().__init__(likelihood or Categorical())
         self.scale = distance_scale(distance, scale)
-        if steps < 0:
-            raise InputError(f"steps={steps}: give 0 or more rounds of refinement")
+        check_count("steps, the rounds of refinement,", steps, 0)
         if outside is not None and not outside < math.inf:
             raise InputError(f"outside={outside}: give a similarity below infinity; -inf leaves it out")
         self.distance, self.steps = distance, steps

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from innerloop.core.likelihood import Categorical, Likelihood
-from innerloop.core.task import Examples, InputError, join
+from innerloop.core.numbers import check_number
+from innerloop.core.task import Examples, join
 from innerloop.learners.head import Head, Joined
 
 
@@ -45,8 +46,7 @@ class Spans(Head):
     def __init__(self, *, penalty: float = 0.1, scale: float = 10.0, likelihood: Likelihood | None = None) -> None:
         super().__init__(likelihood or Categorical())
         for name, value in (("penalty", penalty), ("scale", scale)):
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"the {name} of the spans is {value}; it must be positive and finite")
+            check_number(f"the {name} of the spans", value, "(0, inf)")
         self.penalty, self.scale = penalty, scale
 
     def adapt(self, support: Examples, state: Examples | None = None) -> Examples:  # noqa: D102

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from innerloop.core.likelihood import Categorical, Likelihood
-from innerloop.core.task import Examples, InputError, join
+from innerloop.core.numbers import check_number
+from innerloop.core.task import Examples, join
 from innerloop.learners.head import Head
 from innerloop.learners.heads.ridge import pairs_lack, pairs_left_out
 
@@ -52,8 +53,7 @@ class Tanimoto(Head):
     def __init__(self, *, penalty: float = 0.3, scale: float = 10.0, likelihood: Likelihood | None = None) -> None:
         super().__init__(likelihood or Categorical())
         for name, value in (("penalty", penalty), ("scale", scale)):
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"the {name} of the Tanimoto kernel is {value}; it must be positive and finite")
+            check_number(f"the {name} of the Tanimoto kernel", value, "(0, inf)")
         self.penalty, self.scale = penalty, scale
 
     def adapt(self, support: Examples, state: KernelRows | None = None) -> KernelRows:  # noqa: D102

@@ -64,16 +64,6 @@ def last_layer(net: nn.Module) -> tuple[str, nn.Module]:
     return found[-1]
 
 
-def check_share(name: str, share: float) -> None:
-    """Refuse a share of the training that is none.
-
-    Raises:
-        InputError: outside 0 to 1.
-    """
-    if not 0 <= share <= 1:
-        raise InputError(f"{name} is {share}; it is a share of the training, from 0 to 1")
-
-
 def _check_untied(net: nn.Module, adapts: str | Sequence[str], chosen: Callable[[str], bool]) -> None:
     """Refuse to adapt one of several layers that share a parameter: the others would adapt with it, or none of them."""
     # Each layer under its first name: the same layer under two names shares nothing.

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from innerloop.core.construction import Recorded
-from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.inner import SGD, InnerOptimizer
 from innerloop.core.likelihood import Gaussian, Likelihood
+from innerloop.core.numbers import check_count
 from innerloop.core.task import InputError
 from innerloop.learners.optimization.gradient import GradientLearner
 

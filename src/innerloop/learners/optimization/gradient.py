@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from innerloop.core import norm
-from innerloop.core.counts import check_count
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.inner import InnerOptimizer, Parameters, call, gradient
 from innerloop.core.lazy import check_materialized
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Categorical, Likelihood, default_likelihood
 from innerloop.core.modes import evaluating
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import Examples, InputError, Task, count, take, turn
 from innerloop.learners.by_size import ByShots, ByWays, learn_temperature, shots_of
-from innerloop.learners.optimization.adapting import check_share, last_layer, names
+from innerloop.learners.optimization.adapting import last_layer, names
 from innerloop.learners.optimization.body import Body, body_of
 from innerloop.learners.tempered import check_logits, fitted_temperature
 
@@ -86,7 +86,7 @@ class GradientLearner(Learner):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
-        check_share("body_from", body_from)
+        check_number("body_from", body_from, "[0, 1]")
         if tempered:
             check_logits(self.likelihood)
         least_of = {"steps": 0, "test_steps": 0, "batch_size": 1, "lr_ways": 1}

@@ -7,16 +7,15 @@ inner steps. Choose it where a task needs many of them; with one or a few, MAML 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import grad, grad_and_value, vjp
 
-from innerloop.core.counts import check_count
 from innerloop.core.inner import SGD, InnerOptimizer, Parameters
 from innerloop.core.likelihood import Likelihood
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.learners.optimization.gradient import Adapted, GradientLearner
 
@@ -75,8 +74,7 @@ class IMAML(GradientLearner):
         tempered: bool = False,
         likelihood: Likelihood | None = None,
     ) -> None:
-        if not (math.isfinite(proximal) and proximal > 0):
-            raise InputError(f"proximal is {proximal}; it must be positive and finite, or nothing holds the inner loop")
+        check_number("proximal, which holds the inner loop,", proximal, "(0, inf)")
         check_count("cg_steps", cg_steps, 0)
         super().__init__(
             net,

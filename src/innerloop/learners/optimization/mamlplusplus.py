@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from innerloop.core import norm
-from innerloop.core.counts import check_count
 from innerloop.core.inner import LearnedRates, Parameters
 from innerloop.core.lazy import check_materialized
 from innerloop.core.likelihood import Likelihood
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import Task
-from innerloop.learners.optimization.adapting import check_share, names
+from innerloop.learners.optimization.adapting import names
 from innerloop.learners.optimization.gradient import GradientLearner
 
 
@@ -94,7 +94,7 @@ class MAMLPlusPlus(GradientLearner):
         likelihood: Likelihood | None = None,
     ) -> None:
         for name, share in (("multi_step_until", multi_step_until), ("second_order_from", second_order_from)):
-            check_share(name, share)
+            check_number(name, share, "[0, 1]")
         check_count("steps", steps, 1)
         # What is learned for each step has the types and shapes of the parameters.
         check_materialized(net)

@@ -13,6 +13,7 @@ from typing import Unpack
 import torch
 from torch.nn import functional as F
 
+from innerloop.core.numbers import check_number
 from innerloop.core.task import InputError, Task
 from innerloop.learners.embedded import Embedded, composed
 from innerloop.learners.head import required
@@ -41,8 +42,7 @@ class ContrastiveHead(SoftmaxRegression):
         **fitting: Unpack[Fitting],
     ) -> None:
         super().__init__(**fitting)
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise InputError(f"the temperature is {temperature}; it must be positive and finite")
+        check_number("the temperature", temperature, "(0, inf)")
         size = required(features, self)
         self.project, self.temperature = mlp(size, size, projection), temperature
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from innerloop.core.facts import Facts
 from innerloop.core.likelihood import Gaussian
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.learners.embedded import Embedded, composed
 from innerloop.learners.heads.linear import Fitting, Linear, LinearHead
@@ -50,8 +51,9 @@ class TaskHeads(LinearHead):
     def __init__(
         self, *, targets: int, tasks: int, features: int | None = None, ridge: float = 0.1, **fitting: Unpack[Fitting]
     ) -> None:
-        if tasks < 1 or targets < 1 or not ridge > 0:
-            raise InputError(f"tasks={tasks}, targets={targets}, ridge={ridge}: at least 1, 1 and above 0 are needed")
+        check_count("tasks", tasks, 1)
+        check_count("targets", targets, 1)
+        check_number("ridge", ridge, "(0, inf)")
         super().__init__(classes=tasks * targets, features=features, **fitting)
         if self.likelihood.spreads:
             raise InputError(
