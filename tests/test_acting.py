@@ -402,7 +402,7 @@ def test_returns_of_a_batch_are_those_of_its_tasks() -> None:
         (lambda: acting.discounted_indices(1.0, 3), "discount"),
         (lambda: acting.finite_indices(0), "at least 1"),
         (lambda: acting.bayes_value(5, 100), "too many states"),
-        (lambda: acting.RL2(arms=1, pulls=3), "2 arms"),
+        (lambda: acting.RL2(arms=1, pulls=3), "arms is 1"),
         (lambda: acting.RL2(2, 3)(acting.Bandits.draw(Generator(), 2, arms=3, pulls=3), Generator()), "made for 2"),
         (lambda: acting.PolicyMAML(acting.GaussianPolicy(), adapts="elbow"), "adapts='elbow' matches no"),
         (lambda: acting.PolicyMAML(acting.GaussianPolicy(), lr=-1.0), "learning rate"),

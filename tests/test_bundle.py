@@ -741,7 +741,7 @@ def test_arguments_of_another_version_are_refused(tmp_path: Path) -> None:
     build = json.loads((tmp_path / "a" / "bundle.json").read_text())["build"]
     for changes, words in (
         ({"scall": 3.0}, ("has no argument 'scall' (did you mean scale?)",)),
-        ({"scale": "wide"}, ("the scale of the distance is 'wide'; it must be a number",)),
+        ({"scale": "wide"}, ("scale is 'wide'; it must be a number",)),
         ({"distance": "nearest"}, ("distance 'nearest' is unknown",)),
         ({"encoder": {"make": "torch.nn:Linear", "with": {"in_features": 4}}}, ("torch.nn:Linear cannot be built",)),
         ({"encoder": {"tensor": "nosuch"}}, ("no tensor 'nosuch'",)),

@@ -311,7 +311,7 @@ def test_the_pull_moves_the_draws_mean_from_the_feature_to_its_neighbors() -> No
     numpy.testing.assert_allclose(near, z)
     numpy.testing.assert_allclose(make(pull=0.25).calibrated(z)[0], 0.75 * z + 0.25 * far)
     numpy.testing.assert_allclose(make().calibrated(z)[0], (z + 2 * far) / 3)
-    with pytest.raises(il.InputError, match=r"pull is 1\.5; it lies between 0"):
+    with pytest.raises(il.InputError, match=r"pull is 1\.5; it must be at least 0 and at most 1"):
         make(pull=1.5)
 
 

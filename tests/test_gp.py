@@ -287,10 +287,10 @@ def test_unknown_hyperparameters_cost_what_they_cost() -> None:
     ("make", "words"),
     [
         (lambda: il.learners.ExactGP("cubic", **KNOWN), "'cubic' is unknown"),
-        (lambda: il.learners.ExactGP("rbf", **{**KNOWN, "scale": 0.0}), "scale=0.0: it must be above 0"),
+        (lambda: il.learners.ExactGP("rbf", **{**KNOWN, "scale": 0.0}), "scale is 0.0; it must be above 0"),
         (lambda: il.learners.MarginalGP("rbf", points=0), "points is 0"),
         (lambda: il.learners.MarginalGP("rbf", draws=0), "draws is 0"),
-        (lambda: il.learners.MarginalGP("rbf", lengthscale=(0.3, 0.1)), "lengthscale runs from 0.3 to 0.1"),
+        (lambda: il.learners.MarginalGP("rbf", lengthscale=(0.3, 0.1)), "lengthscale is (0.3, 0.1)"),
         (
             lambda: il.learners.ExactGP("periodic", **KNOWN).adapt(il.Examples(torch.zeros(2, 3), torch.zeros(2, 1))),
             "takes 1 input column, x has 3",

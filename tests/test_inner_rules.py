@@ -175,7 +175,7 @@ def test_groups_are_parameter_groups() -> None:
 @pytest.mark.parametrize(
     ("make", "options", "said"),
     [
-        *((RMSprop, {"lr": value}, "learning rate") for value in (-0.1, 0, float("nan"), "1")),
+        *((RMSprop, {"lr": value}, "learning rate|lr is '1'") for value in (-0.1, 0, float("nan"), "1")),
         *((RMSprop, {"alpha": value}, "alpha") for value in (-0.1, 1.0)),
         *((RMSprop, {name: -1}, name.replace("_", " ")) for name in ("eps", "weight_decay", "momentum")),
         *((AdamW, {"betas": value}, "beta") for value in ((0.9,), (1.0, 0.9), (0.9, -0.1))),

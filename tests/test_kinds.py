@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,15 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 import innerloop as il
-from innerloop.acting import RL2, train
-from innerloop.core.numbers import check_number
 from innerloop.data.fixed import nested
-from innerloop.data.shares import Shares
 from innerloop.evidence.answers import answers
 from innerloop.evidence.quality import score_evidence
 from innerloop.learners.tempered import Tempered
@@ -107,84 +101,6 @@ def test_a_data_set_in_place_of_one_of_its_splits(made: Callable[[Any], object])
         il.InputError, match=r"a Pools is no pool of examples: give one split of a data set, pools\.train"
     ):
         made(il.data.glyphs())
-
-
-@pytest.mark.parametrize("value", [2.5, "3", True, np.float32(2)])
-@pytest.mark.parametrize(
-    ("name", "use"),
-    [
-        ("steps", lambda value: il.MAML(network(), steps=value)),
-        ("test_steps", lambda value: il.ANIL(network(), test_steps=value)),
-        ("steps", lambda value: il.MAMLPlusPlus(network(), steps=value)),
-        ("cg_steps", lambda value: il.learners.IMAML(network(), cg_steps=value)),
-        ("tasks", lambda value: il.evaluate(il.ProtoNet(network()), il.data.Sinusoid(), tasks=value)),
-        ("chunk", lambda value: il.lift(il.ProtoNet(network()), "chunk", chunk=value)),
-        ("shots", lambda value: il.data.Sinusoid(shots=value)),
-        ("the number of draws in training", lambda value: il.Versa(network(), features=3, draws=value)),
-    ],
-)
-def test_a_number_of_things_is_a_whole_number(name: str, use: Callable[[Any], object], value: Any) -> None:
-    """It would otherwise fail in the middle of the work, or count as 1."""
-    with pytest.raises(il.InputError, match=re.escape(f"{name} is {value!r}; it must be a whole number, at least ")):
-        use(value)
-
-
-@pytest.mark.parametrize(
-    ("name", "limits", "use"),
-    [
-        ("label smoothing", "at least 0 and below 1", lambda value: il.Categorical(smoothing=value)),
-        ("the inner optimizer's momentum", "at least 0 and finite", lambda value: il.inner.SGD(lr=0.1, momentum=value)),
-        (
-            "proximal, which holds the inner loop,",
-            "above 0 and finite",
-            lambda value: il.learners.IMAML(network(), proximal=value),
-        ),
-        ("the temperature", "above 0 and finite", lambda value: Tempered(il.ProtoNet(network()), value)),
-        ("the penalty of the ridge", "above 0 and finite", lambda value: il.learners.Ridge(penalty=value)),
-        ("the shrinkage", "above 0 and at most 1", lambda value: il.learners.GaussianClasses(shrinkage=value)),
-        ("within", "above 0 and at most 1", lambda value: il.learners.MER(network(), within=value)),
-        ("body_from", "at least 0 and at most 1", lambda value: il.MAML(network(), body_from=value)),
-        ("augmentation shear", "at least 0 and finite", lambda value: il.data.Augment(shear=value)),
-        ("the share of classes", "above 0 and at most 1", lambda value: Shares(classes=value)),
-        ("the dropout of conv4", "at least 0 and below 1", lambda value: il.nets.conv4(dropout=value)),
-        (
-            "clip",
-            "above 0",
-            lambda value: train(RL2(arms=2, pulls=2), lambda *_: torch.zeros(()), updates=1, lr=1.0, clip=value),
-        ),
-    ],
-)
-def test_a_number_lies_within_its_limits(name: str, limits: str, use: Callable[[Any], object]) -> None:
-    for value in (-1.0, math.nan):
-        with pytest.raises(il.InputError, match=re.escape(f"{name} is {value!r}; it must be {limits}")):
-            use(value)
-    for value in ("0.5", True, torch.ones(2)):
-        with pytest.raises(il.InputError, match=re.escape(f"{name} is {value!r}; it must be a number, {limits}")):
-            use(value)
-
-
-@given(
-    value=st.floats() | st.integers(-(10**9), 10**9) | st.sampled_from([0, 1, 0.0, -0.0, 1.0]),
-    lower=st.sampled_from("[("),
-    upper=st.sampled_from("])"),
-    high=st.sampled_from([1.0, math.inf]),
-    kind=st.sampled_from([lambda value: value, np.float64, lambda value: torch.tensor(value, dtype=torch.float64)]),
-)
-def test_intervals_are_those_of_mathematics(
-    value: float, lower: str, upper: str, high: float, kind: Callable[[float], Any]
-) -> None:
-    inside = (value > 0 or (lower == "[" and value == 0)) and (value < high or (upper == "]" and value == high))
-    try:
-        check_number("the value", kind(value), f"{lower}0, {high}{upper}")
-    except il.InputError:
-        assert not inside
-    else:
-        assert inside
-
-
-def test_a_whole_number_beyond_all_floats_is_not_finite() -> None:
-    with pytest.raises(il.InputError, match="it must be above 0 and finite"):
-        check_number("lr", 10**400, "(0, inf)")
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 0.5, "7", True])

@@ -180,7 +180,7 @@ def test_a_trial_leaves_the_learner_and_the_random_state_alone() -> None:
 
 @pytest.mark.parametrize("memory", [0, -1, float("nan")])
 def test_a_memory_limit_has_to_leave_room(memory: float) -> None:
-    with pytest.raises(il.InputError, match="leaves no room"):
+    with pytest.raises(il.InputError, match="it must be above 0"):
         il.lift(sinusoid_maml(), memory=memory)
 
 

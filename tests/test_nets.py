@@ -130,8 +130,8 @@ def test_mlp() -> None:
     assert [type(layer).__name__ for layer in net] == ["Linear", "Tanh", "Dropout", "Linear"]
     assert net(torch.randn(4, 2)).shape == (4, 3)
     assert len(nets.mlp(2, 3)) == 1
-    for sizes in ((2,), (2, 0, 3)):
-        with pytest.raises(il.InputError, match="at least an input and an output width"):
+    for sizes, said in (((2,), "at least an input and an output width"), ((2, 0, 3), "whole numbers of at least 1")):
+        with pytest.raises(il.InputError, match=said):
             nets.mlp(*sizes)
 
 

@@ -159,7 +159,7 @@ def test_a_binned_density_in_place_of_the_gaussian(name: str) -> None:
         (lambda: il.ConvCNP(1, 1, lo=2.0), "from 2.0 to 2.0"),
         (lambda: il.ConvCNP(1, 1, kernel=4), "kernel of 4"),
         (lambda: il.learners.GridConvCNP(1, 1), "2 inputs"),
-        (lambda: il.learners.GridConvCNP(2, 1, size=(1, 5)), "1, 5"),
+        (lambda: il.learners.GridConvCNP(2, 1, size=(1, 5)), "in pixels, is 1"),
         (lambda: il.learners.Recalibrated(il.CNP(1, 1), folds=1), "folds is 1"),
         (lambda: il.learners.Recalibrated(il.CNP(1, 1, likelihood=il.Gaussian(scale=1.0))), "no deviation to widen"),
         (lambda: il.TNP(2, 1).adapt(examples(5)), r"x must be \[N, 2\]"),

@@ -84,7 +84,11 @@ def test_a_mapped_pool_has_shares_of_classes_and_no_shares_of_examples(tmp_path:
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"classes": 0.0}, "classes is 0"), ({"examples": 1.5}, "examples is 1.5"), ({"seed": -1}, "must lie in 0")],
+    [
+        ({"classes": 0.0}, "classes is 0"),
+        ({"examples": 1.5}, "examples is 1.5"),
+        ({"seed": -1}, "it must be at least 0"),
+    ],
 )
 def test_a_share_out_of_range_is_refused(options: dict[str, float], said: str) -> None:
     with pytest.raises(il.InputError, match=said):

@@ -154,8 +154,8 @@ def test_examples_without_a_label_help_where_classes_lie_apart() -> None:
         ({"distance": "manhattan"}, "manhattan"),
         ({"scale": 0.0}, "scale"),
         ({"steps": -1}, "is -1"),
-        ({"outside": math.inf}, "below infinity"),
-        ({"outside": math.nan}, "outside=nan"),
+        ({"outside": math.inf}, "is inf; it must be finite"),
+        ({"outside": math.nan}, "is nan; it must be finite"),
     ],
 )
 def test_what_it_cannot_be_is_refused(options: dict, said: str) -> None:

@@ -94,8 +94,8 @@ def test_each_kind_can_be_learnt(kind: str, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"rows": (0, 5)}, "rows run from 0 to 5"),
-        ({"features": (4, 3)}, "features run from 4 to 3"),
+        ({"rows": (0, 5)}, "the smallest of rows is 0"),
+        ({"features": (4, 3)}, r"features is \(4, 3\)"),
         ({"classes": 1}, "classes is 1"),
         ({"queries": 0}, "queries is 0"),
     ],

@@ -43,6 +43,7 @@ def discounted_indices(discount: float, pulls: int, *, points: int = 501) -> Ten
     """
     check_number("the discount", discount, "[0, 1)")
     check_count("pulls", pulls, 0)
+    check_count("points", points, 2)
     grid = torch.linspace(0, 1, points, dtype=torch.float64)
     # Where the future counts a thousandth and p is nearly certain, it is taken for known.
     depth = pulls + 1 + (int(math.log(1e-3) / math.log(discount)) if discount else 0)
@@ -80,6 +81,7 @@ def finite_indices(pulls: int, *, points: int = 251) -> Tensor:
         tensor([0.5000, 0.5556], dtype=torch.float64)
     """
     check_count("pulls", pulls, 1)
+    check_count("points", points, 2)
     grid = torch.linspace(0, 1, points, dtype=torch.float64)
     table = torch.zeros(pulls + 1, pulls + 1, pulls + 1, dtype=torch.float64)
     counts = torch.arange(pulls + 1, dtype=torch.float64)
@@ -143,7 +145,9 @@ def bayes_value(arms: int, pulls: int, player: IndexPlayer | None = None) -> flo
         >>> bayes_value(2, 1), round(bayes_value(2, 2), 4)  # win: stay; lose: switch
         (0.5, 1.0833)
     """
-    if arms < 1 or pulls < 1 or pulls ** (2 * arms) > 2e7:
+    check_count("arms", arms, 1)
+    check_count("pulls", pulls, 1)
+    if pulls ** (2 * arms) > 2e7:
         raise InputError(
             f"an exact value of {arms} arms and {pulls} pulls has too many states: take 2 arms and 60 pulls at most"
         )

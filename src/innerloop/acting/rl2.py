@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 from innerloop.acting.bandits import Bandits
 from innerloop.acting.returns import advantages
 from innerloop.acting.train import train
+from innerloop.core.numbers import check_count
 from innerloop.core.task import InputError
 from innerloop.nets import mlp
 from innerloop.training.history import History
@@ -56,10 +57,8 @@ class RL2(nn.Module):
 
     def __init__(self, arms: int, pulls: int, hidden: int = 64) -> None:
         super().__init__()
-        if arms < 2 or pulls < 1 or hidden < 1:
-            raise InputError(
-                f"RL2 with {arms} arms, {pulls} pulls and {hidden} hidden units: take 2 arms and 1 of each at least"
-            )
+        for name, value, least in (("arms", arms, 2), ("pulls", pulls, 1), ("hidden", hidden, 1)):
+            check_count(name, value, least)
         self.arms = arms
         self.cell = nn.GRUCell(2 * arms + 2, hidden)
         self.policy = nn.Linear(hidden, arms)

@@ -15,6 +15,8 @@ import numpy
 import torch
 from torch import Tensor, nn
 
+from innerloop.core.options import check_numbers
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ATTRIBUTE = "_construction"
@@ -50,7 +52,8 @@ class Recorded(nn.Module):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Keep the arguments; ``__init__`` gets them as ever."""
+        """Keep the arguments, and refuse words for numbers; ``__init__`` gets them as ever."""
+        check_numbers(cls, args, kwargs)
         module = super().__new__(cls)
         vars(module)[_ATTRIBUTE] = Construction(cls, _kept(args), _kept(kwargs))
         return module

@@ -20,7 +20,7 @@ from innerloop.core.fingerprint import key_of
 from innerloop.core.layout import fast_layout
 from innerloop.core.lazy import check_materialized
 from innerloop.core.learner import Learner, check_learner_kind, stages
-from innerloop.core.numbers import check_count
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.precision import computes
 from innerloop.core.swap import undisturbed
 from innerloop.core.task import Examples, InputError, Task, count, take
@@ -75,8 +75,7 @@ def lift(
     if how == "patches" and compiled:
         raise InputError("how='patches' cannot be compiled: leave compiled out, or give how='vmap'")
     check_count("chunk", chunk, 1, optional=True)
-    if memory is not None and not memory > 0:
-        raise InputError(f"memory={memory} GiB leaves no room for a task; give a number above 0")
+    check_number("memory, in GiB,", memory, "(0, inf)", optional=True)
     check_learner_kind(learner, "lift takes")
     check_materialized(learner)
     if precision is not None:

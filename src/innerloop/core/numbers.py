@@ -59,11 +59,12 @@ def check_number(name: str, value: Any, interval: str, optional: bool = False) -
     if optional and value is None:
         return
     low, high = (float(end) for end in interval[1:-1].split(","))
-    words = f"{'at least' if interval[0] == '[' else 'above'} {low:g}"
-    if high < math.inf:
-        words += f" and {'at most' if interval[-1] == ']' else 'below'} {high:g}"
+    limits = [f"{'at least' if interval[0] == '[' else 'above'} {low:g}"] * math.isfinite(low)
+    if math.isfinite(high):
+        limits.append(f"{'at most' if interval[-1] == ']' else 'below'} {high:g}")
     elif interval[-1] == ")":
-        words += " and finite"
+        limits.append("finite")
+    words = " and ".join(limits)
     one = value.numel() == 1 if isinstance(value, Tensor) else isinstance(value, Real) and not isinstance(value, bool)
     if not one:
         raise InputError(f"{name} is {value!r}; it must be a number, {words}")
@@ -75,3 +76,39 @@ def check_number(name: str, value: Any, interval: str, optional: bool = False) -
     below = number <= high if interval[-1] == "]" else number < high
     if not (above and below):
         raise InputError(f"{name} is {value!r}; it must be {words}")
+
+
+def ends(name: str, value: Any, limit: int | str) -> tuple[Any, Any]:
+    """The smallest and the largest value of a range, both checked.
+
+    Args:
+        name: of the range.
+        value: a number, which is both, or two.
+        limit: the smallest whole number, or the interval of numbers, that they may be.
+
+    Raises:
+        InputError: naming the value, for what is no range either.
+
+    Example:
+        >>> ends("shots", 5, 0), ends("noise", (0.1, 0.2), "[0, inf)")
+        ((5, 5), (0.1, 0.2))
+        >>> ends("shots", (5, 1), 0)
+        Traceback (most recent call last):
+        innerloop.core.task.InputError: shots is (5, 1); give a number, or the smallest and the largest one
+    """
+    if not isinstance(value, tuple | list):
+        _check(name, value, limit)
+        return value, value
+    if len(value) == 2:
+        for which, end in zip(("the smallest", "the largest"), value, strict=True):
+            _check(f"{which} of {name}", end, limit)
+        if value[0] <= value[1]:
+            return value[0], value[1]
+    raise InputError(f"{name} is {value!r}; give a number, or the smallest and the largest one")
+
+
+def _check(name: str, value: Any, limit: int | str) -> None:
+    if isinstance(limit, str):
+        check_number(name, value, limit)
+    else:
+        check_count(name, value, limit)

@@ -7,11 +7,16 @@ import math
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from typing import Any, Literal, Union
+
+import numpy
+from torch import Tensor
 
 from innerloop.core.task import InputError, did_you_mean
 
 _KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_NUMBERS = (int, float, int | None, float | None)
 
 
 def keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -94,6 +99,44 @@ def check_type(what: str, value: Any, annotation: Any) -> None:
         raise InputError(f"{what} is nan; it must be a number")
     if not _fits(value, annotation):
         raise InputError(f"{what} is {value!r}; it must be {_words(annotation)}")
+
+
+def check_numbers(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Refuse what is no number where a signature has one: a word, half an example. Limits are the constructor's matter.
+
+    Args:
+        function: a class or function, which is not called.
+        args: of the call.
+        kwargs: of the call.
+
+    Raises:
+        InputError: naming the argument and its value.
+
+    Example:
+        >>> from innerloop.core.likelihood import Categorical
+        >>> check_numbers(Categorical, (), {"smoothing": "a lot"})
+        Traceback (most recent call last):
+            ...
+        innerloop.core.task.InputError: smoothing is 'a lot'; it must be a number
+    """
+    signature, known = _numbers_of(function)
+    try:
+        given = signature.bind(*args, **kwargs).arguments
+    except TypeError:
+        # The call itself says which argument it misses or does not know.
+        return
+    for name, annotation in known.items():
+        value = given.get(name)
+        if isinstance(value, Tensor | numpy.generic) and math.prod(value.shape) == 1:
+            value = value.item()
+        if name in given and not _fits(value, annotation):
+            raise InputError(f"{name} is {value!r}; it must be {_words(annotation)}")
+
+
+@cache
+def _numbers_of(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, Any]]:
+    known = {name: parameter.annotation for name, parameter in keywords(function).items()}
+    return inspect.signature(function), {name: kind for name, kind in known.items() if kind in _NUMBERS}
 
 
 def _fits(value: Any, annotation: Any) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.core.facts import Facts
+from innerloop.core.numbers import ends
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.sizes import OpenSize, Size, Sized
 
@@ -155,12 +156,12 @@ class GaussianProcess(Sized):
         self.kernel = kernel
         #: The lowest and the highest value of each hyperparameter.
         self.ranges = {
-            "lengthscale": limits("lengthscale", lengthscale),
-            "scale": limits("scale", scale),
-            "noise": limits("noise", noise, zero=True),
-            "period": limits("period", period),
+            "lengthscale": ends("lengthscale", lengthscale, "(0, inf)"),
+            "scale": ends("scale", scale, "(0, inf)"),
+            "noise": ends("noise", noise, "[0, inf)"),
+            "period": ends("period", period, "(0, inf)"),
         }
-        self.inputs = _ordered("inputs", inputs)
+        self.inputs = ends("inputs", inputs, "(-inf, inf)")
 
     def hyperparameters(self, u: Tensor) -> Hyperparameters:
         """Hyperparameters from uniform numbers in 0 to 1: ``[..., 4] -> [...]`` each."""
@@ -229,11 +230,9 @@ class Sawtooth(Sized):
         together: int = 16,
     ) -> None:
         super().__init__(shots, queries, None, together)
-        self.frequency = limits("frequency", frequency)
-        self.shift, self.inputs = _ordered("shift", shift), _ordered("inputs", inputs)
-        self.terms = (terms, terms) if isinstance(terms, int) else terms
-        if not 1 <= self.terms[0] <= self.terms[1]:
-            raise InputError(f"terms={terms!r}: give a number, or the smallest and the largest one, at least 1")
+        self.frequency = ends("frequency", frequency, "(0, inf)")
+        self.shift, self.inputs = ends("shift", shift, "(-inf, inf)"), ends("inputs", inputs, "(-inf, inf)")
+        self.terms = ends("terms", terms, 1)
 
     @property
     def facts(self) -> Facts:  # noqa: D102
@@ -251,25 +250,6 @@ class Sawtooth(Sized):
         phase = 2 * math.pi * frequency * (x + shift)
         y = 0.5 - (torch.sin(phase.unsqueeze(2) * k) @ weight.unsqueeze(2)) / math.pi
         return _split(x.unsqueeze(2), y, shots)
-
-
-def limits(name: str, value: Range, zero: bool = False) -> tuple[float, float]:
-    """The lowest and the highest value of a positive quantity (``zero``: of one that is not negative).
-
-    Raises:
-        InputError: for a range that is empty, not finite or not positive.
-    """
-    low, high = _ordered(name, (value, value) if isinstance(value, (int, float)) else value)
-    if low < 0 or (low == 0 and not zero):
-        raise InputError(f"{name}={value!r}: it must be {'at least' if zero else 'above'} 0")
-    return low, high
-
-
-def _ordered(name: str, value: tuple[float, float]) -> tuple[float, float]:
-    low, high = value
-    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-        raise InputError(f"{name} runs from {low} to {high}: give two finite numbers, the lower one first")
-    return low, high
 
 
 def _uniform(generator: Generator, tasks: int, row: int) -> Tensor:

@@ -27,8 +27,8 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.core.facts import Facts
-from innerloop.core.numbers import check_count
-from innerloop.core.task import Examples, InputError, Task
+from innerloop.core.numbers import check_count, ends
+from innerloop.core.task import Examples, Task
 from innerloop.data.episodes import Sampler
 
 #: Kinds of table and their shares.
@@ -69,17 +69,10 @@ class TablePrior(Sampler):
         queries: int = 40,
         cells: int = 2000,
     ) -> None:
-        for name, (low, high) in {"rows": rows, "features": features}.items():
-            if not 1 <= low <= high:
-                raise InputError(
-                    f"{name} run from {low} to {high}; the fewest must be at least 1 and not above the most"
-                )
-        for name, value, least in (
-            ("classes", classes, 1 if regression else 2),
-            ("queries", queries, 1),
-            ("cells", cells, 1),
-        ):
-            check_count(name, value, least)
+        rows, features = ends("rows", rows, 1), ends("features", features, 1)
+        check_count("classes", classes, 1 if regression else 2)
+        check_count("queries", queries, 1)
+        check_count("cells", cells, 1)
         self.classifies = not regression
         self.rows, self.features, self.classes, self.queries, self.cells = rows, features, classes, queries, cells
 

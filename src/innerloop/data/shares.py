@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
-from innerloop.core.numbers import check_number
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import InputError
 from innerloop.data.mapped import MappedPool
 from innerloop.data.pool import Pool
@@ -49,7 +49,8 @@ class Shares:
         """Check the shares."""
         for name, value in (("classes", self.classes), ("examples", self.examples)):
             check_number(f"the share of {name}", value, "(0, 1]")
-        if not 0 <= self.seed < 2**63:
+        check_count("the seed of the shares", self.seed, 0)
+        if self.seed >= 2**63:
             raise InputError(f"the seed of the shares is {self.seed}; it must lie in 0 to {2**63 - 1}")
 
     def of(self, source: Source) -> Source:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Generator
 
-from innerloop.core.numbers import check_count
+from innerloop.core.numbers import check_count, ends
 from innerloop.core.task import InputError, Task
 from innerloop.data.episodes import Sampler
 
@@ -36,12 +36,14 @@ class Sized(Sampler, ABC):
     """
 
     def __init__(self, shots: Size, queries: OpenSize, total: int | None, together: int) -> None:
-        low, high = (shots, shots) if isinstance(shots, int) else shots
-        least, most = (queries, queries) if isinstance(queries, int) else queries
-        if not 0 <= low <= high:
-            raise InputError(f"shots={shots!r}: give a number, or the smallest and the largest one, at least 0")
-        if least < 0 or (most is not None and most < least):
-            raise InputError(f"queries={queries!r}: give a number, or the smallest and the largest one, at least 0")
+        low, high = ends("shots", shots, 0)
+        most: int | None
+        if isinstance(queries, tuple | list) and list(queries[1:]) == [None]:
+            check_count("the smallest of queries", queries[0], 0)
+            least, most = queries[0], None
+        else:
+            least, most = ends("queries", queries, 0)
+        check_count("total", total, 0, optional=True)
         if most is None and (total is None or high + least > total):
             raise InputError(
                 f"{high} shots and {least} queries do not fit a total of {total} examples: lower one of them, or raise "

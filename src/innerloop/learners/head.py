@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from innerloop.core.facts import Facts, Networks
 from innerloop.core.learner import Learner
-from innerloop.core.numbers import check_number
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import Examples, InputError, check_examples
 from innerloop.learners.arguments import complete, parameters
 
@@ -148,9 +148,10 @@ def required(features: int | None, head: nn.Module) -> int:
     Raises:
         InputError: if nobody said it, or it is no size.
     """
-    if features is None or features < 1:
+    if features is None:
         raise InputError(
-            f"{type(head).__name__} needs the size of a feature vector, at least 1, and was told {features}: pass "
-            f"features=, or an encoder with an attribute `features` (nets.feature_size(encoder, shape) finds it)"
+            f"{type(head).__name__} needs the size of a feature vector: pass features=, or an encoder that has an "
+            f"attribute `features` (nets.feature_size(encoder, shape) finds it)"
         )
+    check_count(f"features, the size of a feature vector for {type(head).__name__},", features, 1)
     return features

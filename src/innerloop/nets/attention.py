@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core.construction import Recorded
+from innerloop.core.numbers import check_count
 from innerloop.core.task import InputError
 
 
@@ -85,7 +86,8 @@ class TransformerBlock(Recorded):
     def __init__(self, width: int, heads: int, hidden: int | None = None) -> None:
         super().__init__()
         check_heads(width, heads)
-        hidden = hidden or 2 * width
+        check_count("hidden", hidden, 1, optional=True)
+        hidden = 2 * width if hidden is None else hidden
         self.width, self.heads = width, heads
         # A bias of the keys would change no softmax; one of the queries or values adds little and costs an operation.
         self.query, self.key_value = nn.Linear(width, width, bias=False), nn.Linear(width, 2 * width, bias=False)
@@ -121,5 +123,7 @@ class TransformerBlock(Recorded):
 
 def check_heads(width: int, heads: int) -> None:
     """Refuse a number of heads that does not divide the width."""
-    if heads < 1 or width % heads:
+    check_count("width", width, 1)
+    check_count("heads", heads, 1)
+    if width % heads:
         raise InputError(f"{heads} attention heads do not divide a width of {width}: choose a divisor of it")

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from innerloop.core import norm as norms
 from innerloop.core.construction import Recorded
+from innerloop.core.numbers import check_count
 from innerloop.core.task import InputError
 from innerloop.nets.sizes import check_sizes
 
@@ -31,6 +32,12 @@ class Conv4(Recorded):
         flat: bool = False,
     ) -> None:
         super().__init__()
+        check_sizes("conv4", widths, dropout, out)
+        check_count("pools", pools, 0)
+        if pool not in ("max", "stride") or pools > len(widths):
+            raise InputError(
+                f"pool={pool!r}, pools={pools}: pool is 'max' or 'stride', pools lies in 0 to {len(widths)}"
+            )
         self.shape, self.pool, self.pools, self.maps = shape, pool, pools, maps
         #: Whether features are a mean over the image.
         self.mean = pool == "stride" and not (flat or maps)
@@ -114,11 +121,8 @@ def conv4(
         Finn, Abbeel, Levine, *Model-Agnostic Meta-Learning*, ICML 2017, https://arxiv.org/abs/1703.03400.
     """
     widths = (width,) * 4 if isinstance(width, int) else tuple(width)
-    check_sizes("conv4", widths, dropout, out)
     if len(shape) != 3 or shape[1] != shape[2]:
         raise InputError(f"conv4 takes square images (C, S, S), not {tuple(shape)}: pad or resize them")
-    if pool not in ("max", "stride") or not 0 <= pools <= len(widths):
-        raise InputError(f"pool={pool!r}, pools={pools}: pool is 'max' or 'stride', pools lies in 0 to {len(widths)}")
     if maps and out is not None:
         raise InputError(f"maps=True gives feature maps, out={out} a classifier: choose one")
     if flat and (pool != "stride" or maps):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core.construction import Recorded
+from innerloop.core.numbers import check_count
 from innerloop.core.task import InputError
 
 
@@ -34,6 +35,8 @@ class Decoder(Recorded):
         super().__init__()
         if len(shape) != 3 or shape[1] != shape[2]:
             raise InputError(f"the decoder gives square images (C, S, S), not {tuple(shape)}: pad or resize them")
+        check_count("inputs", inputs, 1)
+        check_count("width", width, 1)
         self.shape, self.width, self.side = tuple(shape), width, -(-shape[1] // 4)
         self.start = nn.Linear(inputs, 2 * width * self.side**2)
         self.first = nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1)

@@ -23,8 +23,8 @@ def mlp(*sizes: int, activation: Callable[[], nn.Module] = nn.ReLU, dropout: flo
         >>> sum(p.numel() for p in mlp(1, 40, 40, 1).parameters())
         1761
     """
-    if len(sizes) < 2 or min(sizes) < 1:
-        raise InputError(f"an mlp needs at least an input and an output width, all positive; got {sizes}")
+    if len(sizes) < 2:
+        raise InputError(f"an mlp needs at least an input and an output width; got {sizes}")
     check_sizes("the perceptron", sizes, dropout)
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(pairwise(sizes)):

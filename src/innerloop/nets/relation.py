@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from innerloop.core import norm as norms
 from innerloop.core.construction import Recorded
+from innerloop.core.numbers import check_count
 from innerloop.core.task import InputError
 
 
@@ -47,6 +48,8 @@ class RelationModule(Recorded):
                 f"norm={norm!r} does not fit the relation module: it runs on pairs, which are no support set and "
                 f"nothing to calibrate on; choose none, group or batch (transductive)"
             )
+        check_count("width", width, 1)
+        check_count("hidden", hidden, 1)
         channels, side = features[0], features[1]
         self.first = nn.Conv2d(2 * channels, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)

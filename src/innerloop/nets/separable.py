@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core.construction import Recorded
+from innerloop.core.numbers import check_count
 from innerloop.core.task import InputError
 
 
@@ -35,7 +36,9 @@ class SeparableBlock1d(Recorded):
 
     def __init__(self, width: int, kernel: int = 5, dilation: int = 1) -> None:
         super().__init__()
+        check_count("width", width, 1)
         _check_odd(kernel)
+        check_count("dilation", dilation, 1)
         self.dilation = dilation
         self.filter = nn.Parameter(torch.empty(kernel, width).uniform_(-1, 1) / math.sqrt(kernel))
         self.mix, self.out = nn.Linear(width, width), nn.Linear(width, width)
@@ -71,6 +74,7 @@ class SeparableBlock2d(Recorded):
 
     def __init__(self, width: int, kernel: int = 5) -> None:
         super().__init__()
+        check_count("width", width, 1)
         _check_odd(kernel)
         self.filter = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width, bias=False)
         self.mix, self.out = nn.Conv2d(width, width, 1), nn.Conv2d(width, width, 1)
@@ -81,5 +85,6 @@ class SeparableBlock2d(Recorded):
 
 
 def _check_odd(kernel: int) -> None:
-    if kernel < 1 or kernel % 2 == 0:
+    check_count("kernel", kernel, 1)
+    if kernel % 2 == 0:
         raise InputError(f"a kernel of {kernel} places has no middle: take an odd number")

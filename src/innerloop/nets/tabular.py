@@ -64,7 +64,9 @@ class TableTransformer(Recorded):
         for name, value in sizes.items():
             check_count(name, value, 1)
         check_heads(width, heads)
-        hidden = hidden or 2 * width
+        check_count("hidden", hidden, 1, optional=True)
+        check_count("inputs", inputs, 1)
+        hidden = 2 * width if hidden is None else hidden
         self.targets = targets
         self.cell = nn.Sequential(nn.Linear(inputs, width), nn.GELU(), nn.Linear(width, width))
         self.target = nn.Linear(targets, width)

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from innerloop.core.numbers import check_count
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.targets import one_hot
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.data.episodes import Sampler
@@ -42,6 +42,7 @@ class Quadratics(Sampler):
 
     def __init__(self, *, inputs: int = 10, rows: int = 20, spread: float = 10.0) -> None:
         _check(inputs=(inputs, 1), rows=(rows, 1))
+        check_number("spread, the largest scale by the smallest,", spread, "[1, inf)")
         self.inputs, self.rows, self.spread = inputs, rows, spread
 
     def draw(self, generator: Generator, tasks: int) -> Task:  # noqa: D102
@@ -100,7 +101,7 @@ class Digits(Sampler):
         if split not in ("train", "test"):
             raise InputError(f"the split {split!r} is unknown; choose train or test")
         if side not in (8, 4, 2):
-            raise InputError(f"the side is {side} pixels; choose 8, 4 or 2")
+            raise InputError(f"the side is {side!r} pixels; choose 8, 4 or 2")
         # Slow to import, and of use here only.
         from sklearn.datasets import load_digits
 
@@ -108,8 +109,9 @@ class Digits(Sampler):
         x = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
         half = order[: len(x) // 2] if split == "train" else order[len(x) // 2 :][: len(x) // 2]
-        if not 1 <= examples < len(half):
-            raise InputError(f"{examples} examples of {len(half)} images; take at least 1 and leave 1 for the test")
+        check_count("examples", examples, 1)
+        if examples >= len(half):
+            raise InputError(f"{examples} examples of {len(half)} images: leave 1 at least for the test")
         x = F.avg_pool2d(x, 8 // side).flatten(1)[half]
         self.x, self.y = (x - x.mean()) / x.std(), one_hot(torch.tensor(digits.target)[half], 10)
         self.examples = examples

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from innerloop.core.inner import InnerOptimizer, Parameters, decay, positive
+from innerloop.core.numbers import check_count
 from innerloop.core.task import InputError
 
 _TINY = 1e-12
@@ -73,6 +74,7 @@ class MLPRule(InnerOptimizer):
         scale: float = 0.01,
     ) -> None:
         super().__init__()
+        check_count("width", width, 1)
         positive("scale", scale)
         if not decays:
             raise InputError("decays is empty: give at least one, such as 0.9")
@@ -155,6 +157,8 @@ class LSTMRule(InnerOptimizer):
 
     def __init__(self, width: int = 20, layers: int = 2, scale: float = 0.1, bound: float = 10.0) -> None:
         super().__init__()
+        check_count("width", width, 1)
+        check_count("layers", layers, 1)
         positive("scale", scale)
         positive("bound", bound)
         self.width, self.layers, self.scale, self.bound = width, layers, scale, bound

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from innerloop.core.construction import Recorded
 from innerloop.core.norm.replay import may_fuse, record, replayed
 from innerloop.core.norm.standard import standardized
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.patches import by_patches
 from innerloop.core.task import InputError
 
@@ -75,6 +76,7 @@ class BatchNorm(Recorded, nn.BatchNorm2d):
         origin: type[nn.Module] = nn.BatchNorm2d,
         momentum: float | None = 0.1,
     ) -> None:
+        _check(channels, eps, momentum)
         super().__init__(channels, eps=eps, momentum=momentum, affine=affine, track_running_stats=False)
         self.origin = origin
 
@@ -111,6 +113,7 @@ class SupportNorm(Recorded):
         momentum: float | None = 0.1,
     ) -> None:
         super().__init__()
+        _check(channels, eps, momentum)
         self.num_features, self.eps, self.origin, self.momentum = channels, eps, origin, momentum
         self.weight = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
@@ -126,6 +129,12 @@ class SupportNorm(Recorded):
         mean, var = x.mean(axes), x.var(axes, unbiased=False)
         recorded.append((mean, var))
         return moved(x, *affine(self, mean, var))
+
+
+def _check(channels: int, eps: float, momentum: float | None) -> None:
+    check_count("channels", channels, 1)
+    check_number("eps", eps, "[0, inf)")
+    check_number("momentum", momentum, "[0, 1]", optional=True)
 
 
 def layer(policy: str, channels: int) -> nn.Module:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from innerloop.core.construction import Recorded
 from innerloop.core.facts import Facts
 from innerloop.core.likelihood import Categorical, Likelihood
-from innerloop.core.numbers import check_number
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import Examples
 from innerloop.learners.embedded import Embedded, composed
 from innerloop.learners.head import Head, required, vector_size
@@ -63,6 +63,7 @@ class OnlineHead(Head):
         super().__init__(likelihood or Categorical())
         for name, value in (("lr", lr), ("test_lr", test_lr)):
             check_number(f"{name}, the rate of the online steps,", value, "(0, inf)", optional=name == "test_lr")
+        check_count("classes", classes, 0)
         self.features = required(features, self)
         self.known = nn.Parameter(torch.zeros(classes, self.features)) if classes else None
         self.log_rate = nn.Parameter(torch.tensor(math.log(lr)))

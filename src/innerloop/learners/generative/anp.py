@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from innerloop.core.likelihood import Likelihood
+from innerloop.core.numbers import check_count
 from innerloop.core.task import Examples, join
 from innerloop.learners.generative.draws import Normal
 from innerloop.learners.generative.latent_np import Bound, LatentProcess
@@ -47,6 +48,7 @@ class AttentiveEncoder(nn.Module):
     ) -> None:
         super().__init__()
         check_heads(width, heads)
+        check_count("layers", layers, 0)
         self.heads = heads
         self.embed = mlp(inputs + targets, *(width,) * depth[0], activation=nn.SiLU)
         self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(layers))
@@ -160,7 +162,8 @@ class ANP(LatentProcess):
         bound: Bound = "elbo",
         likelihood: Likelihood | None = None,
     ) -> None:
-        latent = latent or width
+        check_count("width", width, 1)
+        latent = width if latent is None else latent
         super().__init__(inputs, targets, latent, draws, bound, likelihood)
         sizes: Any = {"width": width, "layers": layers, "heads": heads, "depth": tuple(depth[:3])}
         self.encoder = AttentiveEncoder(inputs, targets, 2 * latent, **sizes)

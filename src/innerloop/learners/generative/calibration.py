@@ -78,8 +78,7 @@ class DistributionCalibration(LinearHead):
         check_count("count", count, 0)
         check_number("alpha", alpha, "[0, inf)")
         check_number("power", power, "(0, 1]")
-        if pull is not None and not 0 <= pull <= 1:
-            raise InputError(f"pull is {pull}; it lies between 0 (the support feature) and 1 (its neighbors' mean)")
+        check_number("pull", pull, "[0, 1]", optional=True)
         size = means.shape[1]
         super().__init__(classes=len(means), features=size, **fitting)
         self.count, self.neighbors, self.alpha, self.power = count, neighbors, alpha, power

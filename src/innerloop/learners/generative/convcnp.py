@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from innerloop.core.likelihood import Likelihood
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import Examples, InputError, transformed
 from innerloop.learners.generative.process import NeuralProcess
 from innerloop.nets.mlp import mlp
@@ -77,8 +78,11 @@ class ConvCNP(NeuralProcess):
         super().__init__(inputs, targets, likelihood)
         if inputs != 1:
             raise InputError(f"a ConvCNP has 1 input, not {inputs}: GridConvCNP takes pixels, TNP anything")
+        _check(lo, hi, width, layers)
+        check_number("margin", margin, "[0, inf)")
+        check_number("points_per_unit", points_per_unit, "(0, inf)")
         length = hi - lo + 2 * margin
-        if not (math.isfinite(length) and hi > lo and margin >= 0 and length * points_per_unit >= 1):
+        if not (math.isfinite(length) and length * points_per_unit >= 1):
             raise InputError(
                 f"a grid from {lo} to {hi} with margin {margin} and {points_per_unit} points per unit: lo < hi, "
                 f"margin >= 0 and at least 2 points are needed"
@@ -156,9 +160,11 @@ class GridConvCNP(NeuralProcess):
         super().__init__(inputs, targets, likelihood)
         if inputs != 2:
             raise InputError(f"a GridConvCNP has 2 inputs, row and column, not {inputs}: TNP takes any number")
-        if min(size) < 2 or not (math.isfinite(hi - lo) and hi > lo):
-            raise InputError(f"an image of {tuple(size)} pixels from {lo} to {hi}: 2 or more on a side and lo < hi")
+        _check(lo, hi, width, layers)
+        for side in size:
+            check_count("a side of size, in pixels,", side, 2)
         self.size, self.lo, self.hi = tuple(size), lo, hi
+        check_count("kernel", kernel, 1)
         side = 2 * max(kernel // 2, 1) + 1
         self.spread = nn.Parameter(torch.full((1, 1, side, side), 1 / side**2))
         self.first = nn.Conv2d(1 + targets, width, 1)
@@ -192,6 +198,16 @@ class GridConvCNP(NeuralProcess):
             place = (x[:, axis : axis + 1] - self.lo) * ((pixels - 1) / (self.hi - self.lo))
             shares.append(F.relu(1 - (place - torch.arange(pixels, dtype=x.dtype, device=x.device)).abs()))
         return shares[0], shares[1]
+
+
+def _check(lo: float, hi: float, width: int, layers: int) -> None:
+    """Refuse a grid without places, and sizes that no network has."""
+    for name, value in (("lo", lo), ("hi", hi)):
+        check_number(name, value, "(-inf, inf)")
+    if not lo < hi:
+        raise InputError(f"a grid from {lo} to {hi}: lo must be below hi")
+    check_count("width", width, 1)
+    check_count("layers", layers, 0)
 
 
 def _check_places(x: Tensor, start: float, end: float, options: str) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from innerloop.core.learner import Learner
 from innerloop.core.likelihood import Gaussian
-from innerloop.core.numbers import check_count
+from innerloop.core.numbers import check_count, ends
 from innerloop.core.random import seeded
 from innerloop.core.task import Examples, InputError, Task, join
 from innerloop.data.gaussian_process import (
@@ -25,7 +25,6 @@ from innerloop.data.gaussian_process import (
     Range,
     check_kernel,
     covariance,
-    limits,
     noise_variance,
 )
 
@@ -104,7 +103,9 @@ class _Process(Learner):
 
     def __init__(self, kernel: str, points: int, **ranges: Range) -> None:
         check_kernel(kernel)
-        known = {name: limits(name, value, zero=name == "noise") for name, value in ranges.items()}
+        known = {
+            name: ends(name, value, "[0, inf)" if name == "noise" else "(0, inf)") for name, value in ranges.items()
+        }
         # Sobol points, in the dimensions that differ and matter: unlike a grid they leave no direction coarse.
         unused = {"rbf": "period", "matern52": "period"}.get(kernel)
         drawn = [name for name, (low, high) in known.items() if low < high and name != unused]

@@ -52,6 +52,7 @@ class Hallucinating(Head):
         head = head_or_prototypes(head, scale, likelihood)
         super().__init__(head.likelihood)
         check_count("count, of generated features for each support feature,", count, 0)
+        check_count("noise", noise, 1, optional=True)
         self.head, self.count = head, count
         if count:
             size = required(features, self)

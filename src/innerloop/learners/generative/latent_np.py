@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from innerloop.core.likelihood import Likelihood
+from innerloop.core.numbers import check_count
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.learners.generative.draws import Draws, Normal
 from innerloop.learners.generative.process import NeuralProcess, PointDecoder
@@ -54,6 +55,7 @@ class LatentProcess(NeuralProcess):
         super().__init__(inputs, targets, likelihood)
         if bound not in ("elbo", "importance", "likelihood"):
             raise InputError(f"bound {bound!r} is unknown; choose 'elbo', 'importance' or 'likelihood'")
+        check_count("latent", latent, 1)
         self.draws = Draws(latent, train=draws[0], test=draws[1])
         self.bound = bound
 
@@ -139,7 +141,8 @@ class NP(LatentProcess):
         bound: Bound = "elbo",
         likelihood: Likelihood | None = None,
     ) -> None:
-        latent = latent or width
+        check_count("width", width, 1)
+        latent = width if latent is None else latent
         super().__init__(inputs, targets, latent, draws, bound, likelihood)
         of_set: Any = {"width": width, "depth": (depth[0], depth[1])}
         self.encoder = SetEncoder(inputs + targets, 2 * latent, **of_set)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from innerloop.core.inner import call
 from innerloop.core.learner import Learner, State
 from innerloop.core.likelihood import Likelihood
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.learners.embedded import Embedded, composed
 from innerloop.learners.generative.draws import Draws
@@ -84,6 +85,9 @@ class Adversarial(Head):
             raise InputError(
                 f"{type(head.likelihood).__name__} has no class for fakes: give the head a Categorical likelihood"
             )
+        check_number("weight", weight, "[0, inf)")
+        check_number("fake", fake, "(-inf, inf)")
+        check_count("noise", noise, 1, optional=True)
         self.head, self.weight, size = head, weight, required(features, self)
         self.generator = FeatureGenerator(size, noise or size, size, hidden)
         self.draws = Draws(noise or size, train=count, test=count)

@@ -85,6 +85,7 @@ class PointDecoder(nn.Module):
 
     def __init__(self, inputs: int, codes: tuple[int, ...], out: int, *, width: int, depth: int) -> None:
         super().__init__()
+        check_count("width", width, 1)
         check_count("depth, the layers of the decoder,", depth, 2)
         self.of_x = nn.Linear(inputs, width)
         self.of_codes = nn.ModuleList(nn.Linear(code, width, bias=False) for code in codes)

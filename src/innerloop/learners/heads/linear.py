@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from innerloop.core.facts import Facts
 from innerloop.core.likelihood import Categorical, Likelihood
+from innerloop.core.numbers import check_count, check_number
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.learners.head import Head, required
 
@@ -43,6 +44,9 @@ class SoftmaxRegression(Head):
         self, *, steps: int = 100, lr: float = 1.0, weight_decay: float = 1e-3, likelihood: Likelihood | None = None
     ) -> None:
         super().__init__(likelihood or Categorical())
+        check_count("steps", steps, 0)
+        check_number("lr", lr, "(0, inf)")
+        check_number("weight_decay", weight_decay, "[0, inf)")
         self.steps, self.lr, self.weight_decay = steps, lr, weight_decay
 
     def adapt(self, support: Examples, state: Linear | None = None) -> Linear:  # noqa: D102
@@ -73,6 +77,7 @@ class LinearHead(SoftmaxRegression):
 
     def __init__(self, *, classes: int, features: int | None = None, **fitting: Unpack[Fitting]) -> None:
         super().__init__(**fitting)
+        check_count("classes", classes, 1)
         self.classifier = nn.Linear(required(features, self), classes)
 
     @classmethod

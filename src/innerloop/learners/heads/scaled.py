@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from innerloop.core.learner import State
-from innerloop.core.task import Examples, InputError, join
+from innerloop.core.numbers import check_count
+from innerloop.core.task import Examples, join
 from innerloop.learners.head import Head
 
 
@@ -48,8 +49,8 @@ class Scaled(Head):
 
     def __init__(self, head: Head, *, start: int = 0, stop: int | None = None) -> None:
         super().__init__(head.likelihood)
-        if start < 0 or (stop is not None and stop <= start):
-            raise InputError(f"columns {start} to {stop}: give at least one")
+        check_count("start", start, 0)
+        check_count("stop, the column after the last,", stop, start + 1, optional=True)
         self.head, self.start, self.stop = head, start, stop
 
     def adapt(self, support: Examples, state: ScaledFit | None = None) -> ScaledFit:  # noqa: D102

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from innerloop.core.likelihood import Categorical, Likelihood
-from innerloop.core.numbers import check_count
-from innerloop.core.task import Examples, InputError, join
+from innerloop.core.numbers import check_count, check_number
+from innerloop.core.task import Examples, join
 from innerloop.learners.head import Head, distance_scale
 
 #: Similarity at which an unlabelled example is as much of no class as of one: chosen on 40 kinds of groceries.
@@ -73,8 +73,7 @@ class SoftMeans(Head):
         super().__init__(likelihood or Categorical())
         self.scale = distance_scale(distance, scale)
         check_count("steps, the rounds of refinement,", steps, 0)
-        if outside is not None and not outside < math.inf:
-            raise InputError(f"outside={outside}: give a similarity below infinity; -inf leaves it out")
+        check_number("outside, a similarity or -inf,", outside, "[-inf, inf)", optional=True)
         self.distance, self.steps = distance, steps
         self.outside = outside if outside is not None else (_OUTSIDE if distance == "cosine" else -math.inf)
 

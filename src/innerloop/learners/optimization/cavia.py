@@ -34,6 +34,7 @@ class Conditioned(Recorded):
 
     def __init__(self, net: nn.Module, context: int) -> None:
         super().__init__()
+        check_count("context", context, 1)
         self.net = net
         # A parameter, as a task adapts it; without an outer gradient, as every task starts from zero.
         self.context = nn.Parameter(torch.zeros(context), requires_grad=False)
