@@ -93,6 +93,14 @@ def test_a_word_is_no_number_of_a_sampler(make: Callable[..., Any], options: dic
                 make(**{**options, name: value})
 
 
+def test_numbers_of_numpy_and_pytorch_are_numbers() -> None:
+    """And whole ones are numbers where any number is one."""
+    maml = il.MAML(network(), steps=np.int64(2), lr=np.float32(0.5))
+    assert (maml.steps, float(maml.inner.lr)) == (2, 0.5)
+    assert float(il.inner.SGD(lr=torch.tensor(0.5)).lr) == 0.5
+    assert il.inner.SGD(lr=1).lr == 1
+
+
 @pytest.mark.parametrize("value", [2.5, "3", True, np.float32(2)])
 @pytest.mark.parametrize(
     ("name", "use"),
