@@ -130,7 +130,7 @@ def check_numbers(function: Callable[..., Any], args: tuple[Any, ...], kwargs: M
         if isinstance(value, Tensor | numpy.generic) and math.prod(value.shape) == 1:
             value = value.item()
         if name in given and not _fits(value, annotation):
-            raise InputError(f"{name} is {value!r}; it must be {_words(annotation)}")
+            raise InputError(f"{name} is {given[name]!r}; it must be {_words(annotation)}")
 
 
 @cache

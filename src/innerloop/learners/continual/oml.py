@@ -61,8 +61,8 @@ class OnlineHead(Head):
         likelihood: Likelihood | None = None,
     ) -> None:
         super().__init__(likelihood or Categorical())
-        for name, value in (("lr", lr), ("test_lr", test_lr)):
-            check_number(f"{name}, the rate of the online steps,", value, "(0, inf)", optional=name == "test_lr")
+        check_number("lr, the rate of the online steps,", lr, "(0, inf)")
+        check_number("test_lr, the rate of the online steps,", test_lr, "(0, inf)", optional=True)
         check_count("classes", classes, 0)
         self.features = required(features, self)
         self.known = nn.Parameter(torch.zeros(classes, self.features)) if classes else None

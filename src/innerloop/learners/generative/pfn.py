@@ -103,7 +103,6 @@ class InContext(Learner):
         super().__init__(likelihood or (Bars(standard_borders(bars)) if regression else Categorical()))
         check_number("hide, a share of tables,", hide, "[0, 1]")
         check_count("classes", classes, 1)
-        check_count("bars", bars, 3)
         self.regression, self.hide, self.autocast = regression, hide, autocast
         self.targets = 1 if regression else classes
         outputs = self.likelihood.size(1) if regression else None

@@ -20,7 +20,7 @@ from innerloop.core.likelihood import Likelihood
 from innerloop.core.numbers import check_count
 from innerloop.core.task import Examples, Task, join
 from innerloop.learners.generative.process import NeuralProcess
-from innerloop.nets.attention import Memory, TransformerBlock, check_heads
+from innerloop.nets.attention import Memory, TransformerBlock
 from innerloop.nets.mlp import mlp
 
 
@@ -73,8 +73,6 @@ class TNP(NeuralProcess):
         super().__init__(inputs, targets, likelihood)
         check_count("layers", layers, 1)
         check_count("embedding", embedding, 1)
-        check_heads(width, heads)
-        check_count("hidden", hidden, 1, optional=True)
         hidden = 2 * width if hidden is None else hidden
         self.embed = mlp(inputs + targets + 1, *(width,) * embedding)
         blocks: Any = nn.ModuleList(TransformerBlock(width, heads, hidden) for _ in range(layers))

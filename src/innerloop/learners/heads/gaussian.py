@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from innerloop.core.likelihood import Categorical, Likelihood
-from innerloop.core.numbers import check_count, check_number
+from innerloop.core.numbers import check_number
 from innerloop.core.task import Examples, Task, join
 from innerloop.learners.head import Head, required
 from innerloop.learners.heads.prototypes import ClassSums
@@ -79,7 +79,6 @@ class GaussianClasses(Head):
         check_number("base, the examples that the base classes count for,", base, "[0, inf)")
         self.shrinkage, self.base = shrinkage, base
         # Kept by its eigenvectors: in their basis it is a row of variances, and so is what it is shrunk towards.
-        check_count("features", features, 1, optional=True)
         size = required(features, self) if base else 0
         self.register_buffer("basis", torch.eye(size) if base else None)
         self.register_buffer("variances", torch.ones(size) if base else None)

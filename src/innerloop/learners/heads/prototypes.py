@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from innerloop.core.likelihood import Categorical, Likelihood
-from innerloop.core.numbers import check_count
 from innerloop.core.task import Examples, InputError, Task
 from innerloop.learners.head import Joined, distance_scale, required
 from innerloop.learners.heads.exchanged import Exchanging
@@ -82,7 +81,6 @@ class Prototypes(Exchanging):
         if center and distance != "cosine":
             raise InputError(f"a center changes no {distance} distance: take distance='cosine', or leave it out")
         self.distance, self.exchange = distance, exchange
-        check_count("features", features, 1, optional=True)
         self.register_buffer("center", torch.zeros(required(features, self)) if center else None)
 
     @property

@@ -85,7 +85,6 @@ class CAVIA(GradientLearner):
         inner: InnerOptimizer | None = None,
         likelihood: Likelihood | None = None,
     ) -> None:
-        check_count("context", context, 1)
         super().__init__(
             Conditioned(net, context),
             inner=inner or SGD(lr),
